@@ -1,0 +1,76 @@
+"""Compress a trained ONNX classifier without its training data.
+
+    from zskd_onnx import compress
+
+    result = compress("teacher.onnx", "out", recipe="zskd")
+    print(result.student, result.agreement)
+
+Names are imported when they are first used, so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from zskd_onnx.errors import (
+    MissingExtraError,
+    ParityError,
+    QualityError,
+    RecipeError,
+    UnsupportedTeacherError,
+    UsageError,
+    ZskdError,
+)
+from zskd_onnx.version import __version__
+
+if TYPE_CHECKING:
+    from zskd_onnx.compression import compress
+    from zskd_onnx.inspection import inspect
+    from zskd_onnx.planning import Plan, prepare
+    from zskd_onnx.recipe import Recipe, load_recipe
+    from zskd_onnx.result import CompressionResult
+    from zskd_onnx.teacher import Teacher, load_teacher
+    from zskd_onnx.verification import Verification, verify
+
+_HOME = {
+    "CompressionResult": "result",
+    "Plan": "planning",
+    "Recipe": "recipe",
+    "Teacher": "teacher",
+    "Verification": "verification",
+    "compress": "compression",
+    "inspect": "inspection",
+    "load_recipe": "recipe",
+    "load_teacher": "teacher",
+    "prepare": "planning",
+    "verify": "verification",
+}
+
+__all__ = [
+    "CompressionResult",
+    "MissingExtraError",
+    "ParityError",
+    "Plan",
+    "QualityError",
+    "Recipe",
+    "RecipeError",
+    "Teacher",
+    "UnsupportedTeacherError",
+    "UsageError",
+    "Verification",
+    "ZskdError",
+    "__version__",
+    "compress",
+    "inspect",
+    "load_recipe",
+    "load_teacher",
+    "prepare",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'zskd_onnx' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"zskd_onnx.{_HOME[name]}"), name)

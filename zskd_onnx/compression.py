@@ -1,0 +1,277 @@
+"""The road: teacher.onnx in, verified student.onnx out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zskd_onnx import output as names
+from zskd_onnx import students
+from zskd_onnx.deployment import (
+    Parity,
+    Replacement,
+    Score,
+    check_interface,
+    check_values,
+    describe_input,
+    draw_samples,
+    draw_similarity,
+    export,
+    save,
+    score,
+)
+from zskd_onnx.distillation import agreement, distil
+from zskd_onnx.errors import ParityError, UsageError
+from zskd_onnx.events import Event, EventLog, Listener, both, silent
+from zskd_onnx.files import write_text
+from zskd_onnx.planning import Plan, prepare
+from zskd_onnx.priors import class_similarity
+from zskd_onnx.recipe import Recipe
+from zskd_onnx.result import CompressionResult, ModelFigures
+from zskd_onnx.runtime import open_session
+from zskd_onnx.synthesis import Samples, TransferSet, fill
+from zskd_onnx.version import __version__
+
+
+def compress(
+    teacher: str | Path,
+    output: str | Path,
+    *,
+    recipe: str | Path | Recipe = "zskd",
+    overrides: Iterable[str] = (),
+    student: str | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    eval_data: str | Path | None = None,
+    transfer_set: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    listener: Listener = silent,
+    input_range: Sequence[float] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    layout: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    output_name: str | None = None,
+    importer: str = "native",
+) -> CompressionResult:
+    """Compress a classifier without its training data.
+
+    Args:
+        teacher: the ONNX file.
+        output: folder for the student and all that belongs to it.
+        recipe: a built-in name, a YAML file, or a ``Recipe``.
+        overrides: "distillation.epochs=50" and the like, for a recipe given by name or file.
+        student: an architecture, "half", "auto", or "file.py:factory"; default: the recipe's.
+        seed: of every random draw; default: the recipe's. On one machine the same seed gives
+            the same student.
+        device: "auto", "cpu" or "cuda".
+        eval_data: an .npz with real samples ``x`` and class numbers ``y`` to score on. They
+            train nothing and choose nothing.
+        transfer_set: the folder of a complete transfer set that an earlier run made from the
+            same teacher; nothing is synthesised then.
+        overwrite: replace what an earlier run wrote to ``output``.
+        resume: continue a run that was interrupted there.
+        listener: hears of progress.
+        input_range, mean, std, layout, input_shape, output_name, importer: see ``load_teacher``.
+
+    Returns:
+        The student's path and the figures of the run. ``check_gates()`` of it raises
+        QualityError where the recipe's deployment section asks for more than the student gives.
+
+    Raises:
+        UsageError: a file, folder, option or recipe that does not fit.
+        UnsupportedTeacherError: the file cannot serve as a teacher.
+        ParityError: the import or the exported student disagrees with onnxruntime.
+    """
+    folder = Path(output)
+    names.check_output(folder, overwrite=overwrite, resume=resume)
+    started = time.perf_counter()
+    plan = prepare(
+        teacher,
+        recipe=recipe,
+        overrides=overrides,
+        student=student,
+        seed=seed,
+        device=device,
+        eval_data=eval_data,
+        input_range=input_range,
+        mean=mean,
+        std=std,
+        layout=layout,
+        input_shape=input_shape,
+        output_name=output_name,
+        importer=importer,
+    )
+    seconds = {"teacher": time.perf_counter() - started}
+    samples = None if transfer_set is None else _reuse(Path(transfer_set), plan)
+    with names.output_folder(folder, overwrite=overwrite, resume=resume):
+        return _run(plan, folder, samples, seconds, listener)
+
+
+def _run(
+    plan: Plan, folder: Path, samples: Samples | None, seconds: dict[str, float], listener: Listener
+) -> CompressionResult:
+    listener = both(EventLog(folder / names.EVENTS), listener)
+    for note in plan.notes:
+        listener(Event("note", "teacher", note))
+    teacher, recipe = plan.teacher, plan.recipe
+    write_text(folder / names.RECIPE, recipe.to_yaml())
+
+    clock = _Clock(seconds)
+    teacher.to(plan.device)
+    if samples is None:
+        samples = _synthesise(plan, folder / names.TRANSFER_SET, listener)
+    clock.mark("synthesis")
+    held_out, inputs = samples.inputs[: recipe.held_out], samples.inputs[recipe.held_out :]
+    draw_samples(held_out, samples.targets[: recipe.held_out], folder / names.IMPRESSIONS)
+    if teacher.head is not None:
+        draw_similarity(class_similarity(teacher.head.weight), folder / names.SIMILARITY)
+
+    student = plan.student.to(plan.device)
+    distil(student, teacher, inputs, recipe.distillation, recipe.seed, listener)
+    agreed = agreement(student, teacher, held_out)
+    clock.mark("distillation")
+
+    parity, found = _deploy(plan, folder, held_out)
+    clock.mark("deployment")
+    result = CompressionResult(
+        student=folder / names.STUDENT,
+        parity=parity,
+        agreement=agreed,
+        accuracy=found,
+        teacher_size=ModelFigures(str(teacher.source.path), teacher.source.size, teacher.parameters_count),
+        student_size=ModelFigures(
+            str(folder / names.STUDENT), (folder / names.STUDENT).stat().st_size, students.parameters(student)
+        ),
+        seconds={stage: round(value, 2) for stage, value in seconds.items()},
+        notes=plan.notes,
+        missed_gates=_missed_gates(recipe, agreed, found),
+        manifest=folder / names.MANIFEST,
+    )
+    write_text(folder / names.MANIFEST, json.dumps(_manifest(plan, result), indent=2) + "\n")
+    listener(Event("done", "deployment", str(result.student), figures={"agreement": agreed}))
+    return result
+
+
+class _Clock:
+    """Times stages that follow one another."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self.last = time.perf_counter()
+
+    def mark(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self.last = now - self.last, now
+
+
+def _identity(plan: Plan) -> dict[str, Any]:
+    """What a transfer set depends on, its size left out: a larger one begins with the smaller."""
+    domain = plan.teacher.domain
+    synthesis = plan.recipe.synthesis.model_dump(mode="json")
+    synthesis.pop("count")
+    return {
+        "teacher_sha256": plan.teacher.source.sha256,
+        "domain": {
+            "shape": list(domain.shape),
+            "low": list(domain.low),
+            "high": list(domain.high),
+            "layout": domain.layout,
+        },
+        "prior": plan.recipe.prior.model_dump(mode="json"),
+        "synthesis": synthesis,
+        "seed": plan.recipe.seed,
+    }
+
+
+def _synthesise(plan: Plan, folder: Path, listener: Listener) -> Samples:
+    recipe, identity = plan.recipe, _identity(plan)
+    if (folder / "index.json").is_file():
+        transfer_set = TransferSet.open(folder)
+        if transfer_set.identity != identity:
+            raise UsageError(f"{folder}: made from another teacher, recipe or seed; --overwrite starts anew")
+    else:
+        transfer_set = TransferSet.create(folder, identity)
+    count = recipe.synthesis.count + recipe.held_out
+    fill(transfer_set, plan.teacher, recipe.prior, recipe.synthesis, count, recipe.seed, plan.device, listener)
+    return transfer_set.load()
+
+
+def _reuse(folder: Path, plan: Plan) -> Samples:
+    """The transfer set of an earlier run, whatever recipe made it."""
+    transfer_set = TransferSet.open(folder)
+    for key, value in _identity(plan).items():
+        if key in ("teacher_sha256", "domain") and transfer_set.identity.get(key) != value:
+            raise UsageError(
+                f"{folder}: made for another {'teacher' if key != 'domain' else 'input domain'}; leave --transfer-set out"
+            )
+    samples = transfer_set.load()
+    if len(samples.inputs) <= plan.recipe.held_out:
+        raise UsageError(
+            f"{folder}: holds {len(samples.inputs)} samples, expected more than the {plan.recipe.held_out} held out; "
+            "finish it with --resume"
+        )
+    return samples
+
+
+def _deploy(plan: Plan, folder: Path, held_out: torch.Tensor) -> tuple[Parity, Score | None]:
+    """Export, verify and score; the student's file appears only if it passes."""
+    teacher = plan.teacher
+    replacement = Replacement(plan.student, teacher.domain, teacher.output)
+    model = export(replacement, plan.recipe.deployment.opset)
+    candidate = model.SerializeToString()
+    session, original = open_session(candidate), open_session(teacher.source.path)
+    try:
+        check_interface(session, original, teacher.output.name)
+        parity = check_values(session, replacement, held_out)
+    except ParityError as error:
+        raise ParityError(f"the exported student was not kept: {error}") from error
+    found = None
+    if plan.evaluation is not None:
+        found = score(original, session, teacher.output.name, plan.evaluation)
+    metadata = {
+        "zskd.version": __version__,
+        "zskd.teacher_sha256": teacher.source.sha256,
+        "zskd.recipe": plan.recipe.name,
+        "zskd.student": plan.choice.name,
+        "zskd.seed": str(plan.recipe.seed),
+    }
+    kept = {p.key: p.value for p in teacher.source.proto.metadata_props if not p.key.startswith("zskd.")}
+    save(model, folder / names.STUDENT, {**kept, **describe_input(teacher, metadata)})
+    return parity, found
+
+
+def _manifest(plan: Plan, result: CompressionResult) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        **result.to_dict(),
+        "tool": {"name": "zskd-onnx", "version": __version__, "torch": torch.__version__},
+        "teacher_sha256": plan.teacher.source.sha256,
+        "student_sha256": hashlib.sha256(result.student.read_bytes()).hexdigest(),
+        "architecture": plan.choice.name,
+        "recipe": plan.recipe.model_dump(mode="json"),
+        "seed": plan.recipe.seed,
+        "device": str(plan.device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _missed_gates(recipe: Recipe, agreed: float, found: Score | None) -> tuple[str, ...]:
+    gates, missed = recipe.deployment, []
+    advice = "train longer (--set distillation.epochs=...) or take a larger student"
+    if agreed < gates.min_agreement:
+        missed.append(
+            f"agreement {agreed:.4f} on held-out impressions, expected {gates.min_agreement} or more; {advice}"
+        )
+    if gates.min_accuracy and found is None:
+        missed.append("deployment.min_accuracy is set, but there is nothing to score on; give --eval-data")
+    if found is not None and found.student < gates.min_accuracy:
+        missed.append(f"accuracy {found.student:.4f}, expected {gates.min_accuracy} or more; {advice}")
+    return tuple(missed)

@@ -1,0 +1,130 @@
+"""Scores on real data, with onnxruntime, as the models will be served."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from zskd_onnx.errors import UsageError
+from zskd_onnx.runtime import run
+from zskd_onnx.teacher import Domain
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Real samples.
+
+    Attributes:
+        x: (N, ...) as the teacher's file takes them.
+        y: (N,) class numbers.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """Fractions in [0, 1].
+
+    Attributes:
+        teacher, student: accuracy.
+        agreement: share of samples on which both name the same class.
+    """
+
+    teacher: float
+    student: float
+    agreement: float
+
+
+def read_evaluation_data(path: Path, domain: Domain, classes: int) -> EvaluationData:
+    """Read an .npz with ``x`` and ``y``.
+
+    Args:
+        path: ``x`` holds samples as the teacher's file takes them, or uint8 images (0 to 255)
+            of shape (N, H, W), (N, H, W, C) or (N, C, H, W); ``y`` holds class numbers.
+
+    Raises:
+        UsageError: no such file, or arrays that do not fit; the message says what was expected.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ("x", "y")}
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file; expected an .npz with arrays x and y") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path}: expected an .npz with arrays x and y ({error})") from error
+    x, y = arrays["x"], arrays["y"]
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x) or not len(y):
+        raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}, expected {len(x)} class numbers")
+    if y.min() < 0 or y.max() >= classes:
+        raise UsageError(f"{path}: y holds classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
+    return EvaluationData(as_file_input(x, domain, str(path)), y.astype(np.int64))
+
+
+def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
+    """Samples as the teacher's file takes them; see ``read_evaluation_data``.
+
+    Raises:
+        UsageError: the shape or the type does not fit.
+    """
+    n = len(x)
+    expected = domain.file_shape(n)
+    if x.dtype == np.uint8 and domain.is_image and domain.dtype != "uint8":
+        channels, height, width = domain.shape
+        if x.shape == (n, height, width) and channels == 1:
+            unit = x[:, None]
+        elif x.shape == (n, height, width, channels):
+            unit = x.transpose(0, 3, 1, 2)
+        elif x.shape == (n, *domain.shape):
+            unit = x
+        else:
+            raise UsageError(
+                f"{where}: x has shape {x.shape}, expected uint8 images of {height}x{width} with {channels} channels"
+            )
+        parts = [
+            domain.to_array(domain.to_file(torch.from_numpy(part.astype(np.float32) / 255)))
+            for part in np.array_split(unit, max(1, n // 1024))
+        ]
+        return np.concatenate(parts)
+    if x.shape != expected and x.size == int(np.prod(expected)) and 1 in expected[1:]:
+        x = x.reshape(expected)
+    if x.shape != expected or x.dtype.kind not in "fiu":
+        raise UsageError(
+            f"{where}: x has shape {x.shape} and type {x.dtype}, expected {expected} as the teacher takes it, or uint8 images"
+        )
+    return x.astype(domain.dtype)
+
+
+def predict(session: ort.InferenceSession, x: np.ndarray, output: str) -> np.ndarray:
+    """Class numbers (N,) for samples (N, ...).
+
+    A file with a fixed batch size B gets its last samples filled up to B.
+    """
+    batch = session.get_inputs()[0].shape[0]
+    step = batch if isinstance(batch, int) else BATCH
+    found = []
+    for first in range(0, len(x), step):
+        part = x[first : first + step]
+        missing = step - len(part) if isinstance(batch, int) else 0
+        filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+        (values,) = run(session, filled, [output])
+        found.append(values.reshape(len(filled), -1)[: len(part)].argmax(1))
+    return np.concatenate(found)
+
+
+def score(teacher: ort.InferenceSession, student: ort.InferenceSession, output: str, data: EvaluationData) -> Score:
+    """Accuracy of both files and their agreement."""
+    theirs, ours = predict(teacher, data.x, output), predict(student, data.x, output)
+    return Score(
+        teacher=float((theirs == data.y).mean()),
+        student=float((ours == data.y).mean()),
+        agreement=float((ours == theirs).mean()),
+    )

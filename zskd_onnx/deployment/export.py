@@ -1,0 +1,95 @@
+"""The student as an ONNX file that takes the teacher's place."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from zskd_onnx.errors import ZskdError
+from zskd_onnx.files import written_beside
+from zskd_onnx.teacher import Domain, Output, Teacher
+
+
+class Replacement(nn.Module):
+    """A student between the teacher's own input and output.
+
+    It takes what the teacher's file takes (layout, range, type) and gives what that file gives
+    (logits or probabilities, shape, type).
+    """
+
+    def __init__(self, student: nn.Module, domain: Domain, output: Output) -> None:
+        super().__init__()
+        self.student = student
+        self.domain = domain
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output.from_logits(self.student(self.domain.to_unit(x)))
+
+
+def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
+    """Export with a free batch size and the teacher's input and output names.
+
+    Raises:
+        ZskdError: torch cannot export the student (a module of the user's, most likely).
+    """
+    replacement.eval().cpu()
+    domain = replacement.domain
+    dtype = getattr(torch, domain.dtype)
+    example = torch.zeros(domain.file_shape(2)).to(dtype)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                replacement,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[domain.name],
+                output_names=[replacement.output.name],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ZskdError(f"the student cannot be exported to ONNX: {reason}") from error
+    assert program is not None
+    model = program.model_proto
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+    model.graph.name = "student"
+    return model
+
+
+def describe_input(teacher: Teacher, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata that a student carries, so that it can be a teacher in its turn."""
+    domain = teacher.domain
+    described = {"zskd.layout": domain.layout}
+    if len(set(domain.low)) == 1 and len(set(domain.high)) == 1:
+        described["zskd.input_range"] = f"{domain.low[0]!r},{domain.high[0]!r}"
+    else:
+        # (raw - mean) / std over raw values in [0, 1], as the bounds of each channel imply.
+        spans = [high - low for low, high in zip(domain.low, domain.high, strict=True)]
+        described["zskd.input_range"] = "0,1"
+        described["zskd.mean"] = ",".join(repr(-low / span) for low, span in zip(domain.low, spans, strict=True))
+        described["zskd.std"] = ",".join(repr(1 / span) for span in spans)
+    return {**metadata, **described}
+
+
+def save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write one file, weights inside; the path appears only when it is whole."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    with written_beside(path) as partial:
+        partial.write_bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,89 @@
+"""Does the exported file do what the student did, and does it fit where the teacher was?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from zskd_onnx.deployment.export import Replacement
+from zskd_onnx.errors import ParityError
+from zskd_onnx.runtime import run
+
+BATCHES = (1, 2, 7)
+TOLERANCE = 1e-4
+"""Largest difference allowed, times the largest magnitude of the output where that exceeds one."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two runtimes are apart on one model.
+
+    Attributes:
+        max_abs_difference: over all values of all batches.
+        tolerance: what was allowed.
+    """
+
+    max_abs_difference: float
+    tolerance: float
+
+
+def check_interface(session: ort.InferenceSession, teacher: ort.InferenceSession, output_name: str) -> None:
+    """Names, types and shapes of the student's input and output against the teacher's.
+
+    Raises:
+        ParityError: the student does not fit in the teacher's place; the message says where.
+    """
+    ours, theirs = session.get_inputs(), teacher.get_inputs()
+    if [i.name for i in ours] != [i.name for i in theirs]:
+        raise ParityError(f"inputs {[i.name for i in ours]}, the teacher has {[i.name for i in theirs]}")
+    pairs = [("input", ours[0], theirs[0])]
+    outputs = {o.name: o for o in teacher.get_outputs()}
+    (given,) = session.get_outputs()
+    if given.name != output_name or given.name not in outputs:
+        raise ParityError(f"output '{given.name}', the teacher has '{output_name}'")
+    pairs.append(("output", given, outputs[output_name]))
+    for what, a, b in pairs:
+        if a.type != b.type:
+            raise ParityError(f"{what} '{a.name}' has type {a.type}, the teacher's {b.type}")
+        if isinstance(a.shape[0], int):
+            raise ParityError(f"{what} '{a.name}' fixes the batch size to {a.shape[0]}, expected a free one")
+        same = [m == n for m, n in zip(a.shape[1:], b.shape[1:], strict=False) if isinstance(n, int)]
+        if len(a.shape) != len(b.shape) or not all(same):
+            raise ParityError(f"{what} '{a.name}' has shape {a.shape}, the teacher's {b.shape}")
+
+
+def check_values(session: ort.InferenceSession, replacement: Replacement, unit: torch.Tensor) -> Parity:
+    """Compare onnxruntime with torch at batch sizes 1, 2 and 7.
+
+    Args:
+        unit: at least 10 samples in the unit space.
+
+    Raises:
+        ParityError: a difference over the tolerance, naming batch size and value.
+    """
+    domain = replacement.domain
+    worst, scale = 0.0, 1.0
+    first = 0
+    for size in BATCHES:
+        part = unit[first : first + size].float()
+        first += size
+        x = domain.to_array(domain.to_file(part))
+        (theirs,) = run(session, x)
+        with torch.no_grad():
+            ours = replacement(torch.from_numpy(x)).numpy()
+        if ours.shape != theirs.shape or not np.isfinite(theirs).all():
+            raise ParityError(
+                f"output at batch size {size}: shape {theirs.shape}, expected finite values of shape {ours.shape}"
+            )
+        scale = max(scale, float(np.abs(ours).max()))
+        gap = float(np.abs(ours - theirs).max())
+        worst = max(worst, gap)
+        if gap > TOLERANCE * scale:
+            raise ParityError(
+                f"output '{replacement.output.name}' at batch size {size}: onnxruntime differs from torch by {gap:.3g}, "
+                f"tolerance {TOLERANCE * scale:.3g}"
+            )
+    return Parity(worst, TOLERANCE * scale)

@@ -1,0 +1,70 @@
+"""The output folder of a run: created late, and taken back when the run fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zskd_onnx.errors import UsageError, ZskdError
+
+STUDENT = "student.onnx"
+MANIFEST = "manifest.json"
+RECIPE = "recipe.yaml"
+EVENTS = "events.jsonl"
+IMPRESSIONS = "impressions.png"
+SIMILARITY = "class_similarity.png"
+TRANSFER_SET = "transfer-set"
+
+_FILES = (STUDENT, MANIFEST, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY)
+
+
+def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
+    """Whether a run may write there, before anything is written.
+
+    Raises:
+        UsageError: something is there that neither ``overwrite`` nor ``resume`` covers.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; expected a folder for the student")
+    if any(folder.iterdir()) and not (overwrite or resume):
+        raise UsageError(
+            f"{folder}: is not empty; --overwrite replaces an earlier run, --resume continues an interrupted one"
+        )
+
+
+@contextmanager
+def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
+    """The folder for one run.
+
+    ``overwrite`` removes what an earlier run wrote and nothing else. If the run fails, what it
+    wrote is removed. If it is interrupted, or the student fails a check, the transfer set stays,
+    for ``resume``.
+    """
+    check_output(folder, overwrite=overwrite, resume=resume)
+    existed = folder.exists()
+    if existed and not resume:
+        _remove(folder)
+    elif existed:
+        for name in (STUDENT, MANIFEST):
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except (KeyboardInterrupt, ZskdError):
+        raise
+    except BaseException:
+        if not (existed and resume):
+            _remove(folder)
+            if not existed:
+                shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _remove(folder: Path) -> None:
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / TRANSFER_SET, ignore_errors=True)

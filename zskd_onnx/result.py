@@ -1,0 +1,75 @@
+"""What a run gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zskd_onnx.deployment import Parity, Score
+from zskd_onnx.errors import QualityError
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """Size of one model.
+
+    Attributes:
+        path: of the ONNX file.
+        bytes: of the file.
+        parameters: elements of its weights.
+    """
+
+    path: str
+    bytes: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class CompressionResult:
+    """What a run gave. Accuracies and agreement are fractions in [0, 1].
+
+    Attributes:
+        student: path of the ONNX file.
+        parity: onnxruntime against torch on the student.
+        agreement: with the teacher, on held-out impressions.
+        accuracy: of both on the evaluation data, and their agreement there; None if not scored.
+        teacher_size, student_size: sizes.
+        seconds: time of each stage.
+        notes: what was assumed or chosen.
+        missed_gates: what the student falls short of, a sentence each.
+        manifest: path of the manifest.
+    """
+
+    student: Path
+    parity: Parity
+    agreement: float
+    accuracy: Score | None
+    teacher_size: ModelFigures
+    student_size: ModelFigures
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+    missed_gates: tuple[str, ...]
+    manifest: Path
+
+    def check_gates(self) -> None:
+        """Raise QualityError if the student missed a gate of the recipe's deployment section."""
+        if self.missed_gates:
+            raise QualityError(f"{self.student}: {'; '.join(self.missed_gates)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of ``--format json``."""
+        found: dict[str, Any] = {
+            "student": str(self.student),
+            "manifest": str(self.manifest),
+            "parity": vars(self.parity),
+            "agreement": self.agreement,
+            "sizes": {"teacher": vars(self.teacher_size), "student": vars(self.student_size)},
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+            "missed_gates": list(self.missed_gates),
+        }
+        if self.accuracy is not None:
+            found["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
+            found["evaluation_agreement"] = self.accuracy.agreement
+        return found

@@ -1,0 +1,153 @@
+"""Which student: by name, from the user's own code, or picked for the teacher."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from zskd_onnx.errors import UsageError
+from zskd_onnx.randomness import seed_for
+from zskd_onnx.students.registry import STUDENTS, Factory, Shape
+
+HALVES = ("lenet5-half", "alexnet-half")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A student and the reason for it.
+
+    Attributes:
+        name: the architecture's name, or where the user's factory lies.
+        why: one line.
+        factory: builds it from the shape of a sample and the class count.
+    """
+
+    name: str
+    why: str
+    factory: Factory
+
+
+def choose(name: str, shape: Shape, teacher_parameters: int) -> Choice:
+    """Resolve a student's name.
+
+    Args:
+        name: an architecture, "half" (the half-size net of the papers for this input), "auto",
+            or ``package.module:factory`` or ``file.py:factory`` for the user's own.
+        shape: one sample in the unit space.
+        teacher_parameters: "auto" prefers students with fewer.
+
+    Raises:
+        UsageError: no such student, or it does not take such inputs.
+    """
+    if ":" in name:
+        return Choice(name, "your own module", _own(name))
+    if name == "auto":
+        return _automatic(shape, teacher_parameters)
+    if name == "half":
+        for half in HALVES if len(shape) == 3 and shape[0] == 1 else reversed(HALVES):
+            if STUDENTS[half].misfit(shape) is None:
+                return Choice(half, f"the papers' half-size student for {_words(shape)}", STUDENTS[half].build)
+        raise UsageError(f"student 'half': no half-size student takes {_words(shape)}; try --student auto")
+    if name not in STUDENTS:
+        nearest = difflib.get_close_matches(name, [*STUDENTS, "auto", "half"], 1)
+        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+        raise UsageError(f"student '{name}': expected auto, half, {', '.join(STUDENTS)}, or file.py:factory{hint}")
+    misfit = STUDENTS[name].misfit(shape)
+    if misfit is not None:
+        raise UsageError(f"student '{name}' does not suit {_words(shape)}: {misfit}; try --student auto")
+    return Choice(name, "as asked", STUDENTS[name].build)
+
+
+def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:
+    """Make a student; the same seed gives the same weights.
+
+    The global generator is seeded for the call and put back: torch's layers, and the user's own,
+    draw their weights from it.
+
+    Raises:
+        UsageError: the user's factory fails, or gives no module that maps such inputs to K logits.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_for(seed, "student"))
+        try:
+            module = choice.factory(shape, classes)
+            with torch.no_grad():
+                logits = module.eval()(torch.zeros((2, *shape)))
+        except Exception as error:
+            if ":" not in choice.name:
+                raise
+            raise UsageError(f"student {choice.name}: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module) or tuple(logits.shape) != (2, classes):
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UsageError(
+            f"student {choice.name}: expected logits of shape (N, {classes}) for inputs {shape}, got {got}"
+        )
+    return module
+
+
+def parameters(module: nn.Module) -> int:
+    """Elements of all weights."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def _words(shape: Shape) -> str:
+    return f"images of shape {shape}" if len(shape) == 3 else f"vectors of {shape[0]} values"
+
+
+def _automatic(shape: Shape, teacher_parameters: int) -> Choice:
+    if len(shape) != 3:
+        preferred = ["mlp", "mlp-small"]
+    elif shape[0] == 1 and min(shape[1:]) >= 16 and max(shape[1:]) <= 40:
+        preferred = ["lenet5-half", "cnn", "cnn-small"]
+    elif min(shape[1:]) >= 24 and max(shape[1:]) <= 64:
+        preferred = ["alexnet-half", "cnn", "cnn-small"]
+    else:
+        preferred = ["cnn", "cnn-small"]
+    sizes = {}
+    for name in preferred:
+        # Sizes do not depend on the class count by more than the last layer.
+        with torch.device("meta"):
+            sizes[name] = parameters(STUDENTS[name].build(shape, 2))
+        if sizes[name] < teacher_parameters:
+            why = f"picked for {_words(shape)}: the first of {', '.join(preferred)} that is smaller than the teacher"
+            return Choice(name, why, STUDENTS[name].build)
+    smallest = min(sizes, key=lambda name: sizes[name])
+    why = (
+        f"picked for {_words(shape)}: none of {', '.join(preferred)} is smaller than the teacher, this is the smallest"
+    )
+    return Choice(smallest, why, STUDENTS[smallest].build)
+
+
+def _own(reference: str) -> Factory:
+    """Import ``package.module:factory`` or ``file.py:factory``."""
+    place, _, attribute = reference.rpartition(":")
+    try:
+        if place.endswith(".py"):
+            path = Path(place)
+            if not path.is_file():
+                raise UsageError(f"student '{reference}': no such file {path}")
+            spec = importlib.util.spec_from_file_location(f"zskd_student_{path.stem}", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"student '{reference}': cannot import {place} ({type(error).__name__}: {error})") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise UsageError(
+            f"student '{reference}': {place} has no callable '{attribute}'; expected factory(shape, classes)"
+        )
+    return factory

@@ -1,0 +1,143 @@
+"""From a cleaned ONNX graph to a ``torch.fx.GraphModule``."""
+
+from __future__ import annotations
+
+import operator as py
+import re
+from typing import Any
+
+import onnx_ir as ir
+from torch import Tensor, fx, nn
+
+from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.teacher.nodes import attributes, describe, operator_of, tensor_of
+from zskd_onnx.teacher.operators import Operator
+from zskd_onnx.teacher.operators.host import as_host, as_tensor, find_host_operator
+
+
+def import_graph(model: ir.Model) -> fx.GraphModule:
+    """Translate a model that ``passes.clean`` has prepared.
+
+    Weights become buffers, so that they move with ``.to`` and take no gradient. Half-precision
+    weights stay as they are; ``Teacher`` decides the precision to run in.
+
+    Returns:
+        A module whose forward takes the graph inputs in order and returns a tuple with the graph
+        outputs in order.
+
+    Raises:
+        UnsupportedTeacherError: an operator is not supported (the message lists all of them), or
+            a shape depends on the data.
+    """
+    _check_supported(model)
+    return _Importer(model).run()
+
+
+def _check_supported(model: ir.Model) -> None:
+    opsets = model.opset_imports
+    missing = [node for node in model.graph if operator_of(node, opsets) is None]
+    if not missing:
+        return
+    first = missing[0]
+    kinds = {f"{n.domain + '.' if n.domain else ''}{n.op_type}" for n in missing}
+    others = sorted(kinds - {f"{first.domain + '.' if first.domain else ''}{first.op_type}"})
+    raise UnsupportedTeacherError(
+        f"{describe(first)}: operator {first.op_type} of opset {opsets.get(first.domain, '?')} is not supported; "
+        f"other unsupported operators in this file: {', '.join(others) or 'none'}"
+    )
+
+
+class _Importer:
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.tensors: dict[ir.Value, fx.Node] = {}
+        self.hosts: dict[ir.Value, fx.Node] = {}
+
+    def run(self) -> fx.GraphModule:
+        for value in self.model.graph.inputs:
+            self.tensors[value] = self.graph.placeholder(_identifier(value.name))
+        for node in self.model.graph:
+            self.import_node(node)
+        self.graph.output(tuple(self.tensor(value) for value in self.model.graph.outputs))
+        self.graph.lint()
+        return fx.GraphModule(self.root, self.graph, class_name="Teacher")
+
+    def import_node(self, node: ir.Node) -> None:
+        host = find_host_operator(node.domain, node.op_type)
+        if host is not None and self.is_host(node):
+            inputs = [None if v is None else self.host(v, node) for v in node.inputs]
+            self.hosts[node.outputs[0]] = self.call(node, host, inputs, attributes(node))
+            return
+        operator = operator_of(node, self.model.opset_imports)
+        assert operator is not None  # _check_supported has run
+        call = self.call(node, operator.function, self.inputs(node, operator), attributes(node, operator))
+        if node.op_type == "Shape" and node.domain == "":
+            self.hosts[node.outputs[0]] = call
+        elif len(node.outputs) == 1:
+            self.tensors[node.outputs[0]] = call
+        else:
+            for i, value in enumerate(node.outputs):
+                self.tensors[value] = self.graph.call_function(py.getitem, (call, i))
+
+    def is_host(self, node: ir.Node) -> bool:
+        """Whether a node computes on shapes: one input is a host value, the others constants."""
+        given = [v for v in node.inputs if v is not None]
+        return any(v in self.hosts for v in given) and all(
+            v in self.hosts or (v.const_value is not None and len(v.const_value.shape) <= 1) for v in given
+        )
+
+    def inputs(self, node: ir.Node, operator: Operator) -> list[Any]:
+        return [
+            None if v is None else self.host(v, node) if i in operator.host_inputs else self.tensor(v)
+            for i, v in enumerate(node.inputs)
+        ]
+
+    def call(self, node: ir.Node, function: Any, inputs: list[Any], keywords: dict[str, Any]) -> fx.Node:
+        for key, value in keywords.items():
+            if isinstance(value, Tensor):
+                keywords[key] = self.buffer(f"{node.name}_{key}", value)
+            elif isinstance(value, (ir.Graph, ir.GraphView)):
+                raise UnsupportedTeacherError(f"{describe(node)}: its branch does not fold to a constant")
+        name = _identifier(node.outputs[0].name)
+        call = self.graph.create_node("call_function", function, tuple(inputs), keywords, name)
+        call.meta["onnx"] = describe(node)
+        return call
+
+    def host(self, value: ir.Value, node: ir.Node) -> Any:
+        if value in self.hosts:
+            return self.hosts[value]
+        if value.const_value is None:
+            raise UnsupportedTeacherError(
+                f"{describe(node)}: its input '{value.name}' must be a constant or follow from shapes, "
+                "but is computed from the data; export the model with static shapes"
+            )
+        try:
+            return as_host(tensor_of(value))
+        except ValueError as error:
+            raise UnsupportedTeacherError(f"{describe(node)}: its input '{value.name}' has {error}") from error
+
+    def tensor(self, value: ir.Value) -> fx.Node:
+        if value in self.tensors:
+            return self.tensors[value]
+        if value in self.hosts:
+            like = next(iter(self.tensors.values()))
+            made = self.graph.call_function(as_tensor, (self.hosts[value], like))
+        else:
+            made = self.buffer(value.name, tensor_of(value))
+        self.tensors[value] = made
+        return made
+
+    def buffer(self, name: str | None, tensor: Tensor) -> fx.Node:
+        target = _identifier(name)
+        while hasattr(self.root, target):
+            target += "_"
+        self.root.register_buffer(target, tensor)
+        return self.graph.get_attr(target)
+
+
+def _identifier(name: str | None) -> str:
+    """An ONNX name as a Python identifier."""
+    cleaned = re.sub(r"\W", "_", name or "value")
+    return cleaned if not cleaned[0].isdigit() else f"_{cleaned}"

@@ -1,0 +1,32 @@
+"""Graph clean-up before import, one pass a file; ``clean`` runs them in order."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from zskd_onnx.teacher.passes.drop_dangling import drop_dangling
+from zskd_onnx.teacher.passes.fold_constants import fold_constants
+from zskd_onnx.teacher.passes.free_batch import free_batch
+
+__all__ = ["clean", "drop_dangling", "fold_constants", "free_batch"]
+
+
+def clean(model: ir.Model) -> None:
+    """Bring a model into the one form that the head search and the importer read.
+
+    Afterwards:
+
+    1. no model-local functions remain,
+    2. initialisers are not inputs,
+    3. nodes stand in topological order,
+    4. everything that depends on constants alone is an initialiser,
+    5. nothing remains that no output needs, inputs included,
+    6. the batch size is free.
+    """
+    common.InlinePass()(model)
+    common.RemoveInitializersFromInputsPass()(model)
+    common.TopologicalSortPass()(model)
+    fold_constants(model)
+    drop_dangling(model)
+    free_batch(model)

@@ -1,0 +1,73 @@
+"""Shapes and cost of a graph, from a run on fake tensors: nothing is computed, nothing allocated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.teacher.operators import convolution, linear
+
+ACTIVATION_LIMIT = 1 << 31
+"""Elements that the values of one sample may have together."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one sample costs.
+
+    Attributes:
+        outputs: shapes of the module's outputs for a batch of two.
+        multiply_adds: of convolutions and matrix products, for one sample.
+        activations: elements of all intermediate values, for one sample.
+    """
+
+    outputs: tuple[tuple[int, ...], ...]
+    multiply_adds: int
+    activations: int
+
+
+class _Measure(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.multiply_adds = 0
+        self.activations = 0
+
+    def run_node(self, n: fx.Node) -> object:
+        try:
+            result = super().run_node(n)
+        except Exception as error:
+            reason = str(error).strip().split("\n", 1)[0][:300]
+            raise UnsupportedTeacherError(f"{n.meta.get('onnx', n.name)}: {reason}") from error
+        if isinstance(result, Tensor) and n.op not in ("get_attr", "placeholder"):
+            self.activations += result.numel()
+            if self.activations > 2 * ACTIVATION_LIMIT:
+                raise UnsupportedTeacherError(
+                    f"{n.meta.get('onnx', n.name)}: one sample needs more than {ACTIVATION_LIMIT:,} values; not a classifier to distil"
+                )
+            if n.target in (convolution.conv, linear.gemm, linear.matmul):
+                weight = self.env[n.args[1]]  # type: ignore[index]
+                summed = weight.shape[1:] if n.target is convolution.conv else weight.shape[-2:-1]
+                if n.target is linear.gemm and n.kwargs.get("transB"):
+                    summed = weight.shape[-1:]
+                self.multiply_adds += result.numel() * math.prod(summed)
+        return result
+
+
+def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype) -> Cost:
+    """Run a module on two fake samples.
+
+    Args:
+        sample: shape of one sample in the file's order.
+
+    Raises:
+        UnsupportedTeacherError: a node fails (the message names it) or would not fit in memory.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        interpreter = _Measure(module)
+        outputs = interpreter.run(torch.empty((2, *sample), dtype=dtype))
+    return Cost(tuple(tuple(o.shape) for o in outputs), interpreter.multiply_adds // 2, interpreter.activations // 2)
