@@ -14,6 +14,7 @@ from zskd_onnx.events import Event, Listener
 from zskd_onnx.randomness import generator_for, seed_for
 from zskd_onnx.settings import Settings
 from zskd_onnx.teacher import Teacher
+from zskd_onnx.workers import in_order
 
 EVENT_STEPS = 20
 
@@ -54,29 +55,30 @@ def distil(
         inputs: the transfer set, (N, *shape) in the unit space, on the CPU.
     """
     device = next(student.parameters()).device
-    generator = generator_for(seed, "distillation", device=device)
-    order = generator_for(seed, "order")
     if inputs.ndim == 4:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = settings.steps(len(inputs))
     size = min(settings.batch_size, len(inputs))
+    order = _order(len(inputs), size, steps, seed)
+
+    @torch.no_grad()
+    def ask(step: int) -> tuple[Tensor, Tensor]:
+        """What the student sees in a step, and the teacher's logits for it."""
+        x = inputs[order[step]].to(device, torch.float32)
+        x = settings.augmentation.apply(x, generator_for(seed, "augmentation", step, device=device))
+        return x, teacher.logits(teacher.domain.to_file(x))
+
     optimiser = torch.optim.AdamW(
         student.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
     student.train()
+    # The teacher answers on other threads while the student learns on this one.
+    workers = torch.get_num_threads() // 2 if device.type == "cpu" else 0
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "dropout"))
-        queue = torch.empty(0, dtype=torch.int64)
-        for step in range(1, steps + 1):
-            while len(queue) < size:
-                queue = torch.cat([queue, torch.randperm(len(inputs), generator=order)])
-            batch, queue = queue[:size], queue[size:]
-            x = inputs[batch].to(device, torch.float32)
-            x = settings.augmentation.apply(x, generator)
-            with torch.no_grad():
-                soft = teacher.logits(teacher.domain.to_file(x))
-            loss = soft_target_loss(student(x), soft, settings.temperature)
+        for step, (x, answer) in enumerate(in_order(ask, range(steps), workers), 1):
+            loss = soft_target_loss(student(x), answer, settings.temperature)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -86,6 +88,14 @@ def distil(
                 listener(Event("progress", "distillation", completed=step, total=steps, figures=figures))
     student.eval()
     listener(Event("done", "distillation", f"{steps:,} steps", steps, steps))
+
+
+def _order(samples: int, size: int, steps: int, seed: int) -> Tensor:
+    """Which samples each step takes, (steps, size): one shuffle after another, end to end."""
+    generator = generator_for(seed, "order")
+    passes = -(-steps * size // samples)
+    shuffled = torch.cat([torch.randperm(samples, generator=generator) for _ in range(passes)])
+    return shuffled[: steps * size].view(steps, size)
 
 
 @torch.no_grad()

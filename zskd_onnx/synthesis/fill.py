@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors import Prior
@@ -10,8 +11,11 @@ from zskd_onnx.randomness import generator_for
 from zskd_onnx.synthesis.synthesis import Synthesis
 from zskd_onnx.synthesis.transfer_set import TransferSet
 from zskd_onnx.teacher import Teacher
+from zskd_onnx.workers import in_order
 
 SHARD_BYTES = 32 << 20
+MEMORY = 4 << 30
+"""Bytes that the activations of all batches in flight may take together, roughly."""
 
 
 def fill(
@@ -29,19 +33,31 @@ def fill(
     Every batch has its own generators, named after its first sample, and shards hold whole
     batches: a set that was interrupted and continued is the set that one run makes.
     """
-    sample_bytes = 2 * max(1, int(torch.Size(teacher.domain.shape).numel()))
-    batches_in_shard = max(1, SHARD_BYTES // (sample_bytes * synthesis.batch_size))
-    inputs, targets = [], []
-    first = transfer_set.count
-    while first < count:
+
+    def make(first: int) -> tuple[Tensor, Tensor]:
         size = min(synthesis.batch_size, count - first)
-        drawn = prior.draw(teacher, first, size, generator_for(seed, "prior", first)).to(device)
+        targets = prior.draw(teacher, first, size, generator_for(seed, "prior", first)).to(device)
         noise = generator_for(seed, "synthesis", first, device=device)
-        inputs.append(synthesis.make(teacher, drawn, noise).cpu())
-        targets.append(drawn.cpu())
-        first += size
-        if len(inputs) == batches_in_shard or first == count:
-            transfer_set.append(torch.cat(inputs), torch.cat(targets))
-            inputs, targets = [], []
-        listener(Event("progress", "synthesis", completed=first, total=count))
+        return synthesis.make(teacher, targets, noise).cpu(), targets.cpu()
+
+    sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
+    batches_in_shard = max(1, SHARD_BYTES // (sample_bytes * synthesis.batch_size))
+    batches = range(transfer_set.count, count, synthesis.batch_size)
+    pending: list[tuple[Tensor, Tensor]] = []
+    done = transfer_set.count
+    for inputs, targets in in_order(make, batches, _workers(teacher, synthesis.batch_size, device)):
+        pending.append((inputs, targets))
+        done += len(inputs)
+        if len(pending) == batches_in_shard or done == count:
+            transfer_set.append(torch.cat([x for x, _ in pending]), torch.cat([y for _, y in pending]))
+            pending = []
+        listener(Event("progress", "synthesis", completed=done, total=count))
     listener(Event("done", "synthesis", f"{count:,} samples", count, count))
+
+
+def _workers(teacher: Teacher, batch_size: int, device: torch.device) -> int:
+    """Threads that make batches: as many as torch has, fewer where memory would not do."""
+    if device.type != "cpu":
+        return 0
+    batch_bytes = 4 * 2 * teacher.cost.activations * batch_size
+    return max(1, min(torch.get_num_threads(), MEMORY // max(1, batch_bytes)))
