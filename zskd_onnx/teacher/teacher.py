@@ -94,7 +94,8 @@ class Teacher(nn.Module):
     @property
     def parameters_count(self) -> int:
         """Elements of all weights."""
-        return sum(b.numel() for b in self._logits.buffers() if b.is_floating_point())
+        weights = [*self._logits.buffers(), *self._logits.parameters()]
+        return sum(w.numel() for w in weights if w.is_floating_point())
 
     def train(self, mode: bool = True) -> Teacher:
         """A teacher stays in inference mode."""
@@ -113,8 +114,10 @@ def _only(module: fx.GraphModule, index: int) -> fx.GraphModule:
     graph = fx.Graph()
     outputs = graph.graph_copy(module.graph, {})
     graph.output(outputs[index])  # type: ignore[index]
-    graph.eliminate_dead_code()
-    return fx.GraphModule(module, graph, class_name="Teacher")
+    whole = fx.GraphModule(module, graph)
+    whole.graph.eliminate_dead_code()
+    # Made again so that it holds the weights of the nodes that are left, and no others.
+    return fx.GraphModule(whole, whole.graph, class_name="Teacher")
 
 
 def channels_last(module: nn.Module) -> None:
