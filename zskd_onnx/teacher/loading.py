@@ -20,7 +20,7 @@ from zskd_onnx.teacher.parity import check_parity
 from zskd_onnx.teacher.passes import clean
 from zskd_onnx.teacher.shapes import measure
 from zskd_onnx.teacher.source import read_source
-from zskd_onnx.teacher.teacher import Output, Teacher, channels_last
+from zskd_onnx.teacher.teacher import Output, Teacher, channels_last, select_output
 
 IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
     "native": import_graph,
@@ -68,7 +68,7 @@ def load_teacher(
     domain = resolve_domain(model, options)
     tail = find_tail(model, output_name)
 
-    outputs = [tail.output, tail.logits, *([tail.features] if tail.features is not None else [])]
+    outputs = [v for v in dict.fromkeys((tail.output, tail.logits, tail.features)) if v is not None]
     model.graph.outputs[:] = outputs
     module = IMPORTERS[importer](model)
     channels_last(module)
@@ -81,6 +81,15 @@ def load_teacher(
             f"{source.path}: output '{tail.output.name}' has shape {['N', *shape]}, expected one value for each of two or "
             "more classes; this is not a classifier (a regression model?)"
         )
-    teacher = Teacher(module, domain, Output(tail.output.name or "", tail.kind, shape), tail.head, cost, source)
+    teacher = Teacher(
+        select_output(module, 0),
+        select_output(module, outputs.index(tail.logits)),
+        None if tail.features is None else select_output(module, outputs.index(tail.features)),
+        domain=domain,
+        output=Output(tail.output.name or "", tail.kind, shape),
+        head=tail.head,
+        cost=cost,
+        source=source,
+    )
     teacher.parity = check_parity(teacher, tail.logits.name, generator_for(0, "parity"))
     return teacher

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.teacher.operators import convolution, linear
 
 ACTIVATION_LIMIT = 1 << 31
 """Elements that the values of one sample may have together."""
@@ -34,7 +33,6 @@ class Cost:
 class _Measure(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.multiply_adds = 0
         self.activations = 0
 
     def run_node(self, n: fx.Node) -> object:
@@ -49,12 +47,6 @@ class _Measure(fx.Interpreter):
                 raise UnsupportedTeacherError(
                     f"{n.meta.get('onnx', n.name)}: one sample needs more than {ACTIVATION_LIMIT:,} values; not a classifier to distil"
                 )
-            if n.target in (convolution.conv, linear.gemm, linear.matmul):
-                weight = self.env[n.args[1]]  # type: ignore[index]
-                summed = weight.shape[1:] if n.target is convolution.conv else weight.shape[-2:-1]
-                if n.target is linear.gemm and n.kwargs.get("transB"):
-                    summed = weight.shape[-1:]
-                self.multiply_adds += result.numel() * math.prod(summed)
         return result
 
 
@@ -67,7 +59,9 @@ def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype)
     Raises:
         UnsupportedTeacherError: a node fails (the message names it) or would not fit in memory.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    counter = FlopCounterMode(display=False)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), counter:
         interpreter = _Measure(module)
         outputs = interpreter.run(torch.empty((2, *sample), dtype=dtype))
-    return Cost(tuple(tuple(o.shape) for o in outputs), interpreter.multiply_adds // 2, interpreter.activations // 2)
+    # A multiply-add is two operations, and there were two samples.
+    return Cost(tuple(tuple(o.shape) for o in outputs), counter.get_total_flops() // 4, interpreter.activations // 2)

@@ -54,12 +54,22 @@ class Teacher(nn.Module):
     parity: float = float("nan")
 
     def __init__(
-        self, module: fx.GraphModule, domain: Domain, output: Output, head: Head | None, cost: Cost, source: Source
+        self,
+        file: fx.GraphModule,
+        logits: fx.GraphModule,
+        features: fx.GraphModule | None,
+        *,
+        domain: Domain,
+        output: Output,
+        head: Head | None,
+        cost: Cost,
+        source: Source,
     ) -> None:
+        """``file``, ``logits`` and ``features`` compute those three from the file's input."""
         super().__init__()
-        self._file = _only(module, 0)
-        self._logits = _only(module, 1)
-        self._features = _only(module, 2) if head is not None else None
+        self._file = file
+        self._logits = logits
+        self._features = features
         self.domain = domain
         self.output = output
         self.head = head
@@ -109,7 +119,7 @@ class Teacher(nn.Module):
         return self
 
 
-def _only(module: fx.GraphModule, index: int) -> fx.GraphModule:
+def select_output(module: fx.GraphModule, index: int) -> fx.GraphModule:
     """The part of a module that computes one of its outputs; weights are shared."""
     graph = fx.Graph()
     outputs = graph.graph_copy(module.graph, {})
