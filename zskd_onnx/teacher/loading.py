@@ -11,11 +11,11 @@ from torch import fx
 
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 from zskd_onnx.randomness import generator_for
+from zskd_onnx.teacher.batch import free_batch
 from zskd_onnx.teacher.head import find_tail
 from zskd_onnx.teacher.importer import import_graph
 from zskd_onnx.teacher.inputs import InputOptions, resolve_domain
 from zskd_onnx.teacher.onnx2torch import import_with_onnx2torch
-from zskd_onnx.teacher.operators.constant import TORCH_DTYPE
 from zskd_onnx.teacher.parity import check_parity
 from zskd_onnx.teacher.passes import clean
 from zskd_onnx.teacher.shapes import measure
@@ -73,8 +73,13 @@ def load_teacher(
     module = IMPORTERS[importer](model)
     channels_last(module)
 
-    dtype = TORCH_DTYPE[ir.DataType.from_numpy(domain.to_array(torch.zeros(1)).dtype)]
-    cost = measure(module, domain.file_shape(1)[1:], dtype if dtype.is_floating_point else torch.float32)
+    sample = domain.file_shape(1)[1:]
+    dtype = getattr(torch, domain.dtype)
+    dtype = dtype if dtype.is_floating_point else torch.float32
+    fixed = None if model.graph.inputs[0].shape is None else model.graph.inputs[0].shape[0]
+    if isinstance(fixed, int):
+        free_batch(module, sample, fixed, dtype)
+    cost = measure(module, sample, dtype)
     shape = cost.outputs[0][1:]
     if not shape or shape[0] < 2 or any(n != 1 for n in shape[1:]):
         raise UnsupportedTeacherError(

@@ -7,9 +7,8 @@ from onnx_ir.passes import common
 
 from zskd_onnx.teacher.passes.drop_dangling import drop_dangling
 from zskd_onnx.teacher.passes.fold_constants import fold_constants
-from zskd_onnx.teacher.passes.free_batch import free_batch
 
-__all__ = ["clean", "drop_dangling", "fold_constants", "free_batch"]
+__all__ = ["clean", "drop_dangling", "fold_constants"]
 
 
 def clean(model: ir.Model) -> None:
@@ -21,12 +20,10 @@ def clean(model: ir.Model) -> None:
     2. initialisers are not inputs,
     3. nodes stand in topological order,
     4. everything that depends on constants alone is an initialiser,
-    5. nothing remains that no output needs, inputs included,
-    6. the batch size is free.
+    5. nothing remains that no output needs, inputs included.
     """
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     common.TopologicalSortPass()(model)
     fold_constants(model)
     drop_dangling(model)
-    free_batch(model)
