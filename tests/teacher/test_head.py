@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from onnx import NodeProto, TensorProto, helper
@@ -95,6 +96,12 @@ def test_convolution_then_a_mean(save_model: SaveModel) -> None:
     check(save_model(nodes, ["N", 4, 6, 6], ["N", 5], KERNEL))
 
 
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
+def test_convolution_then_a_mean_with_axes_as_an_input(save_model: SaveModel, axes: list[int]) -> None:
+    nodes = [HIDDEN, CONV, node("ReduceMean", ["c", "axes"], ["y"], keepdims=0)]
+    check(save_model(nodes, ["N", 4, 6, 6], ["N", 5], {**KERNEL, "axes": torch.tensor(axes)}, opset=18))
+
+
 def test_pooling_then_convolution(save_model: SaveModel) -> None:
     pool = node("GlobalAveragePool", ["r"], ["h"])
     nodes = [node("Relu", ["x"], ["r"]), pool, node("Conv", ["h", "w", "b"], ["p"]), FLATTEN]
@@ -172,8 +179,6 @@ def test_a_softmax_in_the_middle_is_not_the_end(save_model: SaveModel) -> None:
 
 
 def test_the_output_is_chosen_by_name_where_there_are_two(save_model: SaveModel) -> None:
-    import onnx
-
     nodes = [HIDDEN, node("Gemm", ["h", "w", "b"], ["y"], transB=1)]
     path = save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B})
     model = onnx.load(path)

@@ -75,7 +75,7 @@ def test_metadata(save_model: SaveModel) -> None:
 
 
 def test_options_go_before_metadata_and_graph(save_model: SaveModel) -> None:
-    before, weights = [node("Div", ["x", "c"], ["scaled"])], {"c": torch.tensor(255.0)}
+    before, weights = [node("Div", ["x", "most"], ["scaled"])], {"most": torch.tensor(255.0)}
     path = image_model(save_model, before, weights, metadata={"zskd.input_range": "0,16"})
     assert load_teacher(path).domain.high == (16.0,) * 3
     domain = load_teacher(path, input_range=(10, 20), mean=[10], std=[1, 2, 5]).domain
