@@ -24,24 +24,24 @@ def fill(
     device: torch.device,
     listener: Listener,
 ) -> None:
-    """Synthesise until the transfer set holds ``count`` samples.
+    """Synthesise until the transfer set holds ``count`` samples, the last batch whole.
 
     Every batch has its own generators, named after its first sample, and shards hold whole
-    batches: a set that was interrupted and continued is the set that one run makes.
+    batches: a set that was interrupted, or made larger, is the set that one run makes.
     """
     sample_bytes = 2 * max(1, int(torch.Size(teacher.domain.shape).numel()))
     batches_in_shard = max(1, SHARD_BYTES // (sample_bytes * synthesis.batch_size))
     inputs, targets = [], []
     first = transfer_set.count
     while first < count:
-        size = min(synthesis.batch_size, count - first)
+        size = synthesis.batch_size
         drawn = prior.draw(teacher, first, size, generator_for(seed, "prior", first)).to(device)
         noise = generator_for(seed, "synthesis", first, device=device)
         inputs.append(synthesis.make(teacher, drawn, noise).cpu())
         targets.append(drawn.cpu())
         first += size
-        if len(inputs) == batches_in_shard or first == count:
+        if len(inputs) == batches_in_shard or first >= count:
             transfer_set.append(torch.cat(inputs), torch.cat(targets))
             inputs, targets = [], []
-        listener(Event("progress", "synthesis", completed=first, total=count))
+        listener(Event("progress", "synthesis", completed=min(first, count), total=count))
     listener(Event("done", "synthesis", f"{count:,} samples", count, count))

@@ -101,7 +101,11 @@ def test_a_weight_reshaped_to_a_leading_one_keeps_it(save_model: SaveModel) -> N
 
 def test_a_batch_size_baked_into_a_constant_is_refused_or_right(save_model: SaveModel) -> None:
     """Reshape over the batch mixes samples: never a silent wrong answer."""
-    nodes = [node("Reshape", ["x", "s"], ["r"]), node("Softmax", ["r"], ["p"], axis=0), node("Reshape", ["p", "t"], ["y"])]
+    nodes = [
+        node("Reshape", ["x", "s"], ["r"]),
+        node("Softmax", ["r"], ["p"], axis=0),
+        node("Reshape", ["p", "t"], ["y"]),
+    ]
     weights = {"s": torch.tensor([4, 1]), "t": torch.tensor([1, 4])}
     path = save_model(nodes, [1, 4], [1, 4], weights)
     with pytest.raises(UnsupportedTeacherError):
