@@ -92,6 +92,8 @@ def compress(
     """
     folder = Path(output)
     names.check_output(folder, overwrite=overwrite, resume=resume)
+    if overwrite and transfer_set is not None:
+        names.check_apart(folder, Path(transfer_set))
     started = time.perf_counter()
     plan = prepare(
         teacher,

@@ -36,6 +36,14 @@ def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
         )
 
 
+def check_apart(folder: Path, transfer_set: Path) -> None:
+    """Refuse to overwrite the transfer set that a run is to use."""
+    if transfer_set.resolve() == (folder / TRANSFER_SET).resolve():
+        raise UsageError(
+            f"{transfer_set}: --overwrite would remove this --transfer-set; choose another --output, or --resume"
+        )
+
+
 @contextmanager
 def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
     """The folder for one run.

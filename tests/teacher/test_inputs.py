@@ -162,7 +162,7 @@ def test_there_and_back(domain: Domain) -> None:
     assert tuple(x.shape) == domain.file_shape(2)
     torch.testing.assert_close(domain.to_unit(x), unit)
     x.sum().backward()
-    span = torch.tensor([h - l for l, h in zip(domain.low, domain.high, strict=True)])
+    span = torch.tensor([high - low for low, high in zip(domain.low, domain.high, strict=True)])
     expected = span.view(-1, 1, 1) if domain.is_image else span
     torch.testing.assert_close(unit.grad, expected.expand_as(unit))
 

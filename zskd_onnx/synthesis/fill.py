@@ -12,6 +12,8 @@ from zskd_onnx.synthesis.transfer_set import TransferSet
 from zskd_onnx.teacher import Teacher
 
 SHARD_BYTES = 32 << 20
+SHARD_BATCHES = 20
+"""An interruption loses the batches that are in no shard yet."""
 
 
 def fill(
@@ -30,7 +32,7 @@ def fill(
     batches: a set that was interrupted, or made larger, is the set that one run makes.
     """
     sample_bytes = 2 * max(1, int(torch.Size(teacher.domain.shape).numel()))
-    batches_in_shard = max(1, SHARD_BYTES // (sample_bytes * synthesis.batch_size))
+    batches_in_shard = max(1, min(SHARD_BATCHES, SHARD_BYTES // (sample_bytes * synthesis.batch_size)))
     inputs, targets = [], []
     first = transfer_set.count
     while first < count:
