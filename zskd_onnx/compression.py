@@ -35,7 +35,7 @@ from zskd_onnx.priors import class_similarity
 from zskd_onnx.recipe import Recipe
 from zskd_onnx.result import CompressionResult, ModelFigures
 from zskd_onnx.runtime import open_session
-from zskd_onnx.synthesis import Samples, TransferSet, fill
+from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
 from zskd_onnx.version import __version__
 
 
@@ -92,6 +92,8 @@ def compress(
     """
     folder = Path(output)
     names.check_output(folder, overwrite=overwrite, resume=resume)
+    if overwrite and transfer_set is not None:
+        names.check_apart(folder, Path(transfer_set))
     started = time.perf_counter()
     plan = prepare(
         teacher,
@@ -110,7 +112,12 @@ def compress(
         importer=importer,
     )
     seconds = {"teacher": time.perf_counter() - started}
-    samples = None if transfer_set is None else _reuse(Path(transfer_set), plan)
+    if transfer_set is not None:
+        samples = _reuse(Path(transfer_set), plan)
+    else:
+        samples = None
+        if resume:
+            _check_same_run(folder / names.TRANSFER_SET, plan)
     with names.output_folder(folder, overwrite=overwrite, resume=resume):
         return _run(plan, folder, samples, seconds, listener)
 
@@ -192,16 +199,18 @@ def _identity(plan: Plan) -> dict[str, Any]:
 
 
 def _synthesise(plan: Plan, folder: Path, listener: Listener) -> Samples:
-    recipe, identity = plan.recipe, _identity(plan)
-    if (folder / "index.json").is_file():
-        transfer_set = TransferSet.open(folder)
-        if transfer_set.identity != identity:
-            raise UsageError(f"{folder}: made from another teacher, recipe or seed; --overwrite starts anew")
-    else:
-        transfer_set = TransferSet.create(folder, identity)
+    recipe = plan.recipe
+    there = (folder / INDEX).is_file()
+    transfer_set = TransferSet.open(folder) if there else TransferSet.create(folder, _identity(plan))
     count = recipe.synthesis.count + recipe.held_out
     fill(transfer_set, plan.teacher, recipe.prior, recipe.synthesis, count, recipe.seed, plan.device, listener)
-    return transfer_set.load()
+    return transfer_set.load(count)
+
+
+def _check_same_run(folder: Path, plan: Plan) -> None:
+    """Refuse to continue another run's transfer set, before anything of that run is touched."""
+    if (folder / INDEX).is_file() and TransferSet.open(folder).identity != _identity(plan):
+        raise UsageError(f"{folder}: made from another teacher, recipe or seed; --overwrite starts anew")
 
 
 def _reuse(folder: Path, plan: Plan) -> Samples:

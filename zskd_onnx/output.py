@@ -36,32 +36,43 @@ def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
         )
 
 
+def check_apart(folder: Path, transfer_set: Path) -> None:
+    """Refuse to overwrite the transfer set that a run is to use."""
+    if transfer_set.resolve() == (folder / TRANSFER_SET).resolve():
+        raise UsageError(
+            f"{transfer_set}: --overwrite would remove this --transfer-set; choose another --output, or --resume"
+        )
+
+
 @contextmanager
 def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
     """The folder for one run.
 
     ``overwrite`` removes what an earlier run wrote and nothing else. If the run fails, what it
     wrote is removed. If it is interrupted, or the student fails a check, the transfer set stays,
-    for ``resume``.
+    for ``resume``; a student never does.
     """
     check_output(folder, overwrite=overwrite, resume=resume)
     existed = folder.exists()
     if existed and not resume:
         _remove(folder)
     elif existed:
-        for name in (STUDENT, MANIFEST):
-            (folder / name).unlink(missing_ok=True)
+        _remove_student(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
-    except (KeyboardInterrupt, ZskdError):
-        raise
-    except BaseException:
-        if not (existed and resume):
+    except BaseException as error:
+        _remove_student(folder)
+        if not isinstance(error, (KeyboardInterrupt, ZskdError)) and not (existed and resume):
             _remove(folder)
             if not existed:
                 shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _remove_student(folder: Path) -> None:
+    for name in (STUDENT, MANIFEST):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:

@@ -104,6 +104,8 @@ def prepare(
     """Resolve and check everything that a run needs; see ``compress`` for the arguments."""
     resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     if seed is not None:
+        if not 0 <= seed < 2**63:
+            raise UsageError(f"seed {seed}: expected 0 to 2^63 - 1")
         resolved = resolved.model_copy(update={"seed": seed})
     place = _device(device)
     loaded = load_teacher(

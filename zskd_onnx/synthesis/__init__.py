@@ -6,8 +6,8 @@ A new synthesiser is a file here and a line in ``SYNTHESES``.
 from zskd_onnx.synthesis.fill import fill
 from zskd_onnx.synthesis.impressions import Impressions
 from zskd_onnx.synthesis.synthesis import Synthesis
-from zskd_onnx.synthesis.transfer_set import Samples, TransferSet
+from zskd_onnx.synthesis.transfer_set import INDEX, Samples, TransferSet
 
 SYNTHESES: tuple[type[Synthesis], ...] = (Impressions,)
 
-__all__ = ["SYNTHESES", "Impressions", "Samples", "Synthesis", "TransferSet", "fill"]
+__all__ = ["INDEX", "SYNTHESES", "Impressions", "Samples", "Synthesis", "TransferSet", "fill"]

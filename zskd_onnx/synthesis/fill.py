@@ -14,6 +14,8 @@ from zskd_onnx.teacher import Teacher
 from zskd_onnx.workers import in_order
 
 SHARD_BYTES = 32 << 20
+SHARD_BATCHES = 20
+"""An interruption loses the batches that are in no shard yet."""
 MEMORY = 4 << 30
 """Bytes that the activations of all batches in flight may take together, roughly."""
 
@@ -28,30 +30,28 @@ def fill(
     device: torch.device,
     listener: Listener,
 ) -> None:
-    """Synthesise until the transfer set holds ``count`` samples.
+    """Synthesise until the transfer set holds ``count`` samples, the last batch whole.
 
     Every batch has its own generators, named after its first sample, and shards hold whole
-    batches: a set that was interrupted and continued is the set that one run makes.
+    batches: a set that was interrupted, or made larger, is the set that one run makes.
     """
 
     def make(first: int) -> tuple[Tensor, Tensor]:
-        size = min(synthesis.batch_size, count - first)
-        targets = prior.draw(teacher, first, size, generator_for(seed, "prior", first)).to(device)
+        targets = prior.draw(teacher, first, synthesis.batch_size, generator_for(seed, "prior", first)).to(device)
         noise = generator_for(seed, "synthesis", first, device=device)
         return synthesis.make(teacher, targets, noise).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
-    batches_in_shard = max(1, SHARD_BYTES // (sample_bytes * synthesis.batch_size))
+    batches_in_shard = max(1, min(SHARD_BATCHES, SHARD_BYTES // (sample_bytes * synthesis.batch_size)))
     batches = range(transfer_set.count, count, synthesis.batch_size)
     pending: list[tuple[Tensor, Tensor]] = []
-    done = transfer_set.count
-    for inputs, targets in in_order(make, batches, _workers(teacher, synthesis.batch_size, device)):
-        pending.append((inputs, targets))
-        done += len(inputs)
-        if len(pending) == batches_in_shard or done == count:
+    for first, made in zip(batches, in_order(make, batches, _workers(teacher, synthesis.batch_size, device)), strict=True):
+        pending.append(made)
+        done = first + synthesis.batch_size
+        if len(pending) == batches_in_shard or done >= count:
             transfer_set.append(torch.cat([x for x, _ in pending]), torch.cat([y for _, y in pending]))
             pending = []
-        listener(Event("progress", "synthesis", completed=done, total=count))
+        listener(Event("progress", "synthesis", completed=min(done, count), total=count))
     listener(Event("done", "synthesis", f"{count:,} samples", count, count))
 
 

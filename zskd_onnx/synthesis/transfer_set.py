@@ -95,12 +95,17 @@ class TransferSet:
         self._shards.append({"file": name, "count": len(inputs)})
         self._write_index()
 
-    def load(self) -> Samples:
-        """Read all shards.
+    def load(self, count: int | None = None) -> Samples:
+        """Read the shards.
+
+        Args:
+            count: how many samples to keep, from the first; all if None.
 
         Raises:
-            UsageError: a shard is missing or damaged.
+            UsageError: a shard is missing or damaged, or there is none.
         """
+        if not self._shards:
+            raise UsageError(f"{self.folder}: the transfer set is empty; make it again, or finish it with --resume")
         parts = []
         for shard in self._shards:
             path = self.folder / shard["file"]
@@ -111,10 +116,10 @@ class TransferSet:
             except (OSError, SafetensorError, KeyError, ValueError) as error:
                 raise UsageError(f"{path}: damaged or missing shard ({error}); make the transfer set again") from error
             parts.append(part)
-        inputs = torch.cat([part["inputs"] for part in parts])
+        inputs = torch.cat([part["inputs"] for part in parts])[:count]
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return Samples(inputs, torch.cat([part["targets"] for part in parts]))
+        return Samples(inputs, torch.cat([part["targets"] for part in parts])[:count])
 
     def _write_index(self) -> None:
         index = {"schema_version": SCHEMA_VERSION, "identity": self.identity, "shards": self._shards}

@@ -107,7 +107,7 @@ def _find_head(value: ir.Value) -> tuple[Head, ir.Value] | tuple[None, None]:
     while (node := value.producer()) is not None and node.domain == "":
         if node.op_type in SAME_VALUES:
             value = _input(node, 0)
-        elif node.op_type in ("GlobalAveragePool", "ReduceMean"):
+        elif node.op_type == "GlobalAveragePool" or (node.op_type == "ReduceMean" and _over_positions(node)):
             pooled = True  # a mean over positions commutes with a 1x1 convolution
             value = _input(node, 0)
         elif node.op_type == "Add" and bias is None and (split := _constant_operand(node)) is not None:
@@ -116,6 +116,14 @@ def _find_head(value: ir.Value) -> tuple[Head, ir.Value] | tuple[None, None]:
         else:
             return _linear(node, bias, pooled)
     return None, None
+
+
+def _over_positions(node: ir.Node) -> bool:
+    """Whether a mean of (N, C, H, W) is over H and W."""
+    axes = attributes(node).get("axes")
+    if axes is None and len(node.inputs) > 1 and node.inputs[1] is not None and node.inputs[1].const_value is not None:
+        axes = tensor_of(node.inputs[1]).tolist()
+    return axes is not None and sorted(axis % 4 for axis in axes) == [2, 3]
 
 
 def _constant_operand(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
@@ -145,6 +153,8 @@ def _linear(node: ir.Node, bias: Tensor | None, pooled: bool) -> tuple[Head, ir.
     else:
         if settings.get("group", 1) != 1 or any(n != 1 for n in weight.shape[2:]):
             return None, None
+        if any(n != 1 for n in settings.get("strides", ())) or any(settings.get("pads", ())):
+            return None, None  # it does not see every position once
         weight = weight.flatten(1)
     if len(node.inputs) > 2 and node.inputs[2] is not None and node.inputs[2].const_value is not None:
         own = tensor_of(node.inputs[2]).float().flatten() * settings.get("beta", 1.0)

@@ -133,22 +133,32 @@ def _check_external(tensor: onnx.TensorProto, path: Path) -> int:
             f"{path}: the weights of tensor '{tensor.name}' lie in '{fields.get('location')}', which is not in the "
             "model's folder; put the file beside the model"
         )
-    try:
-        offset = int(fields.get("offset", 0))
-    except ValueError:
-        offset = -1
     needed = -(-math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth // 8)
+    try:
+        offset, length = int(fields.get("offset", 0)), int(fields.get("length", needed))
+    except ValueError:
+        offset, length = -1, needed
+    if length != needed:
+        raise UnsupportedTeacherError(
+            f"{path}: tensor '{tensor.name}' of shape {list(tensor.dims)} takes {length} bytes of "
+            f"'{fields.get('location')}', expected {needed}; the file is damaged, export it again"
+        )
     if offset < 0 or offset + needed > target.stat().st_size:
         raise UnsupportedTeacherError(f"{path}: '{fields.get('location')}' is too short for tensor '{tensor.name}'")
     return needed
 
 
 def _check_finite(model: ir.Model, path: Path) -> None:
-    for name, value in model.graph.initializers.items():
-        if value.const_value is None or not value.const_value.dtype.is_floating_point():
+    weights = [(name, value.const_value) for name, value in model.graph.initializers.items()]
+    for node in model.graph:
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR:
+                weights.append((node.outputs[0].name or "", attribute.as_tensor()))
+    for name, tensor in weights:
+        if tensor is None or not tensor.dtype.is_floating_point():
             continue
         try:
-            array = value.const_value.numpy()
+            array = tensor.numpy()
         except Exception as error:
             raise UnsupportedTeacherError(f"{path}: tensor '{name}' cannot be read ({_first_line(error)})") from error
         # Infinities are legal constants (attention masks); NaN never is.

@@ -1,0 +1,264 @@
+"""Models that several tests need: built and exported once a session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+from onnx import helper
+from torch import Tensor, nn
+
+from zskd_onnx.students import STUDENTS
+from zskd_onnx.teacher import Teacher, load_teacher
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SMALL = ("synthesis.count=300", "synthesis.iterations=5", "held_out=100", "distillation.epochs=2")
+"""Settings with which a whole run takes seconds; its student is useless."""
+
+
+class ResidualBlock(nn.Module):
+    """Convolution, then normalisation (He et al. 2015)."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()),
+            *(nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after)),
+        )
+        plain = before == after and stride == 1
+        self.skip = (
+            nn.Identity()
+            if plain
+            else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.skip(x))
+
+
+class PreActivationBlock(nn.Module):
+    """Normalisation, then convolution (Zagoruyko & Komodakis 2016): nothing for an exporter to fold."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.BatchNorm2d(before), nn.BatchNorm2d(after)
+        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.skip = None if before == after else nn.Conv2d(before, after, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.first(x))
+        y = self.conv2(F.relu(self.second(self.conv1(h))))
+        return y + (x if self.skip is None else self.skip(h))
+
+
+class MeanOfPositions(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def _vgg() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2)),
+        *(nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2, 2)),
+        *(nn.AdaptiveAvgPool2d(4), nn.Flatten()),
+        *(nn.Linear(256, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10)),
+    )
+
+
+def _resnet() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+        *(ResidualBlock(8, 8, 1), ResidualBlock(8, 16, 2)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
+    )
+
+
+def _wrn() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, 1, 1, bias=False), PreActivationBlock(8, 16, 1), PreActivationBlock(16, 16, 1)),
+        *(PreActivationBlock(16, 32, 2), nn.BatchNorm2d(32), nn.ReLU(), MeanOfPositions(), nn.Linear(32, 10)),
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier in torch, which an import is compared with.
+
+    Attributes:
+        module: in inference mode, with weights and statistics that are not an initialisation's.
+        shape: of one sample.
+    """
+
+    module: nn.Module
+    shape: tuple[int, ...]
+
+    @property
+    def final(self) -> nn.Linear:
+        """The final fully connected layer."""
+        return [m for m in self.module.modules() if isinstance(m, nn.Linear)][-1]
+
+
+def _network(name: str) -> Network:
+    torch.manual_seed(0)
+    module, shape = {
+        "lenet5": lambda: (STUDENTS["lenet5"].build((1, 28, 28), 10), (1, 28, 28)),
+        "alexnet": lambda: (STUDENTS["alexnet"].build((3, 32, 32), 10), (3, 32, 32)),
+        "vgg": lambda: (_vgg(), (3, 16, 16)),
+        "resnet": lambda: (_resnet(), (3, 16, 16)),
+        "wrn": lambda: (_wrn(), (3, 16, 16)),
+    }[name]()
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.normal_(layer.bias, std=0.1)
+        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(layer.running_mean, std=0.3)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.3)
+    return Network(module.eval(), shape)
+
+
+@dataclass
+class Exports:
+    """Networks as torch's exporters write them, each made when it is first asked for."""
+
+    folder: Path
+    networks: dict[str, Network] = field(default_factory=dict)
+
+    def network(self, name: str) -> Network:
+        if name not in self.networks:
+            self.networks[name] = _network(name)
+        return self.networks[name]
+
+    def path(self, name: str, exporter: str, ending: str = "logits", *, fixed: bool = False) -> Path:
+        """An ONNX file.
+
+        Args:
+            name: "lenet5", "alexnet", "vgg", "resnet" or "wrn".
+            exporter: "dynamo", or the legacy exporter's opset.
+            ending: "logits", "softmax" or "log_softmax".
+            fixed: whether the batch size is fixed at 1.
+        """
+        path = self.folder / f"{name}-{exporter}-{ending}-{'fixed' if fixed else 'free'}.onnx"
+        if not path.exists():
+            network = self.network(name)
+            last = {"softmax": nn.Softmax(1), "log_softmax": nn.LogSoftmax(1), "logits": nn.Identity()}[ending]
+            module = nn.Sequential(network.module, last).eval()
+            export(module, network.shape, path, exporter, fixed=fixed)
+        return path
+
+
+def export(module: nn.Module, shape: tuple[int, ...], path: Path, exporter: str, *, fixed: bool) -> None:
+    """Write an ONNX file with one of torch's exporters, whose own warnings are not the tests' matter."""
+    x = torch.zeros(1 if fixed else 2, *shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if exporter == "dynamo":
+            free = None if fixed else ({0: torch.export.Dim("batch")},)
+            program = torch.onnx.export(module, (x,), dynamo=True, dynamic_shapes=free, verbose=False)
+            assert program is not None
+            program.save(path)
+        else:
+            torch.onnx.export(
+                module,
+                (x,),
+                path,
+                dynamo=False,
+                opset_version=int(exporter),
+                input_names=["input"],
+                dynamic_axes=None if fixed else {"input": {0: "batch"}},
+            )
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    return Exports(tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
+def digits_file() -> Path:
+    """The teacher that ships with the package."""
+    with resources.as_file(resources.files("zskd_onnx.assets") / "digits_teacher.onnx") as path:
+        return path
+
+
+@pytest.fixture
+def digits(digits_file: Path) -> Teacher:
+    return load_teacher(digits_file)
+
+
+SaveModel = Callable[..., Path]
+
+
+@pytest.fixture
+def save_model(tmp_path: Path) -> SaveModel:
+    """Writes a graph given as nodes: (nodes, input shape, output shape, weights) to a path."""
+
+    def save(
+        nodes: list[onnx.NodeProto],
+        input_shape: list[int | str] | None,
+        output_shape: list[int | str] | None,
+        weights: dict[str, Tensor] | None = None,
+        *,
+        input_type: int = onnx.TensorProto.FLOAT,
+        opset: int = 17,
+        metadata: dict[str, str] | None = None,
+        name: str = "model.onnx",
+    ) -> Path:
+        graph = helper.make_graph(
+            nodes,
+            "graph",
+            [helper.make_tensor_value_info("x", input_type, input_shape)],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, output_shape)],
+            [onnx.numpy_helper.from_array(w.numpy(), key) for key, w in (weights or {}).items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        helper.set_model_props(model, metadata or {})
+        path = tmp_path / name
+        onnx.save(model, path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """For subprocesses: this checkout first, one thread."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
+    """Runs the command line as a user does, in an empty folder."""
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "zskd_onnx", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+            timeout=120,
+            check=False,
+            **options,
+        )
+
+    return run

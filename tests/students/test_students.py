@@ -1,0 +1,154 @@
+"""The students: the papers' tables, and the choice among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from zskd_onnx import UsageError, students
+from zskd_onnx.students import STUDENTS
+
+
+def build(name: str, shape: tuple[int, ...], classes: int = 10, seed: int = 0) -> nn.Module:
+    return students.build(students.choose(name, shape, 10**9), shape, classes, seed)
+
+
+def convolutions(module: nn.Module) -> list[int]:
+    return [m.out_channels for m in module.modules() if isinstance(m, nn.Conv2d)]
+
+
+def units(module: nn.Module) -> list[int]:
+    return [m.out_features for m in module.modules() if isinstance(m, nn.Linear)]
+
+
+def test_lenet_as_in_the_supplement() -> None:
+    """ZSKD, supplement, table 1. 61,706 is what LeNet-5 on 32x32 has, on 28x28 unpadded 44,426."""
+    teacher, student = build("lenet5", (1, 28, 28)), build("lenet5-half", (1, 28, 28))
+    assert convolutions(teacher) == [6, 16]
+    assert convolutions(student) == [3, 8]
+    assert units(teacher) == units(student) == [120, 84, 10]
+    assert students.parameters(teacher) == 44_426
+    assert students.parameters(build("lenet5", (1, 32, 32))) == 61_706
+
+
+def test_alexnet_as_in_the_supplement() -> None:
+    """ZSKD, supplement, table 2."""
+    teacher, student = build("alexnet", (3, 32, 32)), build("alexnet-half", (3, 32, 32))
+    assert convolutions(teacher) == [48, 128, 192, 192, 128]
+    assert convolutions(student) == [24, 64, 96, 96, 64]
+    assert units(teacher) == [512, 256, 10]
+    assert units(student) == [256, 128, 10]
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 28, 28), (3, 32, 32), (3, 33, 47), (1, 8, 8), (4, 64, 64), (1, 1, 1), (7,), (300,)]
+)
+@pytest.mark.parametrize("name", sorted(STUDENTS))
+def test_every_student_takes_what_it_says_it_takes(name: str, shape: tuple[int, ...]) -> None:
+    if STUDENTS[name].misfit(shape) is not None:
+        with pytest.raises(UsageError, match="does not suit"):
+            build(name, shape)
+        return
+    logits = build(name, shape, classes=3)(torch.rand(4, *shape))
+    assert logits.shape == (4, 3)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "teacher", "expected"),
+    [
+        ((1, 28, 28), 44_426, "lenet5-half"),
+        ((3, 32, 32), 2_000_000, "alexnet-half"),
+        ((3, 224, 224), 10**8, "cnn"),
+        ((1, 8, 8), 32_007, "cnn"),
+        ((64,), 100_000, "mlp"),
+        ((64,), 3_000, "mlp-small"),
+    ],
+)
+def test_the_choice_fits_the_input_and_says_why(shape: tuple[int, ...], teacher: int, expected: str) -> None:
+    choice = students.choose("auto", shape, teacher)
+    assert choice.name == expected
+    assert "picked for" in choice.why
+    assert students.parameters(build(expected, shape)) < teacher
+
+
+def test_the_choice_admits_that_nothing_is_smaller() -> None:
+    choice = students.choose("auto", (4,), 10)
+    assert choice.name == "mlp-small"
+    assert "none" in choice.why
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((1, 28, 28), "lenet5-half"), ((3, 32, 32), "alexnet-half")])
+def test_half(shape: tuple[int, ...], expected: str) -> None:
+    assert students.choose("half", shape, 10**9).name == expected
+
+
+def test_half_of_nothing() -> None:
+    with pytest.raises(UsageError, match="auto"):
+        students.choose("half", (7,), 10**9)
+
+
+def test_a_misspelt_student() -> None:
+    with pytest.raises(UsageError, match="did you mean 'lenet5-half'"):
+        students.choose("lenet-half", (1, 28, 28), 10**9)
+
+
+def flat(module: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def test_the_seed_decides_the_starting_weights() -> None:
+    before = torch.get_rng_state()
+    first = flat(build("cnn", (1, 8, 8)))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(3)
+    assert torch.equal(first, flat(build("cnn", (1, 8, 8))))
+    assert not torch.equal(first, flat(build("cnn", (1, 8, 8), seed=1)))
+
+
+OWN = """
+from torch import nn
+
+def student(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
+
+def wrong_count(shape, classes):
+    return student(shape, classes + 1)
+
+def fails(shape, classes):
+    raise ValueError("no such thing")
+
+def no_module(shape, classes):
+    return lambda x: x
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "my_student.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_student_of_ones_own(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert students.parameters(build(f"{own}:student", (1, 8, 8))) == 650
+    monkeypatch.syspath_prepend(own.parent)
+    assert students.parameters(build("my_student:student", (1, 8, 8))) == 650
+
+
+@pytest.mark.parametrize("what", ["wrong_count", "fails", "no_module", "number", "missing"])
+def test_a_student_of_ones_own_that_does_not_work(own: Path, what: str) -> None:
+    with pytest.raises(UsageError, match=what) as caught:
+        build(f"{own}:{what}", (1, 8, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_code_that_is_not_there(tmp_path: Path) -> None:
+    for reference in (f"{tmp_path}/none.py:student", "no_such_package:student"):
+        with pytest.raises(UsageError):
+            students.choose(reference, (1, 8, 8), 1)

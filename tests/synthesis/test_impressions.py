@@ -1,0 +1,142 @@
+"""Impressions of the bundled teacher."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+
+from tests.conftest import SaveModel
+from zskd_onnx.priors import Dirichlet
+from zskd_onnx.synthesis import Impressions
+from zskd_onnx.teacher import Teacher, load_teacher
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def targets(digits: Teacher) -> torch.Tensor:
+    return Dirichlet().draw(digits, 0, 40, generator())
+
+
+def loss(teacher: Teacher, x: torch.Tensor, targets: torch.Tensor, temperature: float) -> float:
+    """Kullback-Leibler from the targets to the teacher's answer: the cross-entropy without its floor."""
+    z = teacher.logits(teacher.domain.to_file(x)) / temperature
+    return float(F.kl_div(z.log_softmax(1), targets, reduction="batchmean"))
+
+
+@pytest.mark.parametrize("resolution", [(1.0,), (0.5,)])
+@pytest.mark.parametrize("clip", ["end", "step"])
+@pytest.mark.parametrize("start", ["normal", "uniform"])
+def test_the_teacher_answers_with_the_targets(
+    digits: Teacher, targets: torch.Tensor, start: str, clip: str, resolution: tuple[float, ...]
+) -> None:
+    made = {
+        n: Impressions(
+            iterations=n, start=start, clip=clip, learning_rate=0.1, temperature=4.0, resolution=resolution
+        ).make(digits, targets, generator())
+        for n in (1, 60)
+    }
+    for x in made.values():
+        assert x.shape == (40, 1, 8, 8)
+        assert x.min() >= 0
+        assert x.max() <= 1
+        assert not x.requires_grad
+    assert loss(digits, made[60], targets, 4.0) < 0.7 * loss(digits, made[1], targets, 4.0)
+
+
+def test_a_sharp_target_is_reached(digits: Teacher) -> None:
+    wanted = torch.eye(10)
+    x = Impressions(iterations=60, learning_rate=0.3, temperature=1.0, l2=0.0, clip="step", resolution=(1.0,)).make(
+        digits, wanted, generator()
+    )
+    assert (digits.logits(digits.domain.to_file(x)).argmax(1) == torch.arange(10)).all()
+
+
+def test_the_teacher_does_not_change(digits: Teacher, targets: torch.Tensor) -> None:
+    before = {name: b.clone() for name, b in digits.named_buffers()}
+    Impressions(iterations=3).make(digits, targets, generator())
+    assert all(torch.equal(b, before[name]) for name, b in digits.named_buffers())
+    assert all(b.grad is None for b in digits.buffers())
+
+
+def test_samples_of_a_batch_are_independent(digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss is a sum, Adam works on each value: the neighbours in a batch do not matter."""
+    targets = Dirichlet().draw(digits, 0, 6, generator())
+    noise = torch.randn(6, 1, 8, 8, generator=generator(5))
+    settings = Impressions(iterations=20, learning_rate=0.1, resolution=(1.0,))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "randn", lambda *_, **__: noise.clone())
+        together = settings.make(digits, targets, generator())
+        order = torch.tensor([3, 0, 5, 1, 4, 2])
+        patch.setattr(torch, "randn", lambda *_, **__: noise[order].clone())
+        shuffled = settings.make(digits, targets[order], generator())
+        patch.setattr(torch, "randn", lambda *_, **__: noise[:2].clone())
+        pair = settings.make(digits, targets[:2], generator())
+    torch.testing.assert_close(shuffled, together[order], rtol=0, atol=1e-3)
+    torch.testing.assert_close(pair, together[:2], rtol=0, atol=1e-3)
+
+
+def test_no_moments_are_carried_from_batch_to_batch(digits: Teacher, targets: torch.Tensor) -> None:
+    settings = Impressions(iterations=5)
+    alone = settings.make(digits, targets, generator(2))
+    settings.make(digits, targets.roll(1, 1), generator(1))
+    assert torch.equal(settings.make(digits, targets, generator(2)), alone)
+
+
+def test_the_norm_term_makes_pictures_darker(digits: Teacher, targets: torch.Tensor) -> None:
+    plain, held = (
+        Impressions(iterations=30, learning_rate=0.1, l2=l2, resolution=(1.0,)).make(digits, targets, generator())
+        for l2 in (0.0, 1.0)
+    )
+    assert held.square().mean() < 0.5 * plain.square().mean()
+
+
+def test_a_coarse_grid_is_smooth(digits_file, targets: torch.Tensor) -> None:
+    """Bilinear enlargement bounds the difference of neighbours; white noise has no such bound."""
+
+    def roughness(x: torch.Tensor) -> float:
+        return float((x[..., 1:] - x[..., :-1]).abs().mean() / x.std())
+
+    teacher = load_teacher(digits_file)
+    wide = Impressions(iterations=1, resolution=(1.0,)).make(teacher, targets, generator())
+    # Grids do not go below eight pixels, the side of these digits.
+    assert Impressions(iterations=1, resolution=(0.1,)).make(teacher, targets, generator()).shape == wide.shape
+    coarse = F.interpolate(wide[..., ::2, ::2], (8, 8), mode="bilinear", align_corners=False)
+    assert roughness(coarse) < roughness(wide)
+
+
+def test_vectors(save_model: SaveModel) -> None:
+    from onnx import helper
+
+    w = torch.randn(4, 6, generator=generator())
+    teacher = load_teacher(save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 4], ["N", 6], {"w": w}))
+    wanted = Dirichlet().draw(teacher, 0, 12, generator())
+    x = Impressions(iterations=50, learning_rate=0.1, temperature=1.0).make(teacher, wanted, generator())
+    assert x.shape == (12, 4)
+    assert x.min() >= 0
+    assert x.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"iterations": 0},
+        {"learning_rate": 0},
+        {"temperature": -1},
+        {"l2": -1},
+        {"start": "zeros"},
+        {"clip": "never"},
+        {"resolution": []},
+        {"resolution": [0.0]},
+        {"resolution": [1.5]},
+        {"count": 0},
+        {"batch_size": 0},
+    ],
+)
+def test_fields_are_checked(fields: dict) -> None:
+    with pytest.raises(ValidationError):
+        Impressions(**fields)

@@ -1,0 +1,162 @@
+"""The transfer set on disk, read by safetensors itself and by a later run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from zskd_onnx import UsageError
+from zskd_onnx.events import silent
+from zskd_onnx.priors import Dirichlet
+from zskd_onnx.synthesis import Impressions, TransferSet, fill
+from zskd_onnx.teacher import Teacher
+
+
+def samples(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, 4, 4, generator=g), torch.rand(count, 3, generator=g)
+
+
+def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path, {"teacher": "a"})
+    assert TransferSet.open(tmp_path).count == 0
+    parts = [samples(5, 0), samples(3, 1)]
+    for number, part in enumerate(parts, 1):
+        written.append(*part)
+        seen = TransferSet.open(tmp_path)
+        assert seen.identity == {"teacher": "a"}
+        assert seen.count == sum(len(p[0]) for p in parts[:number])
+    loaded = TransferSet.open(tmp_path).load()
+    torch.testing.assert_close(loaded.inputs.float(), torch.cat([p[0] for p in parts]), rtol=0, atol=2**-11)
+    assert torch.equal(loaded.targets, torch.cat([p[1] for p in parts]))
+    assert loaded.inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_other_tools_can_read_it(tmp_path: Path) -> None:
+    TransferSet.create(tmp_path, {}).append(*samples(5))
+    index = json.loads((tmp_path / "index.json").read_text())
+    (shard,) = index["shards"]
+    assert shard["count"] == 5
+    assert set(load_file(tmp_path / shard["file"])) == {"inputs", "targets"}
+
+
+def test_a_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transfer_set = TransferSet.create(tmp_path, {})
+    transfer_set.append(*samples(5))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def interrupted(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zskd_onnx.synthesis.transfer_set.save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transfer_set.append(*samples(5))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def damage(folder: Path, how: str) -> None:
+    index, shard = folder / "index.json", folder / "shard-00000.safetensors"
+    content = json.loads(index.read_text())
+    if how == "no index":
+        index.unlink()
+    elif how == "index is no JSON":
+        index.write_text("{")
+    elif how == "index is a list":
+        index.write_text("[]")
+    elif how == "another schema":
+        index.write_text(json.dumps({**content, "schema_version": 99}))
+    elif how == "a shard elsewhere":
+        content["shards"][0]["file"] = "../shard-00000.safetensors"
+        index.write_text(json.dumps(content))
+    elif how == "a shard is missing":
+        shard.unlink()
+    elif how == "a shard is cut":
+        shard.write_bytes(shard.read_bytes()[:-10])
+    elif how == "a wrong count":
+        content["shards"][0]["count"] = 6
+        index.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no index",
+        "index is no JSON",
+        "index is a list",
+        "another schema",
+        "a shard elsewhere",
+        "a shard is missing",
+        "a shard is cut",
+        "a wrong count",
+    ],
+)
+def test_damage_is_named(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "set"
+    TransferSet.create(folder, {}).append(*samples(5))
+    damage(folder, how)
+    with pytest.raises(UsageError, match=str(folder)) as caught:
+        TransferSet.open(folder).load()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_set_has_nothing_to_load(tmp_path: Path) -> None:
+    TransferSet.create(tmp_path, {})
+    with pytest.raises(UsageError):
+        TransferSet.open(tmp_path).load()
+
+
+QUICK = Impressions(batch_size=20, iterations=2)
+
+
+def filled(folder: Path, teacher: Teacher, count: int, seed: int = 0) -> TransferSet:
+    transfer_set = TransferSet.open(folder) if folder.exists() else TransferSet.create(folder, {})
+    fill(transfer_set, teacher, Dirichlet(), QUICK, count, seed, torch.device("cpu"), silent)
+    return transfer_set
+
+
+def test_an_interrupted_set_continues_to_the_same(
+    tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_BYTES", 1)  # a shard for each batch
+    whole = filled(tmp_path / "whole", digits, 70).load(70)
+
+    made = 0
+    original = Impressions.make
+
+    def make(self: Impressions, *arguments: object) -> torch.Tensor:
+        nonlocal made
+        made += 1
+        if made == 3:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Impressions, "make", make)
+        with pytest.raises(KeyboardInterrupt):
+            filled(tmp_path / "parts", digits, 70)
+    assert TransferSet.open(tmp_path / "parts").count == 40
+    continued = filled(tmp_path / "parts", digits, 70).load(70)
+    assert torch.equal(continued.inputs, whole.inputs)
+    assert torch.equal(continued.targets, whole.targets)
+
+
+def test_a_larger_set_begins_with_the_smaller(tmp_path: Path, digits: Teacher) -> None:
+    large = filled(tmp_path / "large", digits, 90).load(90)
+    small = filled(tmp_path / "grown", digits, 50).load(50)  # two batches and a half
+    grown = filled(tmp_path / "grown", digits, 90).load(90)
+    assert len(small.inputs) == len(small.targets) == 50
+    assert torch.equal(small.inputs, large.inputs[:50])
+    assert torch.equal(grown.inputs, large.inputs)
+    assert torch.equal(grown.targets, large.targets)
+
+
+def test_the_seed_decides(tmp_path: Path, digits: Teacher) -> None:
+    first, second = (filled(tmp_path / str(seed), digits, 20, seed).load() for seed in (0, 1))
+    assert not torch.equal(first.inputs, second.inputs)
+    assert not torch.equal(first.targets, second.targets)

@@ -1,0 +1,142 @@
+"""Recipes as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zskd_onnx import RecipeError, load_recipe
+from zskd_onnx.recipe import SIZE_LIMIT, recipe_names, recipe_text
+
+
+def test_every_built_in_recipe_loads_and_is_described() -> None:
+    assert "zskd" in recipe_names()
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        assert recipe.summary
+
+
+def test_a_built_in_recipe_writes_out_every_field() -> None:
+    """A reader of the file sees all there is to set."""
+    for name in recipe_names():
+        assert yaml.safe_load(recipe_text(name)) == yaml.safe_load(load_recipe(name).to_yaml())
+
+
+def test_the_papers_settings() -> None:
+    recipe = load_recipe("zskd")
+    assert recipe.prior.kind == "dirichlet"
+    assert recipe.prior.beta == (1.0, 0.1)
+    assert recipe.prior.floor == 1e-4
+    assert recipe.synthesis.temperature == 20
+
+
+def test_yaml_there_and_back(tmp_path: Path) -> None:
+    recipe = load_recipe("zskd", ["seed=7", "synthesis.resolution=[0.5]", "prior.beta=[2, 1e-1]"])
+    path = tmp_path / "mine.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load_recipe(path) == recipe
+
+
+def test_overrides() -> None:
+    recipe = load_recipe("zskd", ["distillation.epochs=50", "distillation.augmentation.scale=[0.9, 1]", "seed=3"])
+    assert recipe.distillation.epochs == 50
+    assert recipe.distillation.augmentation.scale == (0.9, 1.0)
+    assert recipe.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("distillation.epochs=many", "distillation.epochs"),
+        ("distillation.epochs=0", "distillation.epochs"),
+        ("distillation.epochs=1.5", "distillation.epochs"),
+        ("distillation.learning_rate=.nan", "distillation.learning_rate"),
+        ("distillation.learning_rate=.inf", "distillation.learning_rate"),
+        ("distillation.epoch=5", "distillation.epoch: unknown key"),
+        ("distillation=5", "distillation"),
+        ("seed.x=5", "'seed' is a value"),
+        ("epochs", "expected key=value"),
+        ("=5", "expected key=value"),
+        ("a..b=5", "expected key=value"),
+        ("seed=[", "not a YAML value"),
+        ("seed=!!python/object/apply:os.system ['true']", "not a YAML value"),
+        ("student=my.module:factory", "cannot name a module"),
+        ("student=./mine.py", "cannot name a module"),
+        ("prior.kind=cauchy", "prior"),
+    ],
+)
+def test_an_override_that_does_not_fit(override: str, named: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("zskd", [override])
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    content = yaml.safe_load(recipe_text("zskd"))
+    content["colour"] = "red"
+    content["synthesis"]["iteration"] = 3
+    content["distillation"]["augmentation"]["tilt"] = 1
+    content["distillation"]["epochs"] = "many"
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+    for key in ("colour: unknown key", "synthesis.iteration: unknown key", "augmentation.tilt: unknown key", "epochs"):
+        assert key in message
+    assert str(path) in message
+    assert "\n" not in message
+
+
+def test_a_misspelt_recipe() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'zskd'"):
+        load_recipe("zksd")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("- 1\n- 2\n", "mapping"),
+        ("", "mapping"),
+        ("a: [", "not YAML"),
+        ("name: !!python/object/apply:os.system ['touch pwned']\n", "not YAML"),
+        ("name: !!python/name:os.system\n", "not YAML"),
+        ("[" * 5000, "not YAML"),
+        ("1: 2\n", "unknown key|should be"),
+        ("a: &a {b: *a}\n", "unknown key|not YAML"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, match: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("mine.yaml")
+    path.write_text(content)
+    with pytest.raises(RecipeError, match=match) as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)
+    assert not Path("pwned").exists()
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="No such file"):
+        load_recipe(tmp_path / "none.yaml")
+    folder = tmp_path / "folder.yaml"
+    folder.mkdir()
+    with pytest.raises(RecipeError, match="directory"):
+        load_recipe(folder)
+    path = tmp_path / "bytes.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        load_recipe(path)
+    path.write_text("#" * (SIZE_LIMIT + 1))
+    with pytest.raises(RecipeError, match="not a recipe"):
+        load_recipe(path)
+
+
+def test_a_recipe_is_immutable() -> None:
+    recipe = load_recipe("zskd")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 3  # type: ignore[misc]
