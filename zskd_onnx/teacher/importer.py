@@ -14,6 +14,9 @@ from zskd_onnx.teacher.nodes import attributes, describe, operator_of, tensor_of
 from zskd_onnx.teacher.operators import Operator
 from zskd_onnx.teacher.operators.host import as_host, as_tensor, find_host_operator
 
+CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
+"""Operators that cleaning has replaced where what they depend on is constant."""
+
 
 def import_graph(model: ir.Model) -> fx.GraphModule:
     """Translate a model that ``passes.clean`` has prepared.
@@ -39,8 +42,13 @@ def _check_supported(model: ir.Model) -> None:
     if not missing:
         return
     first = missing[0]
-    kinds = {f"{n.domain + '.' if n.domain else ''}{n.op_type}" for n in missing}
-    others = sorted(kinds - {f"{first.domain + '.' if first.domain else ''}{first.op_type}"})
+    if first.domain == "" and first.op_type in CONTROL_FLOW:
+        raise UnsupportedTeacherError(
+            f"{describe(first)}: its {CONTROL_FLOW[first.op_type]} must be constant, but depends on the data; "
+            "export the model without control flow"
+        )
+    names = [f"{n.domain + '.' if n.domain else ''}{n.op_type}" for n in missing]
+    others = sorted(set(names) - {names[0]})
     raise UnsupportedTeacherError(
         f"{describe(first)}: operator {first.op_type} of opset {opsets.get(first.domain, '?')} is not supported; "
         f"other unsupported operators in this file: {', '.join(others) or 'none'}"
@@ -68,12 +76,12 @@ class _Importer:
         host = find_host_operator(node.domain, node.op_type)
         if host is not None and self.is_host(node):
             inputs = [None if v is None else self.host(v, node) for v in node.inputs]
-            self.hosts[node.outputs[0]] = self.call(node, host, inputs, attributes(node))
+            self.hosts[node.outputs[0]] = self.call(node, host, inputs, _host_attributes(node))
             return
         operator = operator_of(node, self.model.opset_imports)
         assert operator is not None  # _check_supported has run
-        call = self.call(node, operator.function, self.inputs(node, operator), attributes(node, operator))
-        if node.op_type == "Shape" and node.domain == "":
+        call = self.call(node, operator.function, self.inputs(node, operator), _attributes(node, operator))
+        if operator.returns_host:
             self.hosts[node.outputs[0]] = call
         elif len(node.outputs) == 1:
             self.tensors[node.outputs[0]] = call
@@ -98,8 +106,6 @@ class _Importer:
         for key, value in keywords.items():
             if isinstance(value, Tensor):
                 keywords[key] = self.buffer(f"{node.name}_{key}", value)
-            elif isinstance(value, (ir.Graph, ir.GraphView)):
-                raise UnsupportedTeacherError(f"{describe(node)}: its branch does not fold to a constant")
         name = _identifier(node.outputs[0].name)
         call = self.graph.create_node("call_function", function, tuple(inputs), keywords, name)
         call.meta["onnx"] = describe(node)
@@ -115,17 +121,22 @@ class _Importer:
             )
         try:
             return as_host(tensor_of(value))
-        except ValueError as error:
+        except (ValueError, NotImplementedError) as error:
             raise UnsupportedTeacherError(f"{describe(node)}: its input '{value.name}' has {error}") from error
 
     def tensor(self, value: ir.Value) -> fx.Node:
         if value in self.tensors:
             return self.tensors[value]
         if value in self.hosts:
-            like = next(iter(self.tensors.values()))
+            like = next(iter(self.tensors.values()), None)
             made = self.graph.call_function(as_tensor, (self.hosts[value], like))
+        elif value.const_value is None:
+            raise UnsupportedTeacherError(f"'{value.name}' is neither computed nor constant; the graph is damaged")
         else:
-            made = self.buffer(value.name, tensor_of(value))
+            try:
+                made = self.buffer(value.name, tensor_of(value))
+            except NotImplementedError as error:
+                raise UnsupportedTeacherError(f"constant '{value.name}': {error} is not supported") from error
         self.tensors[value] = made
         return made
 
@@ -135,6 +146,17 @@ class _Importer:
             target += "_"
         self.root.register_buffer(target, tensor)
         return self.graph.get_attr(target)
+
+
+def _attributes(node: ir.Node, operator: Operator | None = None) -> dict[str, Any]:
+    try:
+        return attributes(node, operator)
+    except NotImplementedError as error:
+        raise UnsupportedTeacherError(f"{describe(node)}: {error} is not supported") from error
+
+
+def _host_attributes(node: ir.Node) -> dict[str, Any]:
+    return {k: as_host(v) if isinstance(v, Tensor) else v for k, v in _attributes(node).items()}
 
 
 def _identifier(name: str | None) -> str:

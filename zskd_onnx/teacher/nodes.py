@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zskd_onnx.teacher.operators import Operator, find_operator
+from zskd_onnx.teacher.operators.constant import TORCH_DTYPE
 from zskd_onnx.teacher.operators.host import as_host
 
 
@@ -27,11 +28,26 @@ def operator_of(node: ir.Node, opsets: Mapping[str, int]) -> Operator | None:
 
 
 def to_torch(tensor: ir.TensorProtocol) -> Tensor:
-    """A copy of an ONNX tensor, bfloat16 and half included."""
+    """A copy of an ONNX tensor, bfloat16 and half included.
+
+    Raises:
+        NotImplementedError: torch has no such element type.
+    """
+    if tensor.dtype not in TORCH_DTYPE:
+        raise NotImplementedError(f"a tensor of type {tensor.dtype.name}")
     array = np.ascontiguousarray(tensor.numpy())
+    shape = tuple(tensor.shape.numpy())
     if tensor.dtype == ir.DataType.BFLOAT16:
-        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16).reshape(array.shape)
-    return torch.from_numpy(array.copy()).reshape(tuple(tensor.shape.numpy()))
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16).reshape(shape)
+    return torch.from_numpy(array.copy()).reshape(shape)
+
+
+def from_torch(tensor: Tensor, name: str | None) -> ir.Tensor:
+    """The reverse of ``to_torch``."""
+    tensor = tensor.contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return ir.Tensor(tensor.view(torch.int16).numpy().view(ir.DataType.BFLOAT16.numpy()), name=name)
+    return ir.Tensor(tensor.numpy(), name=name)
 
 
 def tensor_of(value: ir.Value) -> Tensor:

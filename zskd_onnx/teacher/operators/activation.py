@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zskd_onnx.teacher.operators.registry import operator
+from zskd_onnx.teacher.operators.unsigned import widens_unsigned
 
 
 @operator("Relu", (6, 13, 14))
@@ -38,7 +39,7 @@ def selu(x: Tensor, *, alpha: float = 1.67326319217681884765625, gamma: float = 
     return gamma * torch.where(x > 0, x, alpha * torch.expm1(x.clamp(max=0)))
 
 
-@operator("Celu", (12,))
+@operator("Celu", (12, 28))
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     return F.celu(x, alpha)
 
@@ -83,12 +84,23 @@ def mish(x: Tensor) -> Tensor:
     return F.mish(x)
 
 
+@operator("Swish", (24,))
+def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return x * torch.sigmoid(alpha * x)
+
+
+@operator("ThresholdedRelu", (10, 22))
+def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    return torch.where(x > alpha, x, torch.zeros_like(x))
+
+
 @operator("Clip", (6,))
 def clip_attributes(x: Tensor, *, min: float = -3.4028234663852886e38, max: float = 3.4028234663852886e38) -> Tensor:
     return x.clamp(min, max)
 
 
 @operator("Clip", (11, 12, 13))
+@widens_unsigned
 def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     if low is not None:
         x = torch.maximum(x, low)
@@ -97,7 +109,7 @@ def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Te
 
 def _over_flattened(x: Tensor, axis: int, function: Callable[..., Tensor]) -> Tensor:
     """Apply a softmax over all axes from ``axis`` on, as opsets below 13 define it."""
-    split = axis % x.ndim
+    split = axis + x.ndim if axis < 0 else axis
     flat = x.reshape(math.prod(x.shape[:split]), -1) if split else x.reshape(1, -1)
     return function(flat, dim=1).reshape(x.shape)
 
@@ -120,3 +132,18 @@ def log_softmax_flattened(x: Tensor, *, axis: int = 1) -> Tensor:
 @operator("LogSoftmax", (13,))
 def log_softmax(x: Tensor, *, axis: int = -1) -> Tensor:
     return F.log_softmax(x, dim=axis)
+
+
+def _hardmax(x: Tensor, dim: int) -> Tensor:
+    """One at the first largest value, zero elsewhere; no gradient passes."""
+    return torch.zeros_like(x).scatter(dim, x.argmax(dim, keepdim=True), 1.0)
+
+
+@operator("Hardmax", (1, 11))
+def hardmax_flattened(x: Tensor, *, axis: int = 1) -> Tensor:
+    return _over_flattened(x, axis, _hardmax)
+
+
+@operator("Hardmax", (13,))
+def hardmax(x: Tensor, *, axis: int = -1) -> Tensor:
+    return _hardmax(x, axis)

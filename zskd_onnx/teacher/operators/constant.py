@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ TORCH_DTYPE: dict[int, torch.dtype] = {
     ir.DataType.INT32: torch.int32,
     ir.DataType.INT64: torch.int64,
     ir.DataType.UINT8: torch.uint8,
+    ir.DataType.UINT16: torch.uint16,
+    ir.DataType.UINT32: torch.uint32,
+    ir.DataType.UINT64: torch.uint64,
     ir.DataType.BOOL: torch.bool,
 }
 
@@ -53,18 +57,25 @@ def constant_of_shape(shape: Sequence[int], *, value: Tensor | None = None) -> T
     return value.reshape(()).expand(tuple(shape)).clone()
 
 
-@operator("Range", (11,), host_inputs=(0, 1, 2))
-def arange(start: int | float, limit: int | float, delta: int | float) -> Tensor:
+@operator("Range", (11, 27), host_inputs=(0, 1, 2))
+def arange(start: int | float, limit: int | float, delta: int | float, *, stash_type: int = 1) -> Tensor:
+    """float32 or int64: host numbers do not know their width."""
     dtype = torch.float32 if isinstance(start, float) else torch.int64
-    return torch.arange(start, limit, delta, dtype=dtype)
+    count = max(math.ceil((limit - start) / delta), 0)
+    return start + delta * torch.arange(count, dtype=dtype)
 
 
-@operator("Cast", (6, 9, 13, 19, 21, 23, 24, 25))
+@operator("Cast", (6, 9, 13, 19, 21, 23, 24, 25, 28))
 def cast(x: Tensor, *, to: int, **_saturation: Any) -> Tensor:
     """Saturation and rounding attributes concern float8 alone, which is not supported."""
     if to not in TORCH_DTYPE:
         raise NotImplementedError(f"a cast to {ir.DataType(to).name}")
     return x.to(TORCH_DTYPE[to])
+
+
+@operator("CastLike", (15, 19, 21, 23, 24, 25))
+def cast_like(x: Tensor, like: Tensor, **_saturation: Any) -> Tensor:
+    return x.to(like.dtype)
 
 
 @operator("Identity", (1, 13, 14, 16, 19, 21, 23, 24, 25))

@@ -8,6 +8,7 @@ accelerator, and torch.compile sees no data-dependent value.
 
 from __future__ import annotations
 
+import math
 import operator as py
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,8 @@ def as_host(tensor: Tensor) -> Host:
 
 def as_tensor(value: Host, like: Tensor | None = None) -> Tensor:
     """A host value where a tensor is needed, on the device of ``like``."""
-    return torch.tensor(value, device=None if like is None else like.device)
+    dtype = torch.int64 if value == () else None
+    return torch.tensor(value, dtype=dtype, device=None if like is None else like.device)
 
 
 def _host(*names: str) -> Callable[[Callable[..., Host]], Callable[..., Host]]:
@@ -57,21 +59,25 @@ def _vector(value: Host) -> tuple[Number, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _elementwise(function: Callable[[Any, Any], Number]) -> Callable[[Host, Host], Host]:
-    def apply(a: Host, b: Host) -> Host:
-        if not isinstance(a, tuple) and not isinstance(b, tuple):
-            return function(a, b)
-        left, right = _vector(a), _vector(b)
-        size = max(len(left), len(right))
-        left, right = left * (size // len(left)), right * (size // len(right))
-        return tuple(function(x, y) for x, y in zip(left, right, strict=True))
+def _elementwise(function: Callable[..., Number]) -> Callable[..., Host]:
+    """Apply a function of numbers with numpy's broadcasting."""
+
+    def apply(*values: Host) -> Host:
+        if not any(isinstance(value, tuple) for value in values):
+            return function(*values)
+        vectors = [_vector(value) for value in values]
+        size = 0 if any(not v for v in vectors) else max(len(v) for v in vectors)
+        stretched = [v * size if len(v) == 1 else v for v in vectors]
+        return tuple(function(*numbers) for numbers in zip(*stretched, strict=True))
 
     return apply
 
 
 def _divide(a: Any, b: Any) -> Number:
-    """Integers divide towards zero; sizes are never negative, so ``//`` agrees."""
-    return a / b if isinstance(a, float) or isinstance(b, float) else a // b
+    """Integers divide towards zero; where neither is negative ``//`` does, also on symbols."""
+    if isinstance(a, float) or isinstance(b, float):
+        return a / b
+    return a // b if a >= 0 and b > 0 else int(math.copysign(1, a) * math.copysign(1, b)) * (abs(a) // abs(b))
 
 
 for _name, _function in {
@@ -79,10 +85,34 @@ for _name, _function in {
     "Sub": py.sub,
     "Mul": py.mul,
     "Div": _divide,
-    "Min": lambda a, b: min(a, b),
-    "Max": lambda a, b: max(a, b),
+    "Pow": lambda a, b: a**b if isinstance(a, float) else int(a**b),
+    "Neg": py.neg,
+    "Abs": abs,
+    "Sqrt": math.sqrt,
+    "Reciprocal": lambda a: 1 / a,
+    "Floor": lambda a: float(math.floor(a)),
+    "Ceil": lambda a: float(math.ceil(a)),
+    "Round": lambda a: float(round(a)),
+    "Min": lambda *xs: min(xs),
+    "Max": lambda *xs: max(xs),
+    "Sum": lambda *xs: sum(xs),
+    "Equal": py.eq,
+    "Less": py.lt,
+    "LessOrEqual": py.le,
+    "Greater": py.gt,
+    "GreaterOrEqual": py.ge,
+    "And": lambda a, b: a and b,
+    "Or": lambda a, b: a or b,
+    "Not": py.not_,
+    "Where": lambda condition, a, b: a if condition else b,
 }.items():
     _TABLE[_name] = _elementwise(_function)
+
+
+@_host("Mod")
+def mod(a: Host, b: Host, *, fmod: int = 0) -> Host:
+    """The sign follows the divisor, or with ``fmod`` the dividend."""
+    return _elementwise(lambda x, y: type(x)(math.fmod(x, y)) if fmod else x % y)(a, b)
 
 
 @_host("Identity")
@@ -96,6 +126,41 @@ def cast(x: Host, *, to: int, **_saturation: Any) -> Host:
     if isinstance(x, tuple):
         return tuple(v if type(v) is convert else convert(v) for v in x)
     return convert(x)
+
+
+@_host("Shape")
+def shape(x: Host, *, start: int = 0, end: int | None = None) -> Host:
+    return ((len(x),) if isinstance(x, tuple) else ())[start:end]
+
+
+@_host("Size")
+def size(x: Host) -> Host:
+    return len(_vector(x))
+
+
+@_host("ConstantOfShape")
+def constant_of_shape(shape: Host, *, value: Host = 0.0) -> Host:
+    sizes, (element,) = _vector(shape), _vector(value)
+    if len(sizes) > 1:
+        raise NotImplementedError("a shape computation with more than one dimension")
+    return (element,) * int(sizes[0]) if sizes else element
+
+
+@_host("Range")
+def range_(start: Host, limit: Host, delta: Host) -> Host:
+    first, last, step = (_vector(v)[0] for v in (start, limit, delta))
+    return tuple(first + i * step for i in range(max(math.ceil((last - first) / step), 0)))
+
+
+@_host("Expand")
+def expand(x: Host, shape: Host) -> Host:
+    sizes = _vector(shape)
+    if len(sizes) > 1:
+        raise NotImplementedError("a shape computation with more than one dimension")
+    if not sizes:
+        return x
+    values = _vector(x)
+    return values * int(sizes[0]) if len(values) == 1 else values
 
 
 @_host("Gather")
@@ -140,12 +205,26 @@ def slice_(
     steps: Host | None = None,
 ) -> Host:
     start, end, step = (int(_vector(v)[0]) for v in (starts, ends, 1 if steps is None else steps))
-    return _vector(x)[start:end:step]
+    values = _vector(x)
+    # numpy reads an end before the first element as "to the very first"; Python needs None for it.
+    return values[start : None if step < 0 and end < -len(values) else end : step]
 
 
-@_host("ReduceProd")
-def reduce_prod(x: Host, axes: Host | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Host:
+def _register_reduction(name: str, combine: Callable[[tuple[Any, ...]], Number]) -> None:
+    @_host(name)
+    def reduce(x: Host, axes: Host | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Host:
+        total = combine(_vector(x))
+        return (total,) if keepdims and isinstance(x, tuple) else total
+
+
+def _product(values: tuple[Any, ...]) -> Number:
     total: Any = 1
-    for value in _vector(x):
+    for value in values:
         total = total * value
-    return (total,) if keepdims else total
+    return total
+
+
+_register_reduction("ReduceProd", _product)
+_register_reduction("ReduceSum", sum)
+_register_reduction("ReduceMax", max)
+_register_reduction("ReduceMin", min)

@@ -33,3 +33,8 @@ def gemm(
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """numpy's matmul."""
     return torch.matmul(a, b)
+
+
+@operator("Einsum", (12, 28))
+def einsum(*operands: Tensor, equation: str) -> Tensor:
+    return torch.einsum(equation.replace(" ", ""), *operands)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
 Ints = tuple[int, ...]
+
+
+def for_rank(functions: Mapping[int, Callable[..., Tensor]], rank: int) -> Callable[..., Tensor]:
+    """torch's function for a number of spatial axes."""
+    if rank not in functions:
+        raise NotImplementedError(f"{rank} spatial axes")
+    return functions[rank]
 
 
 def resolve_pads(

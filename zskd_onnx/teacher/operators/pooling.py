@@ -1,17 +1,19 @@
-"""Pooling."""
+"""Pooling over windows; ``global_pooling`` holds those over all positions."""
 
 from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zskd_onnx.teacher.operators.padding import Ints, pad_spatial, resolve_pads
+from zskd_onnx.teacher.operators.padding import Ints, for_rank, pad_spatial, resolve_pads
 from zskd_onnx.teacher.operators.registry import operator
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def _window(
@@ -46,19 +48,54 @@ def max_pool(
     pads: Ints | None = None,
     storage_order: int = 0,
     strides: Ints | None = None,
-) -> Tensor:
-    """x (N, C, *size) -> (N, C, *out); padding never wins."""
-    if num_outputs > 1:
-        raise NotImplementedError("the Indices output")
+) -> Tensor | tuple[Tensor, Tensor]:
+    """x (N, C, *size) -> (N, C, *out); padding never wins.
+
+    The second output holds positions in the flattened x, spatial axes in the order of
+    ``storage_order`` (0: the last axis runs fastest, 1: the first).
+    """
+    if not x.is_floating_point():
+        real = max_pool(
+            x.float(),
+            kernel_shape=kernel_shape,
+            num_outputs=num_outputs,
+            auto_pad=auto_pad,
+            ceil_mode=ceil_mode,
+            dilations=dilations,
+            pads=pads,
+            storage_order=storage_order,
+            strides=strides,
+        )
+        return real.to(x.dtype) if isinstance(real, Tensor) else (real[0].to(x.dtype), real[1])
     rank = len(kernel_shape)
     strides = strides or (1,) * rank
     dilations = dilations or (1,) * rank
+    pool = for_rank(_MAX, rank)
     begin, end, overhang = _window(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     end = [e + o for e, o in zip(end, overhang, strict=True)]
     within_half = all(2 * b <= k for b, k in zip(begin, kernel_shape, strict=True))
-    if begin != end or not within_half:
-        x, begin = pad_spatial(x, begin, end, -math.inf), [0] * rank
-    return _MAX[rank](x, kernel_shape, strides, begin, dilations)
+    if num_outputs == 1 and begin == end and within_half:
+        return pool(x, kernel_shape, strides, begin, dilations)
+    padded = pad_spatial(x, begin, end, -math.inf) if any(begin + end) else x
+    if num_outputs == 1:
+        return pool(padded, kernel_shape, strides, 0, dilations)
+    values, positions = pool(padded, kernel_shape, strides, 0, dilations, return_indices=True)
+    return values, _positions_in(x, positions, padded.shape[2:], begin, storage_order)
+
+
+def _positions_in(x: Tensor, positions: Tensor, padded: torch.Size, begin: list[int], storage_order: int) -> Tensor:
+    """Positions in a padded plane as positions in the whole of x."""
+    size = list(x.shape[2:])
+    coordinates: list[Tensor] = []
+    for n, b in zip(reversed(padded), reversed(begin), strict=True):
+        coordinates.insert(0, positions % n - b)
+        positions = positions // n
+    axes = list(range(len(size)))
+    flat = torch.zeros_like(positions)
+    for axis in reversed(axes) if storage_order else axes:
+        flat = flat * size[axis] + coordinates[axis]
+    planes = torch.arange(x.shape[0] * x.shape[1], device=x.device) * math.prod(size)
+    return flat + planes.reshape(x.shape[0], x.shape[1], *(1,) * len(size))
 
 
 @operator("MaxPool", (1,), counts_outputs=True)
@@ -70,10 +107,20 @@ def max_pool_1(
     auto_pad: str = "NOTSET",
     pads: Ints | None = None,
     strides: Ints | None = None,
-) -> Tensor:
+) -> Tensor | tuple[Tensor, Tensor]:
     return max_pool(
         x, kernel_shape=kernel_shape, num_outputs=num_outputs, auto_pad=auto_pad, pads=pads, strides=strides
     )
+
+
+def _window_sum(x: Tensor, kernel: Ints, strides: Ints, dilations: Ints) -> Tensor:
+    """The sum of each window that lies within x."""
+    rank = len(kernel)
+    if all(d == 1 for d in dilations):
+        return for_rank(_AVERAGE, rank)(x, kernel, strides) * math.prod(kernel)
+    planes = x.flatten(0, 1).unsqueeze(1)
+    sums = for_rank(_CONVOLUTION, rank)(planes, x.new_ones((1, 1, *kernel)), None, strides, 0, dilations)
+    return sums.reshape(*x.shape[:2], *sums.shape[2:])
 
 
 @operator("AveragePool", (7, 10, 11, 19, 22))
@@ -88,29 +135,40 @@ def average_pool(
     pads: Ints | None = None,
     strides: Ints | None = None,
 ) -> Tensor:
-    """x (N, C, *size) -> (N, C, *out)."""
+    """x (N, C, *size) -> (N, C, *out): the mean of each window, with or without its padding."""
     rank = len(kernel_shape)
     strides = strides or (1,) * rank
     dilations = dilations or (1,) * rank
-    if any(d != 1 for d in dilations):
-        raise NotImplementedError(f"dilations {list(dilations)}")
     begin, end, overhang = _window(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    pool = _AVERAGE[rank]
-    if not any(begin + end + overhang):
-        return pool(x, kernel_shape, strides)
+    if not any(begin + end + overhang) and all(d == 1 for d in dilations):
+        return for_rank(_AVERAGE, rank)(x, kernel_shape, strides)
     full = [e + o for e, o in zip(end, overhang, strict=True)]
-    totals = pool(pad_spatial(x, begin, full), kernel_shape, strides)
+    totals = _window_sum(pad_spatial(x, begin, full), kernel_shape, strides, dilations)
     ones = x.new_ones((1, 1, *x.shape[2:]))
-    counted = pad_spatial(ones, begin, end, 1.0) if count_include_pad else pad_spatial(ones, begin, end)
-    share = pool(pad_spatial(counted, [0] * rank, overhang), kernel_shape, strides)
-    return totals / share
+    counted = pad_spatial(ones, begin, end, 1.0 if count_include_pad else 0.0)
+    counts = _window_sum(pad_spatial(counted, [0] * rank, overhang), kernel_shape, strides, dilations)
+    return totals / counts
 
 
-@operator("GlobalAveragePool", (1, 22))
-def global_average_pool(x: Tensor) -> Tensor:
-    return x.mean(tuple(range(2, x.ndim)), keepdim=True)
-
-
-@operator("GlobalMaxPool", (1, 22))
-def global_max_pool(x: Tensor) -> Tensor:
-    return x.amax(tuple(range(2, x.ndim)), keepdim=True)
+@operator("LpPool", (2, 11, 18, 22))
+def lp_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Ints,
+    p: int = 2,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints | None = None,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Tensor:
+    """x (N, C, *size) -> (N, C, *out): the p-norm of each window."""
+    rank = len(kernel_shape)
+    strides = strides or (1,) * rank
+    dilations = dilations or (1,) * rank
+    begin, end, overhang = _window(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    padded = pad_spatial(x, begin, [e + o for e, o in zip(end, overhang, strict=True)])
+    sums = _window_sum(padded.abs().pow(p), kernel_shape, strides, dilations)
+    # The root's gradient is infinite at zero; a window of zeros gets none.
+    empty = sums <= 0
+    return torch.where(empty, torch.zeros_like(sums), sums.masked_fill(empty, 1.0).pow(1 / p))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx.defs
+from torch import Tensor
 
 Function = Callable[..., Any]
 
@@ -28,11 +29,13 @@ class Operator:
         host_inputs: positions of the inputs that must be known as Python numbers (a shape, axes,
             pads): the importer passes an int, a float or a tuple of them instead of a tensor.
         counts_outputs: whether the function takes the number of outputs as ``num_outputs``.
+        returns_host: whether it returns Python integers (a shape) instead of a tensor.
     """
 
     function: Function
     host_inputs: frozenset[int]
     counts_outputs: bool
+    returns_host: bool
 
 
 _TABLE: dict[tuple[str, str, int], Operator] = {}
@@ -45,11 +48,12 @@ def operator(
     domain: str = "",
     host_inputs: tuple[int, ...] = (),
     counts_outputs: bool = False,
+    returns_host: bool = False,
 ) -> Callable[[Function], Function]:
     """Register the decorated function for ``name`` at each schema version in ``versions``."""
 
     def register(function: Function) -> Function:
-        entry = Operator(function, frozenset(host_inputs), counts_outputs)
+        entry = Operator(function, frozenset(host_inputs), counts_outputs, returns_host)
         for version in versions:
             key = (domain, name, version)
             if key in _TABLE:
@@ -60,8 +64,18 @@ def operator(
     return register
 
 
+def given(outputs: tuple[Tensor | None, ...], num_outputs: int) -> Any:
+    """What a node with ``num_outputs`` outputs gives: the first alone, or a tuple of the first few."""
+    return outputs[0] if num_outputs == 1 else outputs[:num_outputs]
+
+
 def schema_version(domain: str, name: str, opset: int) -> int | None:
-    """The schema version in force for an operator at an opset; None if ONNX has none."""
+    """The schema version in force for an operator at an opset; None if ONNX has none.
+
+    onnxruntime's own operators have no schema in ONNX; all are at version 1.
+    """
+    if domain == "com.microsoft":
+        return 1
     try:
         return onnx.defs.get_schema(name, max_inclusive_version=opset, domain=domain).since_version
     except onnx.defs.SchemaError:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from zskd_onnx.teacher.operators.registry import operator
@@ -14,15 +13,20 @@ from zskd_onnx.teacher.operators.registry import operator
 Ints = Sequence[int]
 
 
-@operator("Shape", (1, 13))
+@operator("Shape", (1, 13), returns_host=True)
 def shape(x: Tensor) -> tuple[int, ...]:
     """A host value: Python integers, so that a free batch size stays free."""
     return tuple(x.shape)
 
 
-@operator("Shape", (15, 19, 21, 23, 24, 25))
+@operator("Shape", (15, 19, 21, 23, 24, 25), returns_host=True)
 def shape_between(x: Tensor, *, start: int = 0, end: int | None = None) -> tuple[int, ...]:
     return tuple(x.shape)[start:end]
+
+
+@operator("Size", (1, 13, 19, 21, 23, 24, 25), returns_host=True)
+def size(x: Tensor) -> int:
+    return x.numel()
 
 
 @operator("Reshape", (5, 13, 14, 19, 21, 23, 24, 25), host_inputs=(1,))
@@ -81,34 +85,40 @@ def expand(x: Tensor, shape: Ints) -> Tensor:
     return x.expand(torch.broadcast_shapes(x.shape, tuple(shape)))
 
 
-@operator("Pad", (2,))
-def pad_attributes(x: Tensor, *, pads: Ints, mode: str = "constant", value: float = 0.0) -> Tensor:
-    return _pad(x, tuple(pads), mode, value)
+@operator("Tile", (6, 13), host_inputs=(1,))
+def tile(x: Tensor, repeats: Ints) -> Tensor:
+    return x.repeat(tuple(repeats))
 
 
-@operator("Pad", (11, 13, 18, 19, 21, 23, 24, 25), host_inputs=(1, 2, 3))
-def pad(
-    x: Tensor, pads: Ints, value: float | None = None, axes: Ints | None = None, *, mode: str = "constant"
-) -> Tensor:
-    """``pads`` holds all begins and then all ends, for every axis or for ``axes`` alone."""
-    if axes is not None:
-        full = [0] * (2 * x.ndim)
-        for i, axis in enumerate(axes):
-            full[axis % x.ndim] = pads[i]
-            full[axis % x.ndim + x.ndim] = pads[i + len(axes)]
-        pads = full
-    return _pad(x, tuple(pads), mode, value or 0.0)
+@operator("Trilu", (14,), host_inputs=(1,))
+def trilu(x: Tensor, k: int | Ints = 0, *, upper: int = 1) -> Tensor:
+    """The triangle above (below) the k-th diagonal of the last two axes."""
+    diagonal = k if isinstance(k, int) else k[0]
+    return x.triu(diagonal) if upper else x.tril(diagonal)
 
 
-def _pad(x: Tensor, pads: tuple[int, ...], mode: str, value: float) -> Tensor:
-    pairs = list(zip(pads[: x.ndim], pads[x.ndim :], strict=True))
-    while pairs and pairs[0] == (0, 0):
-        pairs.pop(0)
-    amounts = [n for pair in reversed(pairs) for n in pair]
-    if mode == "constant":
-        return F.pad(x, amounts, value=value)
-    if mode not in ("reflect", "edge") or len(pairs) > min(3, x.ndim - 1):
-        raise NotImplementedError(f"mode '{mode}' over {len(pairs)} axes")
-    if x.ndim - len(pairs) > 2:
-        return _pad(x.flatten(0, 1), pads[1 : x.ndim] + pads[x.ndim + 1 :], mode, value).unflatten(0, x.shape[:2])
-    return F.pad(x, amounts, mode={"reflect": "reflect", "edge": "replicate"}[mode])
+@operator("DepthToSpace", (1,))
+def depth_to_space_1(x: Tensor, *, blocksize: int) -> Tensor:
+    return depth_to_space(x, blocksize=blocksize)
+
+
+@operator("DepthToSpace", (11, 13, 28))
+def depth_to_space(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
+    """(N, C, H, W) -> (N, C / b^2, b H, b W); the block is the outer (DCR) or inner part of C."""
+    n, c, h, w = x.shape
+    b = blocksize
+    if mode == "CRD":
+        blocks = x.reshape(n, c // b**2, b, b, h, w).permute(0, 1, 4, 2, 5, 3)
+    else:
+        blocks = x.reshape(n, b, b, c // b**2, h, w).permute(0, 3, 4, 1, 5, 2)
+    return blocks.reshape(n, c // b**2, h * b, w * b)
+
+
+@operator("SpaceToDepth", (1, 13, 28))
+def space_to_depth(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
+    """(N, C, H, W) -> (N, C b^2, H / b, W / b)."""
+    n, c, h, w = x.shape
+    b = blocksize
+    blocks = x.reshape(n, c, h // b, b, w // b, b)
+    order = (0, 1, 3, 5, 2, 4) if mode == "CRD" else (0, 3, 5, 1, 2, 4)
+    return blocks.permute(order).reshape(n, c * b**2, h // b, w // b)

@@ -1,0 +1,238 @@
+"""The importer against ONNX's own node conformance suite.
+
+    python benchmarks/conformance.py              the figures, and every case that does not pass
+    python benchmarks/conformance.py --operators  the supported operators as a Markdown table
+
+A case counts if it is not an expanded function, its first node is one of ``FAMILIES`` in the
+default domain, and no tensor in it is a string or narrower than eight bits (or float8). It passes
+if every output agrees with all inputs as graph inputs, with all but the first frozen as
+initialisers, or with those frozen that the operator reads as Python numbers. Whatever does not
+pass must raise; a wrong value is a failure of the whole run.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from onnx import numpy_helper
+from onnx.backend.test.case.test_case import TestCase
+from onnx.backend.test.loader import load_model_tests
+
+from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.teacher.importer import import_graph
+from zskd_onnx.teacher.nodes import operator_of, to_torch
+from zskd_onnx.teacher.operators import registered
+from zskd_onnx.teacher.passes import fold_constants
+
+FAMILIES = {
+    "linear": "Conv ConvTranspose Gemm MatMul Einsum",
+    "arithmetic": "Add Sub Mul Div Pow Sqrt Exp Log Erf Abs Neg Reciprocal Sign Floor Ceil Round Min Max Mean Sum",
+    "logic": "Equal Less LessOrEqual Greater GreaterOrEqual And Or Not Xor Where",
+    "activation": (
+        "Relu LeakyRelu PRelu Elu Selu Celu Gelu HardSigmoid HardSwish Mish Softplus Softsign Sigmoid Tanh Swish Clip "
+        "ThresholdedRelu Softmax LogSoftmax Hardmax"
+    ),
+    "normalization": (
+        "BatchNormalization InstanceNormalization LayerNormalization GroupNormalization RMSNormalization "
+        "LpNormalization MeanVarianceNormalization LRN"
+    ),
+    "pooling": "MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool",
+    "reduction": (
+        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
+        "ReduceSumSquare"
+    ),
+    "shape and index": (
+        "Concat Split Slice Gather GatherElements GatherND Transpose Reshape Flatten Squeeze Unsqueeze Pad Resize "
+        "Upsample Expand Tile DepthToSpace SpaceToDepth Trilu CumSum TopK ArgMax"
+    ),
+    "constant": "Cast CastLike Constant ConstantOfShape Shape Size Range Identity Dropout",
+    "sequence model": "Attention RotaryEmbedding LSTM GRU RNN",
+    "quantised": (
+        "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul MatMulInteger ConvInteger DynamicQuantizeLinear"
+    ),
+    "control flow": "If Loop",
+}
+FAMILY = {name: family for family, names in FAMILIES.items() for name in names.split()}
+
+INEXPRESSIBLE = ("STRING", "FLOAT8", "INT4", "UINT4", "INT2", "UINT2", "FLOAT4", "FLOAT6")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case: "pass", "refused" or "wrong", and why."""
+
+    case: str
+    operator: str
+    verdict: str
+    reason: str = ""
+
+
+class _Wrong(Exception):
+    """An output that differs from the expected one."""
+
+
+def cases() -> Iterator[TestCase]:
+    """The cases that count."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the suite computes infinities on purpose
+        found = load_model_tests(kind="node")
+    for case in found:
+        node = case.model.graph.node[0]
+        counts = "_expanded" not in case.name and node.domain in ("", "ai.onnx") and node.op_type in FAMILY
+        if counts and _expressible(case.model):
+            yield case
+
+
+def _types(graph: onnx.GraphProto) -> Iterator[int]:
+    for info in [*graph.input, *graph.output, *graph.value_info]:
+        yield from _type_of(info.type)
+    for tensor in graph.initializer:
+        yield tensor.data_type
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t.data_type
+            if attribute.name == "to":
+                yield attribute.i
+            if attribute.HasField("g"):
+                yield from _types(attribute.g)
+
+
+def _type_of(kind: onnx.TypeProto) -> Iterator[int]:
+    which = kind.WhichOneof("value")
+    if which == "tensor_type":
+        yield kind.tensor_type.elem_type
+    elif which in ("sequence_type", "optional_type"):
+        yield from _type_of(getattr(kind, which).elem_type)
+
+
+def _expressible(model: onnx.ModelProto) -> bool:
+    return not any(onnx.TensorProto.DataType.Name(t).startswith(INEXPRESSIBLE) for t in _types(model.graph))
+
+
+def judge(case: TestCase) -> Outcome:
+    """Run a case in each of the ways that count, until one passes."""
+    node = case.model.graph.node[0]
+    reasons = []
+    for frozen in _ways(case.model):
+        try:
+            for inputs, expected in case.data_sets:
+                _check(_run(case.model, inputs, frozen), expected)
+        except _Wrong as error:
+            return Outcome(case.name, node.op_type, "wrong", str(error))
+        except Exception as error:  # the teacher's fake run names the node for any of them
+            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
+        else:
+            return Outcome(case.name, node.op_type, "pass")
+    return Outcome(case.name, node.op_type, "refused", reasons[-1])
+
+
+def _ways(model: onnx.ModelProto) -> list[frozenset[int]]:
+    """Which inputs to freeze: none; all but the first; those that must be Python numbers."""
+    count = len(model.graph.input)
+    loaded = ir.from_proto(model)
+    node = loaded.graph[0]
+    names = [value.name for value in loaded.graph.inputs]
+    if node.op_type in ("If", "Loop"):
+        host: set[int] = set(range(count))
+    else:
+        operator = operator_of(node, loaded.opset_imports)
+        positions = operator.host_inputs if operator is not None else frozenset()
+        read = [node.inputs[i] for i in positions if i < len(node.inputs)]
+        host = {names.index(v.name) for v in read if v is not None and v.name in names}
+    return list(dict.fromkeys([frozenset(), frozenset(range(1, count)), frozenset(host)]))
+
+
+def _run(model: onnx.ModelProto, inputs: Sequence[Any], frozen: frozenset[int]) -> list[Any]:
+    """Import a single-node model without what makes it a teacher, and run it."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model)
+    loaded = ir.from_proto(proto)
+    free = []
+    for i, (value, data) in enumerate(zip(list(loaded.graph.inputs), inputs, strict=True)):
+        if isinstance(data, (list, type(None))):
+            raise UnsupportedTeacherError(f"input '{value.name}' is a sequence or an optional")
+        tensor = ir.from_proto(
+            data if isinstance(data, onnx.TensorProto) else numpy_helper.from_array(np.asarray(data))
+        )
+        if i in frozen:
+            loaded.graph.inputs.remove(value)
+            tensor.name = value.name
+            value.const_value = tensor
+            loaded.graph.register_initializer(value)
+        else:
+            free.append(to_torch(tensor))
+    fold_constants(loaded)
+    outputs = import_graph(loaded)(*free)
+    return list(outputs)
+
+
+def _check(outputs: Sequence[Any], expected: Sequence[Any]) -> None:
+    if len(outputs) != len(expected):
+        raise _Wrong(f"{len(outputs)} outputs, expected {len(expected)}")
+    for i, (ours, theirs) in enumerate(zip(outputs, expected, strict=True)):
+        if not isinstance(ours, torch.Tensor) or isinstance(theirs, list):
+            raise UnsupportedTeacherError(f"output {i} is no tensor")
+        wanted = np.asarray(numpy_helper.to_array(theirs) if isinstance(theirs, onnx.TensorProto) else theirs)
+        got = _array(ours)
+        if got.shape != wanted.shape:
+            raise _Wrong(f"output {i} has shape {got.shape}, expected {wanted.shape}")
+        half = wanted.dtype.itemsize == 2 and wanted.dtype.kind not in "iu"
+        tolerance = 2e-3 if half else 1e-3
+        exact = np.complex128 if wanted.dtype.kind == "c" else np.float64
+        a, b = got.astype(exact), wanted.astype(exact)
+        if not np.allclose(a, b, rtol=tolerance, atol=tolerance if half else 1e-5, equal_nan=True):
+            finite = np.isfinite(a) & np.isfinite(b)
+            raise _Wrong(f"output {i} differs by {np.abs(a - b)[finite].max(initial=0):.3g}")
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().float().numpy() if tensor.dtype == torch.bfloat16 else tensor.detach().numpy()
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Passed and counted cases for each family, as Markdown."""
+    rows = ["| family | pass | cases |", "|---|---:|---:|"]
+    for family in FAMILIES:
+        own = [o for o in outcomes if FAMILY[o.operator] == family]
+        rows.append(f"| {family} | {sum(o.verdict == 'pass' for o in own)} | {len(own)} |")
+    rows.append(f"| **total** | **{sum(o.verdict == 'pass' for o in outcomes)}** | **{len(outcomes)}** |")
+    return "\n".join(rows)
+
+
+def operators() -> str:
+    """Every operator that the importer knows, with its schema versions, as Markdown."""
+    versions: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for domain, name, version in registered():
+        versions[domain, name].append(version)
+    rows = ["| domain | operator | schema versions |", "|---|---|---|"]
+    for (domain, name), known in sorted(versions.items()):
+        rows.append(f"| {domain or 'ai.onnx'} | {name} | {', '.join(map(str, sorted(known)))} |")
+    return "\n".join(rows)
+
+
+def main() -> int:
+    if "--operators" in sys.argv[1:]:
+        print(operators())
+        return 0
+    outcomes = [judge(case) for case in cases()]
+    print(table(outcomes))
+    for outcome in outcomes:
+        if outcome.verdict != "pass":
+            print(f"{outcome.verdict:8}{outcome.case}: {outcome.reason}")
+    wrong = [o.case for o in outcomes if o.verdict == "wrong"]
+    print(f"silently wrong: {len(wrong)}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
