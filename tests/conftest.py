@@ -249,14 +249,14 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
     """Runs the command line as a user does, in an empty folder."""
 
-    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, timeout: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "zskd_onnx", *map(str, arguments)],
             capture_output=True,
             text=True,
             env=environment,
             cwd=tmp_path,
-            timeout=120,
+            timeout=timeout,
             check=False,
             **options,
         )

@@ -42,7 +42,7 @@ try:
     app(sys.argv[1:] + ["--help"])
 except SystemExit:
     pass
-heavy = {"torch", "onnx", "onnxruntime", "onnx_ir", "numpy", "pydantic"} & set(sys.modules)
+heavy = {"torch", "onnx", "onnxruntime", "onnx_ir", "numpy"} & set(sys.modules)
 print("heavy:", sorted(heavy), file=sys.stderr)
 """
 
@@ -290,12 +290,12 @@ def test_inspect(cli: Cli, digits_file: Path) -> None:
     assert facts["recipes"]["zskd"] == "suits"
     # 3x3 convolutions to 16 and 32 filters on 8x8, then 512 -> 52 -> 10.
     assert facts["multiply_adds"] == 64 * 9 * 16 + 64 * 9 * 16 * 32 + 512 * 52 + 52 * 10
-    assert facts["parameters"] == sum(w.numpy().size for w in map(torch.from_numpy, _weights(digits_file)))
+    assert facts["parameters"] == sum(w.size for w in _weights(digits_file))
 
 
 def _weights(path: Path) -> list[np.ndarray]:
     arrays = [onnx.numpy_helper.to_array(w) for w in onnx.load(path).graph.initializer]
-    return [a for a in arrays if a.ndim and a.dtype == np.float32]
+    return [a for a in arrays if a.dtype == np.float32]
 
 
 def test_an_assumed_range_is_shown(cli: Cli, exports: Exports) -> None:
@@ -352,7 +352,7 @@ def test_verify_notices_a_student_of_another_teacher(cli: Cli, finished: Compres
 
 # Interruptions
 
-SLOWER = ("synthesis.count=6000", "synthesis.iterations=10", "held_out=100", "distillation.epochs=8")
+SLOWER = ("synthesis.count=4000", "synthesis.iterations=10", "held_out=100", "distillation.epochs=4")
 
 
 @pytest.fixture(scope="module")
@@ -405,7 +405,7 @@ def test_an_interrupted_run_continues_to_the_same_student(
     assert not (folder / "manifest.json").exists()
     assert not list(folder.rglob("*.partial"))
     made = TransferSet.open(folder / "transfer-set").count
-    assert 0 < made < 6100 if reached is in_synthesis else made == 6100
+    assert 0 < made < 4100 if reached is in_synthesis else made == 4100
 
     done = cli(*arguments, "--resume")
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ def read_evaluation_data(path: Path, domain: Domain, classes: int) -> Evaluation
             arrays = {key: file[key] for key in ("x", "y")}
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; expected an .npz with arrays x and y") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: expected an .npz with arrays x and y ({error})") from error
     x, y = arrays["x"], arrays["y"]
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x) or not len(y):

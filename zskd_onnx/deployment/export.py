@@ -39,13 +39,15 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
     """Export with a free batch size and the teacher's input and output names.
 
     Raises:
-        ZskdError: torch cannot export the student (a module of the user's, most likely).
+        ZskdError: torch cannot export the student (a module of the user's, most likely), or not
+            at this opset.
     """
     replacement.eval().cpu()
     domain = replacement.domain
     dtype = getattr(torch, domain.dtype)
     example = torch.zeros(domain.file_shape(2)).to(dtype)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.CRITICAL)  # a failed conversion is seen below
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -64,6 +66,11 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
         raise ZskdError(f"the student cannot be exported to ONNX: {reason}") from error
     assert program is not None
     model = program.model_proto
+    written = {o.version for o in model.opset_import if o.domain == ""}
+    if written != {opset}:
+        raise ZskdError(
+            f"the student cannot be converted to opset {opset}, torch wrote {max(written)}; take --set deployment.opset=18"
+        )
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")

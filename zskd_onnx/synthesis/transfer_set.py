@@ -91,7 +91,10 @@ class TransferSet:
             "targets": targets.to("cpu", torch.float32).contiguous(),
         }
         with written_beside(self.folder / name) as partial:
-            save_file(tensors, partial)
+            try:
+                save_file(tensors, partial)
+            except SafetensorError as error:
+                raise OSError(f"{self.folder / name}: {error}") from error
         self._shards.append({"file": name, "count": len(inputs)})
         self._write_index()
 
