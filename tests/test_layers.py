@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "zskd_onnx"
 
 ROAD = (
-    ("errors", "version", "events", "files", "randomness", "settings", "runtime", "output"),
+    ("errors", "version", "events", "files", "randomness", "settings", "runtime", "output", "workers"),
     ("teacher",),
     ("priors",),
     ("synthesis",),

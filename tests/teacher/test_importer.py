@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +168,7 @@ def test_a_wrong_operator_is_caught(exports: Exports, monkeypatch: pytest.Monkey
         "order": lambda x: F.relu(x).flip(-1),
         "constant": lambda x: F.relu(x) + 1e-3,
     }[wrong]
-    faulty = registry.Operator(function, right.host_inputs, right.counts_outputs)
+    faulty = replace(right, function=function)
     path = exports.path("lenet5", "17", "softmax")
     load_teacher(path)
     monkeypatch.setattr(

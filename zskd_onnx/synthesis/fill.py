@@ -45,7 +45,9 @@ def fill(
     batches_in_shard = max(1, min(SHARD_BATCHES, SHARD_BYTES // (sample_bytes * synthesis.batch_size)))
     batches = range(transfer_set.count, count, synthesis.batch_size)
     pending: list[tuple[Tensor, Tensor]] = []
-    for first, made in zip(batches, in_order(make, batches, _workers(teacher, synthesis.batch_size, device)), strict=True):
+    for first, made in zip(
+        batches, in_order(make, batches, _workers(teacher, synthesis.batch_size, device)), strict=True
+    ):
         pending.append(made)
         done = first + synthesis.batch_size
         if len(pending) == batches_in_shard or done >= count:

@@ -11,9 +11,9 @@ import torch
 from onnx import TensorProto, helper
 
 from tests.conftest import Exports, SaveModel
-from zskd_onnx import UnsupportedTeacherError
+from zskd_onnx import ParityError, UnsupportedTeacherError
 from zskd_onnx.teacher import load_teacher
-from zskd_onnx.teacher.passes import clean, drop_dangling, fold_constants, free_batch
+from zskd_onnx.teacher.passes import clean, drop_dangling, fold_constants
 
 node = helper.make_node
 
@@ -81,9 +81,6 @@ def test_model_local_functions_are_inlined(save_model: SaveModel) -> None:
 def test_a_reshape_to_a_fixed_batch_is_freed(save_model: SaveModel, shape: list[int]) -> None:
     nodes = [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "s"], ["y"])]
     path = save_model(nodes, [1, 3, 2, 2], [1, 12], {"s": torch.tensor(shape)})
-    model = ir.load(path)
-    free_batch(model)
-    assert not isinstance(model.graph.inputs[0].shape[0], int)
     teacher = load_teacher(path)
     x = torch.rand(5, 3, 2, 2) - 0.5
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -108,7 +105,7 @@ def test_a_batch_size_baked_into_a_constant_is_refused_or_right(save_model: Save
     ]
     weights = {"s": torch.tensor([4, 1]), "t": torch.tensor([1, 4])}
     path = save_model(nodes, [1, 4], [1, 4], weights)
-    with pytest.raises(UnsupportedTeacherError):
+    with pytest.raises((UnsupportedTeacherError, ParityError)):
         load_teacher(path)
 
 
