@@ -128,7 +128,7 @@ def export(model: nn.Module, x: torch.Tensor, path: Path, exporter: str) -> None
 
 
 def classifier_weight(model: nn.Module) -> torch.Tensor:
-    """W of the original: the mean of two where there are two heads, batch norm before a head folded in."""
+    """W of the original: the mean of two where there are two heads."""
     heads = model.get_classifier()
     heads = heads if isinstance(heads, (tuple, list)) else [heads]
     weights = []
@@ -137,9 +137,6 @@ def classifier_weight(model: nn.Module) -> torch.Tensor:
         if linear is None:
             linear = next(m for m in head.modules() if isinstance(m, (nn.Linear, nn.Conv2d)))
         weight = linear.weight.detach().flatten(1)
-        norm = getattr(head, "bn", None)
-        if isinstance(norm, nn.BatchNorm1d):
-            weight = weight * (norm.weight / (norm.running_var + norm.eps).sqrt()).detach()
         weights.append(weight)
     return torch.stack(weights).mean(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import onnx
@@ -190,3 +191,31 @@ def test_the_output_is_chosen_by_name_where_there_are_two(save_model: SaveModel)
         load_teacher(path, output_name="z")
     assert load_teacher(path, output_name="y").classes == 5
     assert load_teacher(path, output_name="h").classes == 4
+
+
+def test_two_averaged_heads(save_model: SaveModel) -> None:
+    """A class and a distillation token, each with its own head, as DeiT has them: W is the mean of the two."""
+    first, second = torch.randn(3, 4), torch.randn(3, 4)
+    bias = torch.randn(3)
+    nodes = [
+        node("Relu", ["x"], ["f"]),
+        node("Tanh", ["x"], ["g"]),
+        node("Gemm", ["f", "first", "bias"], ["a"], transB=1),
+        node("Gemm", ["g", "second"], ["b"], transB=1),
+        node("Add", ["a", "b"], ["sum"]),
+        node("Div", ["sum", "two"], ["y"]),
+    ]
+    weights = {"first": first, "second": second, "bias": bias, "two": torch.tensor(2.0)}
+    teacher = load_teacher(save_model(nodes, ["N", 4], ["N", 3], weights))
+    assert teacher.head is not None
+    torch.testing.assert_close(teacher.head.weight, (first + second) / 2)
+    assert teacher.head.bias is not None
+    torch.testing.assert_close(teacher.head.bias, bias / 2)
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(teacher.features(x), (x.relu() + x.tanh()) / 2)
+
+
+def test_nested_sums_do_not_take_for_ever(save_model: SaveModel) -> None:
+    names = ["x", *(f"s{i}" for i in range(60)), "y"]
+    nodes = [node("Add", [a, a], [b]) for a, b in itertools.pairwise(names)]
+    assert load_teacher(save_model(nodes, ["N", 4], ["N", 4], {})).head is None

@@ -68,7 +68,7 @@ def load_teacher(
     domain = resolve_domain(model, options)
     tail = find_tail(model, output_name)
 
-    outputs = [v for v in dict.fromkeys((tail.output, tail.logits, tail.features)) if v is not None]
+    outputs = list(dict.fromkeys((tail.output, tail.logits, *tail.features)))
     model.graph.outputs[:] = outputs
     module = IMPORTERS[importer](model)
     channels_last(module)
@@ -89,7 +89,7 @@ def load_teacher(
     teacher = Teacher(
         select_output(module, 0),
         select_output(module, outputs.index(tail.logits)),
-        None if tail.features is None else select_output(module, outputs.index(tail.features)),
+        [select_output(module, outputs.index(value)) for value in tail.features],
         domain=domain,
         output=Output(tail.output.name or "", tail.kind, shape),
         head=tail.head,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ class Teacher(nn.Module):
         self,
         file: fx.GraphModule,
         logits: fx.GraphModule,
-        features: fx.GraphModule | None,
+        features: Sequence[fx.GraphModule],
         *,
         domain: Domain,
         output: Output,
@@ -69,7 +70,7 @@ class Teacher(nn.Module):
         super().__init__()
         self._file = file
         self._logits = logits
-        self._features = features
+        self._features = nn.ModuleList(features)
         self.domain = domain
         self.output = output
         self.head = head
@@ -91,15 +92,16 @@ class Teacher(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """The input of the final fully connected layer, (N, F).
 
-        Where that layer is a 1x1 convolution, the mean over positions.
+        Where that layer is a 1x1 convolution, the mean over positions; where two heads are
+        averaged, the mean of both inputs.
 
         Raises:
             UnsupportedTeacherError: the teacher has no such layer.
         """
-        if self._features is None:
+        if not self._features:
             raise UnsupportedTeacherError(f"{self.source.path}: no final fully connected layer was found")
-        h = self._features(x)
-        return h if h.ndim == 2 else h.flatten(2).mean(2)
+        found = [h if h.ndim == 2 else h.flatten(2).mean(2) for h in (part(x) for part in self._features)]
+        return torch.stack(found).mean(0) if len(found) > 1 else found[0]
 
     @property
     def parameters_count(self) -> int:
