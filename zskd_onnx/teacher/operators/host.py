@@ -80,7 +80,7 @@ def _divide(a: Any, b: Any) -> Number:
     return a // b if a >= 0 and b > 0 else int(math.copysign(1, a) * math.copysign(1, b)) * (abs(a) // abs(b))
 
 
-for _name, _function in {
+_NUMBERS: dict[str, Callable[..., Number]] = {
     "Add": py.add,
     "Sub": py.sub,
     "Mul": py.mul,
@@ -105,7 +105,8 @@ for _name, _function in {
     "Or": lambda a, b: a or b,
     "Not": py.not_,
     "Where": lambda condition, a, b: a if condition else b,
-}.items():
+}
+for _name, _function in _NUMBERS.items():
     _TABLE[_name] = _elementwise(_function)
 
 
