@@ -113,6 +113,19 @@ def test_quantised_functions() -> None:
     )
 
 
+@pytest.mark.parametrize(("opset", "axis"), [(12, 1), (13, -1)])
+def test_quantised_softmax(opset: int, axis: int) -> None:
+    """The attribute ``opset`` would clash with the helper's, so the expected values come from the formula."""
+    x = integers(0, 256, 2, 3, 4)
+    inputs = [x, number(0.05), number(120, np.uint8), number(1 / 256), number(0, np.uint8)]
+    attributes = {"axis": axis, "opset": opset}
+    (y,) = imported(build("QLinearSoftmax", 1, inputs, range(1, 5), 1, MICROSOFT, attributes))(torch.from_numpy(x))
+    real = 0.05 * (x.astype(np.float64) - 120)
+    rows = np.exp(real.reshape(2, -1) if opset < 13 else real)
+    expected = np.round(256 * rows / rows.sum(-1, keepdims=True)).clip(0, 255)
+    np.testing.assert_allclose(y.numpy(), expected.reshape(x.shape), rtol=0, atol=1)
+
+
 def test_quantised_concat() -> None:
     first = [integers(0, 256, 2, 3), number(0.05), number(120, np.uint8)]
     second = [integers(0, 256, 2, 2, seed=1), number(0.02), number(7, np.uint8)]
