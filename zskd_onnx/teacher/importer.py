@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.nodes import attributes, describe, operator_of, tensor_of
 from zskd_onnx.teacher.operators import Operator
-from zskd_onnx.teacher.operators.host import as_host, as_tensor, find_host_operator
+from zskd_onnx.teacher.operators.host import as_host, as_tensor, beside, find_host_operator
 from zskd_onnx.teacher.operators.host_shape import stays_host
 
 CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
@@ -94,6 +94,9 @@ class _Importer:
         operator = operator_of(node, self.model.opset_imports)
         assert operator is not None  # _check_supported has run
         call = self.call(node, operator.function, self.inputs(node, operator), _attributes(node, operator))
+        if self.tensors and all(i in operator.host_inputs for i in range(len(node.inputs))):
+            # Made of numbers alone, so nothing told it the device.
+            call = self.graph.call_function(beside, (call, next(iter(self.tensors.values()))))
         if operator.returns_host:
             self.hosts[node.outputs[0]] = call
         elif len(node.outputs) == 1:

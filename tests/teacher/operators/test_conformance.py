@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
 import pytest
 
 from benchmarks import conformance
@@ -47,3 +50,14 @@ def test_operators_without_cases_are_registered_too() -> None:
     """If and Loop are written out before import; the suite has no case for GlobalLpPool."""
     names = {name for domain, name, _ in registered() if domain == ""}
     assert set(conformance.FAMILY) - names == {"If", "Loop"}
+
+
+def test_the_documentation_lists_what_is_registered() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operators.md").read_text(encoding="utf-8")
+    assert conformance.operators() in page
+
+
+@pytest.mark.skipif(onnx.__version__ != "1.23.2", reason="the suite that the figures are for")
+def test_the_documentation_gives_the_measured_figures(outcomes: list[conformance.Outcome]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operators.md").read_text(encoding="utf-8")
+    assert conformance.table(outcomes) in page

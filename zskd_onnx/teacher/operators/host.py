@@ -46,6 +46,11 @@ def as_tensor(value: Host, like: Tensor | None = None) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=None if like is None else like.device)
 
 
+def beside(made: Tensor, like: Tensor) -> Tensor:
+    """A tensor on the device of another."""
+    return made.to(like.device)
+
+
 def _host(*names: str) -> Callable[[Callable[..., Host]], Callable[..., Host]]:
     def register(function: Callable[..., Host]) -> Callable[..., Host]:
         for name in names:
