@@ -35,7 +35,7 @@ class Operator:
     function: Function
     host_inputs: frozenset[int]
     counts_outputs: bool
-    returns_host: bool
+    returns_host: bool = False
 
 
 _TABLE: dict[tuple[str, str, int], Operator] = {}
