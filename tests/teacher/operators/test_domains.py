@@ -53,6 +53,11 @@ def test_fused_matmul_moves_the_batch(trans_a: int) -> None:
     assert_as_onnxruntime("FusedMatMul", 1, a, b, transBatchA=1, transA=trans_a, **MICROSOFT)
 
 
+def test_layer_normalization_before_onnx_had_it() -> None:
+    inputs = normal(2, 3, 8), normal(8, seed=1), normal(8, seed=2)
+    assert_as_onnxruntime("LayerNormalization", 14, *inputs, axis=-1, epsilon=1e-5, tolerance=1e-4)
+
+
 def test_skip_layer_normalization() -> None:
     inputs = [normal(2, 3, 8, seed=i) for i in range(2)] + [normal(8, seed=i) for i in range(2, 5)]
     assert_as_onnxruntime("SkipLayerNormalization", 1, *inputs, epsilon=1e-5, tolerance=1e-4, **MICROSOFT)
