@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.nodes import attributes, describe, operator_of, tensor_of
 from zskd_onnx.teacher.operators import Operator
-from zskd_onnx.teacher.operators.host import as_host, as_tensor, find_host_operator
+from zskd_onnx.teacher.operators.host import as_host, as_tensor, beside, find_host_operator
+from zskd_onnx.teacher.operators.host_shape import stays_host
 
 CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
 """Operators that cleaning has replaced where what they depend on is constant."""
@@ -36,9 +37,21 @@ def import_graph(model: ir.Model) -> fx.GraphModule:
     return _Importer(model).run()
 
 
+def _needed(model: ir.Model) -> list[ir.Node]:
+    """The nodes that the outputs depend on, in order: a branch for labels, say, is left out."""
+    needed: set[ir.Node] = set()
+    waiting = [value.producer() for value in model.graph.outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in needed:
+            needed.add(node)
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return [node for node in model.graph if node in needed]
+
+
 def _check_supported(model: ir.Model) -> None:
     opsets = model.opset_imports
-    missing = [node for node in model.graph if operator_of(node, opsets) is None]
+    missing = [node for node in _needed(model) if operator_of(node, opsets) is None]
     if not missing:
         return
     first = missing[0]
@@ -66,7 +79,7 @@ class _Importer:
     def run(self) -> fx.GraphModule:
         for value in self.model.graph.inputs:
             self.tensors[value] = self.graph.placeholder(_identifier(value.name))
-        for node in self.model.graph:
+        for node in _needed(self.model):
             self.import_node(node)
         self.graph.output(tuple(self.tensor(value) for value in self.model.graph.outputs))
         self.graph.lint()
@@ -81,6 +94,9 @@ class _Importer:
         operator = operator_of(node, self.model.opset_imports)
         assert operator is not None  # _check_supported has run
         call = self.call(node, operator.function, self.inputs(node, operator), _attributes(node, operator))
+        if self.tensors and all(i in operator.host_inputs for i in range(len(node.inputs))):
+            # Made of numbers alone, so nothing told it the device.
+            call = self.graph.call_function(beside, (call, next(iter(self.tensors.values()))))
         if operator.returns_host:
             self.hosts[node.outputs[0]] = call
         elif len(node.outputs) == 1:
@@ -92,9 +108,10 @@ class _Importer:
     def is_host(self, node: ir.Node) -> bool:
         """Whether a node computes on shapes: one input is a host value, the others constants."""
         given = [v for v in node.inputs if v is not None]
-        return any(v in self.hosts for v in given) and all(
+        on_hosts = any(v in self.hosts for v in given) and all(
             v in self.hosts or (v.const_value is not None and len(v.const_value.shape) <= 1) for v in given
         )
+        return on_hosts and stays_host(node, self.hosts)
 
     def inputs(self, node: ir.Node, operator: Operator) -> list[Any]:
         return [

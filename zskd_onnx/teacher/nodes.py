@@ -42,7 +42,7 @@ def to_torch(tensor: ir.TensorProtocol) -> Tensor:
     return torch.from_numpy(array.copy()).reshape(shape)
 
 
-def from_torch(tensor: Tensor, name: str | None) -> ir.Tensor:
+def from_torch(tensor: Tensor, name: str | None) -> ir.TensorProtocol:
     """The reverse of ``to_torch``."""
     tensor = tensor.contiguous()
     if tensor.dtype == torch.bfloat16:

@@ -88,7 +88,8 @@ def attention(
     if (groups := q.shape[1] // k.shape[1]) > 1:
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
 
-    root = math.sqrt(scale if scale else 1 / math.sqrt(q.shape[-1]))
+    # The factor has the type of q, which matters in half precision.
+    root = torch.tensor(math.sqrt(scale if scale else 1 / math.sqrt(q.shape[-1])), dtype=q.dtype, device=q.device)
     raw = torch.matmul(q * root, (k * root).transpose(-1, -2))
     capped = softcap * torch.tanh(raw / softcap) if softcap else raw
 

@@ -64,18 +64,15 @@ def conv_transpose(
     transpose = for_rank(_TRANSPOSED, rank)
     if output_shape is None and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         output_shape = tuple(n * s for n, s in zip(x.shape[2:], strides, strict=True))
-    if output_shape is not None:
-        begin, end = [], []
-        for n, k, s, d, more, wanted in zip(
-            x.shape[2:], kernel, strides, dilations, extra, output_shape[-rank:], strict=True
-        ):
-            total = max((n - 1) * s + (k - 1) * d + 1 + more - wanted, 0)
-            small, large = total // 2, total - total // 2
-            begin.append(small if auto_pad == "SAME_UPPER" else large)
-            end.append(large if auto_pad == "SAME_UPPER" else small)
-    else:
-        begin, end = resolve_pads(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
     full = transpose(x, weight, None, strides, 0, 0, group, dilations)
-    y = pad_spatial(full, [-b for b in begin], [more - e for more, e in zip(extra, end, strict=True)])
+    if output_shape is None:
+        begin, end = resolve_pads(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
+        grow = [more - e for more, e in zip(extra, end, strict=True)]
+    else:
+        wanted = output_shape[-rank:]
+        totals = [max(n + more - w, 0) for n, more, w in zip(full.shape[2:], extra, wanted, strict=True)]
+        begin = [total // 2 if auto_pad == "SAME_UPPER" else total - total // 2 for total in totals]
+        grow = [w - (n - b) for w, n, b in zip(wanted, full.shape[2:], begin, strict=True)]
+    y = pad_spatial(full, [-b for b in begin], grow)
     # The bias also reaches what output_padding adds, so it comes last.
     return y if bias is None else y + bias.reshape(-1, *(1,) * rank)

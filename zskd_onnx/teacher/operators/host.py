@@ -46,6 +46,11 @@ def as_tensor(value: Host, like: Tensor | None = None) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=None if like is None else like.device)
 
 
+def beside(made: Tensor, like: Tensor) -> Tensor:
+    """A tensor on the device of another."""
+    return made.to(like.device)
+
+
 def _host(*names: str) -> Callable[[Callable[..., Host]], Callable[..., Host]]:
     def register(function: Callable[..., Host]) -> Callable[..., Host]:
         for name in names:
@@ -66,7 +71,8 @@ def _elementwise(function: Callable[..., Number]) -> Callable[..., Host]:
         if not any(isinstance(value, tuple) for value in values):
             return function(*values)
         vectors = [_vector(value) for value in values]
-        size = 0 if any(not v for v in vectors) else max(len(v) for v in vectors)
+        lengths = [len(v) for v in vectors]
+        size = 0 if 0 in lengths else max(lengths)
         stretched = [v * size if len(v) == 1 else v for v in vectors]
         return tuple(function(*numbers) for numbers in zip(*stretched, strict=True))
 
@@ -80,7 +86,7 @@ def _divide(a: Any, b: Any) -> Number:
     return a // b if a >= 0 and b > 0 else int(math.copysign(1, a) * math.copysign(1, b)) * (abs(a) // abs(b))
 
 
-for _name, _function in {
+_NUMBERS: dict[str, Callable[..., Number]] = {
     "Add": py.add,
     "Sub": py.sub,
     "Mul": py.mul,
@@ -105,7 +111,8 @@ for _name, _function in {
     "Or": lambda a, b: a or b,
     "Not": py.not_,
     "Where": lambda condition, a, b: a if condition else b,
-}.items():
+}
+for _name, _function in _NUMBERS.items():
     _TABLE[_name] = _elementwise(_function)
 
 
@@ -123,9 +130,12 @@ def identity(x: Host) -> Host:
 @_host("Cast")
 def cast(x: Host, *, to: int, **_saturation: Any) -> Host:
     convert: Callable[[Any], Number] = float if to in (1, 10, 11, 16) else bool if to == 9 else int
-    if isinstance(x, tuple):
-        return tuple(v if type(v) is convert else convert(v) for v in x)
-    return convert(x)
+
+    def one(v: Any) -> Number:
+        symbolic = convert is int and isinstance(v, torch.SymInt)
+        return v if symbolic or type(v) is convert else convert(v)
+
+    return tuple(one(v) for v in x) if isinstance(x, tuple) else one(x)
 
 
 @_host("Shape")
@@ -143,7 +153,7 @@ def constant_of_shape(shape: Host, *, value: Host = 0.0) -> Host:
     sizes, (element,) = _vector(shape), _vector(value)
     if len(sizes) > 1:
         raise NotImplementedError("a shape computation with more than one dimension")
-    return (element,) * int(sizes[0]) if sizes else element
+    return (element,) * int(sizes[0]) if len(sizes) else element
 
 
 @_host("Range")
@@ -157,7 +167,7 @@ def expand(x: Host, shape: Host) -> Host:
     sizes = _vector(shape)
     if len(sizes) > 1:
         raise NotImplementedError("a shape computation with more than one dimension")
-    if not sizes:
+    if len(sizes) == 0:
         return x
     values = _vector(x)
     return values * int(sizes[0]) if len(values) == 1 else values
@@ -193,7 +203,7 @@ def reshape(x: Host, shape: Host, *, allowzero: int = 0) -> Host:
     target = _vector(shape)
     if len(target) > 1:
         raise NotImplementedError("a shape computation with more than one dimension")
-    return _vector(x) if target else _vector(x)[0]
+    return _vector(x) if len(target) else _vector(x)[0]
 
 
 @_host("Slice")

@@ -61,7 +61,7 @@ def group_normalization(
     return torch.group_norm(x, num_groups, scale, bias, epsilon)
 
 
-@operator("LayerNormalization", (17,), counts_outputs=True)
+@operator("LayerNormalization", (1, 17), counts_outputs=True)
 def layer_normalization(
     x: Tensor,
     scale: Tensor,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zskd_onnx.teacher.operators.activation import softmax, softmax_flattened
 from zskd_onnx.teacher.operators.global_pooling import global_average_pool
 from zskd_onnx.teacher.operators.pooling import average_pool
 from zskd_onnx.teacher.operators.quantization import dequantize, dequantize_linear, quantize_linear, to_integers
@@ -60,6 +61,11 @@ def _leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
     return F.leaky_relu(x, alpha)
 
 
+def _softmax(x: Tensor, *, opset: int, axis: int = -1) -> Tensor:
+    """The softmax of an opset of ai.onnx."""
+    return softmax(x, axis=axis) if opset >= 13 else softmax_flattened(x, axis=axis)
+
+
 def _channels_first(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Give a pooling operator the attribute ``channels_last``."""
 
@@ -73,6 +79,7 @@ def _channels_first(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 _register_unary("QLinearSigmoid", torch.sigmoid)
 _register_unary("QLinearLeakyRelu", _leaky_relu)
+_register_unary("QLinearSoftmax", _softmax)
 _register_unary("QLinearAveragePool", _channels_first(average_pool))
 _register_unary("QLinearGlobalAveragePool", _channels_first(global_average_pool))
 

@@ -49,19 +49,23 @@ def _prod(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
     return x
 
 
-def _extreme(compute: Callable[..., Tensor], sign: int) -> Reduction:
+def _extreme(compute: Callable[..., Tensor], of_nothing: Callable[[torch.dtype], float]) -> Reduction:
     def reduce(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
         if not axes:
             return x
         if all(x.shape[axis] for axis in axes):
             return compute(x, axes, keepdim=keep)
-        return _sum(x, axes, keep) + sign * _infinity(x.dtype)  # the extreme of nothing
+        return torch.full_like(_sum(x, axes, keep), of_nothing(x.dtype))
 
     return reduce
 
 
-def _infinity(dtype: torch.dtype) -> float | int:
-    return math.inf if dtype.is_floating_point else torch.iinfo(dtype).max
+def _lowest(dtype: torch.dtype) -> float:
+    return -math.inf if dtype.is_floating_point else 0 if dtype == torch.bool else torch.iinfo(dtype).min
+
+
+def _highest(dtype: torch.dtype) -> float:
+    return math.inf if dtype.is_floating_point else 1 if dtype == torch.bool else torch.iinfo(dtype).max
 
 
 def _l1(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
@@ -94,8 +98,8 @@ def _sum_square(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 _register("ReduceMean", (1, 11, 13), (18,), _mean)
 _register("ReduceSum", (1, 11), (13,), _sum)
 _register("ReduceProd", (1, 11, 13), (18,), _prod)
-_register("ReduceMax", (1, 11, 12, 13), (18, 20), _extreme(torch.amax, -1))
-_register("ReduceMin", (1, 11, 12, 13), (18, 20), _extreme(torch.amin, 1))
+_register("ReduceMax", (1, 11, 12, 13), (18, 20), _extreme(torch.amax, _lowest))
+_register("ReduceMin", (1, 11, 12, 13), (18, 20), _extreme(torch.amin, _highest))
 _register("ReduceL1", (1, 11, 13), (18,), _l1)
 _register("ReduceL2", (1, 11, 13), (18,), _l2)
 _register("ReduceLogSum", (1, 11, 13), (18, 28), _log_sum)

@@ -155,6 +155,6 @@ class _Insertion:
         for old, value in zip(self.replaced.outputs, values, strict=True):
             name, old.name = old.name, f"{old.name}_replaced"
             new = self.node("Identity", [value], name=name)
-            new.shape, new.dtype = old.shape, old.dtype
+            new.shape, new.type = old.shape, old.type
             convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         self.graph.remove(self.replaced)
