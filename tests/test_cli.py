@@ -191,7 +191,19 @@ class Bad:
         self.model = model
 
 
-@pytest.mark.parametrize("case", BAD)
+ALSO_TESTED_WITHOUT_A_PROCESS = {
+    "an unsupported operator",
+    "weights outside the folder",
+    "a constant of 10^12 elements",
+    "a python tag",
+    "code in a recipe",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] if c in ALSO_TESTED_WITHOUT_A_PROCESS else []) for c in BAD],
+)
 def test_bad_input(cli: Cli, tmp_path: Path, digits_file: Path, save_model: SaveModel, case: str) -> None:
     make, code, parts = BAD[case]
     arguments = make(Bad(tmp_path, digits_file, save_model))
@@ -305,7 +317,6 @@ def test_an_assumed_range_is_shown(cli: Cli, exports: Exports) -> None:
 
 
 def test_recipes(cli: Cli, tmp_path: Path) -> None:
-    assert "zskd" in cli("recipes", "list").stdout
     listed = json.loads(cli("recipes", "list", "--format", "json").stdout)["recipes"]
     assert "zskd" in [r["name"] for r in listed]
     shown = cli("recipes", "show", "zskd").stdout
