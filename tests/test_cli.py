@@ -47,15 +47,22 @@ print("heavy:", sorted(heavy), file=sys.stderr)
 """
 
 
+def processor_seconds() -> float:
+    """Of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("command", [*COMMANDS, *RECIPES], ids=" ".join)
 def test_help_is_light_and_quick(command: list[str], environment: dict[str, str]) -> None:
+    """Processor time, best of three: what else the computer does is not the program's fault."""
     times = []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = processor_seconds()
         done = subprocess.run(
             [sys.executable, "-c", HELP, *command], capture_output=True, text=True, env=environment, check=True
         )
-        times.append(time.perf_counter() - begin)
+        times.append(processor_seconds() - begin)
         assert "Usage" in done.stdout
         assert done.stderr.strip() == "heavy: []"
         if min(times) < 0.5:
@@ -357,7 +364,7 @@ def test_verify_notices_a_changed_file(cli: Cli, finished: CompressionResult, tm
 
 def test_verify_notices_a_student_of_another_teacher(cli: Cli, finished: CompressionResult, exports: Exports) -> None:
     done = cli("verify", finished.student, "--teacher", exports.path("lenet5", "17"))
-    assert done.returncode in (2, 4)
+    assert done.returncode == 4
     assert done.stderr.count("\n") == 1
 
 
