@@ -47,15 +47,22 @@ print("heavy:", sorted(heavy), file=sys.stderr)
 """
 
 
+def processor_seconds() -> float:
+    """Of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("command", [*COMMANDS, *RECIPES], ids=" ".join)
 def test_help_is_light_and_quick(command: list[str], environment: dict[str, str]) -> None:
+    """Processor time, best of three: what else the computer does is not the program's fault."""
     times = []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = processor_seconds()
         done = subprocess.run(
             [sys.executable, "-c", HELP, *command], capture_output=True, text=True, env=environment, check=True
         )
-        times.append(time.perf_counter() - begin)
+        times.append(processor_seconds() - begin)
         assert "Usage" in done.stdout
         assert done.stderr.strip() == "heavy: []"
         if min(times) < 0.5:
@@ -191,7 +198,19 @@ class Bad:
         self.model = model
 
 
-@pytest.mark.parametrize("case", BAD)
+ALSO_TESTED_WITHOUT_A_PROCESS = {
+    "an unsupported operator",
+    "weights outside the folder",
+    "a constant of 10^12 elements",
+    "a python tag",
+    "code in a recipe",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] if c in ALSO_TESTED_WITHOUT_A_PROCESS else []) for c in BAD],
+)
 def test_bad_input(cli: Cli, tmp_path: Path, digits_file: Path, save_model: SaveModel, case: str) -> None:
     make, code, parts = BAD[case]
     arguments = make(Bad(tmp_path, digits_file, save_model))
@@ -305,7 +324,6 @@ def test_an_assumed_range_is_shown(cli: Cli, exports: Exports) -> None:
 
 
 def test_recipes(cli: Cli, tmp_path: Path) -> None:
-    assert "zskd" in cli("recipes", "list").stdout
     listed = json.loads(cli("recipes", "list", "--format", "json").stdout)["recipes"]
     assert "zskd" in [r["name"] for r in listed]
     shown = cli("recipes", "show", "zskd").stdout
@@ -346,7 +364,7 @@ def test_verify_notices_a_changed_file(cli: Cli, finished: CompressionResult, tm
 
 def test_verify_notices_a_student_of_another_teacher(cli: Cli, finished: CompressionResult, exports: Exports) -> None:
     done = cli("verify", finished.student, "--teacher", exports.path("lenet5", "17"))
-    assert done.returncode in (2, 4)
+    assert done.returncode == 4
     assert done.stderr.count("\n") == 1
 
 
@@ -368,8 +386,8 @@ def in_synthesis(folder: Path) -> bool:
 
 
 def in_distillation(folder: Path) -> bool:
-    events = folder / "events.jsonl"
-    return events.is_file() and '"progress", "stage": "distillation"' in events.read_text()
+    """The picture is drawn right before it; the log keeps no more than a step in two seconds."""
+    return (folder / "class_similarity.png").is_file()
 
 
 @pytest.mark.parametrize("reached", [in_synthesis, in_distillation])

@@ -316,6 +316,25 @@ def test_vectors(save_model: SaveModel, tmp_path: Path) -> None:
     assert session(result.student).run(None, {"x": np.zeros((2, 13), np.float32)})[0].shape == (2, 3)
 
 
+@pytest.mark.xfail(
+    strict=True, raises=RuntimeError, reason="impressions reach the teacher in float32 whatever it takes"
+)
+@pytest.mark.parametrize(("kind", "dtype"), [(TensorProto.DOUBLE, torch.float64), (TensorProto.FLOAT16, torch.float16)])
+def test_a_teacher_in_another_precision(tmp_path: Path, kind: int, dtype: torch.dtype) -> None:
+    w = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", kind, ["N", 8])],
+        [helper.make_tensor_value_info("y", kind, ["N", 5])],
+        [onnx.numpy_helper.from_array(w.numpy(), "w")],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    result = compress(path, tmp_path / "out", overrides=SMALL)
+    assert session(result.student).get_inputs()[0].type == session(path).get_inputs()[0].type
+
+
 def test_a_recipe_that_needs_a_head(save_model: SaveModel, tmp_path: Path) -> None:
     path = save_model([helper.make_node("Relu", ["x"], ["y"])], ["N", 5], ["N", 5])
     with pytest.raises(UnsupportedTeacherError, match="final fully connected layer"):

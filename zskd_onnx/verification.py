@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnxruntime as ort
 import torch
 
 from zskd_onnx import output as names
 from zskd_onnx.deployment import Score, check_interface, read_evaluation_data, score
 from zskd_onnx.deployment.evaluation import predict
-from zskd_onnx.errors import ParityError, QualityError, UsageError
+from zskd_onnx.errors import ParityError, QualityError, UnsupportedTeacherError, UsageError
 from zskd_onnx.runtime import open_session
 from zskd_onnx.synthesis import TransferSet
 from zskd_onnx.teacher import load_teacher
+from zskd_onnx.teacher.source import read_source
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def verify(
     if teacher is None and eval_data is not None:
         raise UsageError("--eval-data scores student and teacher; give --teacher too")
     if teacher is not None:
-        original = open_session(load_teacher(teacher, output_name=loaded.output.name).source.path)
+        original = _open_teacher(Path(teacher), loaded.output.name)
         check_interface(session, original, loaded.output.name)
         interface = "fits"
         if eval_data is not None:
@@ -114,6 +116,18 @@ def verify(
             agreed = float((predict(session, x, loaded.output.name) == predict(original, x, loaded.output.name)).mean())
     missed = _missed_gates(agreed, min_agreement, found, min_accuracy)
     return Verification(path, loaded.parity, digest, interface, agreed, found, missed)
+
+
+def _open_teacher(path: Path, output: str) -> ort.InferenceSession:
+    """The file that a student replaces, run by onnxruntime alone."""
+    given = [value.name for value in read_source(path).proto.graph.output]
+    if output not in given:
+        raise ParityError(f"the student's output is '{output}', {path} has {', '.join(map(repr, given))}")
+    try:
+        return open_session(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UnsupportedTeacherError(f"{path}: onnxruntime cannot load it ({reason})") from error
 
 
 def _check_digest(path: Path, sha256: str) -> str:

@@ -82,7 +82,7 @@ def test_most_draws_are_of_the_class_that_they_were_drawn_for(digits: Teacher) -
     """Wang (2021) counts 20 to 40 % that are not; chance would give 90 %."""
     y = draw(Dirichlet(), digits, 10_000)
     elsewhere = float((y.argmax(1) != torch.arange(10_000) % 10).float().mean())
-    assert 0.2 < elsewhere < 0.75
+    assert 0.3 < elsewhere < 0.65
     uniform = draw(Dirichlet(similarity=False), digits, 10_000)
     assert float((uniform.argmax(1) != torch.arange(10_000) % 10).float().mean()) == pytest.approx(0.9, abs=0.02)
 

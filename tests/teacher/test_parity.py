@@ -1,0 +1,50 @@
+"""The measure behind the gate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from onnx import helper
+
+from tests.conftest import SaveModel
+from zskd_onnx import ParityError
+from zskd_onnx.teacher import load_teacher
+from zskd_onnx.teacher.operators import find_operator, registry
+from zskd_onnx.teacher.parity import difference
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ([0.5, 0.0], [0.5, 0.0], 0.0),
+        ([0.5, 0.25], [0.5, 0.0], 0.25),
+        ([100.0, 1.0], [100.0, 0.0], 0.01),
+        ([1.0, np.nan], [1.0, 0.0], np.inf),
+        ([1.0, 0.0], [np.inf, 0.0], np.inf),
+        ([1.0], [1.0, 1.0], np.inf),
+    ],
+)
+def test_difference(ours: list[float], theirs: list[float], expected: float) -> None:
+    assert difference(np.array(ours), np.array(theirs)) == pytest.approx(expected)
+
+
+def test_a_saturated_softmax_hides_nothing(save_model: SaveModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of hundreds give the same probabilities for a wrong operator, so logits are compared too."""
+    weights = {"w": torch.eye(3), "b": torch.tensor([0.0, 400.0, 800.0])}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["g"]),
+        helper.make_node("Relu", ["g"], ["z"]),
+        helper.make_node("Softmax", ["z"], ["y"], axis=1),
+    ]
+    path = save_model(nodes, ["N", 3], ["N", 3], weights)
+    right = find_operator("", "Relu", 17)
+    assert right is not None
+    wrong = registry.Operator(lambda x: 1.01 * F.relu(x), right.host_inputs, right.counts_outputs)
+    load_teacher(path)
+    monkeypatch.setattr(
+        registry, "_TABLE", {key: wrong if value is right else value for key, value in registry._TABLE.items()}
+    )
+    with pytest.raises(ParityError, match="'z'"):
+        load_teacher(path)

@@ -1,0 +1,52 @@
+"""What is settled before a run starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Exports
+from zskd_onnx import Recipe, UsageError, load_recipe, prepare
+from zskd_onnx.compression import compress
+
+
+def test_everything_is_resolved(digits_file: Path) -> None:
+    plan = prepare(digits_file, overrides=["distillation.epochs=3"], seed=9, student="cnn-small", device="cpu")
+    assert plan.recipe.seed == 9
+    assert plan.recipe.distillation.epochs == 3
+    assert plan.choice.name == "cnn-small"
+    assert plan.device == torch.device("cpu")
+    assert plan.evaluation is None
+    assert any("0 to 16" in note and "file metadata" in note for note in plan.notes)
+    assert any("cnn-small" in note for note in plan.notes)
+
+
+def test_an_assumed_range_is_a_note_of_its_own(exports: Exports) -> None:
+    path = exports.path("lenet5", "17")
+    assert any("--input-range" in note for note in prepare(path).notes)
+    assert not any("--input-range" in note for note in prepare(path, input_range=(0, 1)).notes)
+
+
+def test_an_estimate_grows_with_the_work(digits_file: Path) -> None:
+    small, large = (
+        prepare(digits_file, overrides=[f"synthesis.count={n}", "distillation.epochs=20"]).estimate()
+        for n in (1000, 100_000)
+    )
+    assert large["synthesis"] > 5 * small["synthesis"] > 0
+    assert large["distillation"] > 5 * small["distillation"] > 0
+
+
+def test_a_recipe_object_is_taken_as_it_is(digits_file: Path) -> None:
+    recipe = load_recipe("zskd", ["seed=4"])
+    plan = prepare(digits_file, recipe=recipe)
+    assert isinstance(plan.recipe, Recipe)
+    assert plan.recipe == recipe
+
+
+def test_a_device_that_is_not_there(digits_file: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UsageError, match="no CUDA device"):
+        compress(digits_file, tmp_path / "out", device="cuda")
