@@ -133,8 +133,13 @@ def select_output(module: fx.GraphModule, index: int) -> fx.GraphModule:
 
 
 def channels_last(module: nn.Module) -> None:
-    """Store convolution weights channels last: several times faster on CPUs for small nets."""
+    """Store convolution weights channels last: twice as fast on CPUs for small nets.
+
+    A weight with one input channel counts as contiguous both ways, and convolutions go by its
+    strides, so it is copied even where ``contiguous`` would return it as it is.
+    """
     for name, buffer in module.named_buffers():
         if buffer.ndim == 4:
             owner, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(owner), leaf, buffer.contiguous(memory_format=torch.channels_last))
+            stored = torch.empty_like(buffer, memory_format=torch.channels_last).copy_(buffer)
+            setattr(module.get_submodule(owner), leaf, stored)
