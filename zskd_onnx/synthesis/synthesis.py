@@ -20,7 +20,7 @@ class Synthesis(Settings):
         batch_size: samples made together; a matter of speed alone, the samples are independent.
     """
 
-    count: PositiveInt = 36_000
+    count: PositiveInt = 48_000
     batch_size: PositiveInt = 100
 
     @property
