@@ -43,7 +43,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         except ZskdError as error:
             kind, message, code = type(error).__name__, str(error), error.exit_code
         except KeyboardInterrupt:
-            kind, message, code = "Interrupted", "interrupted; --resume continues where this run stopped", 130
+            kind, message, code = "Interrupted", "interrupted; compress --resume continues where a run stopped", 130
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             kind, message, code = "OSError", f"{where}{error.strerror or error}; nothing was kept", 1

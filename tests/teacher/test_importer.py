@@ -29,14 +29,6 @@ def run_file(path: Path, x: np.ndarray) -> np.ndarray:
     return np.concatenate([session.run(None, {given.name: part})[0] for part in parts])
 
 
-def exported(name: str, exporter: str) -> object:
-    """One pair, marked where it is known to fail."""
-    squeezes = name == "alexnet" and exporter in ("13", "17")
-    reason = "torch's legacy exporter writes the Squeeze of LocalResponseNorm as an If, which does not fold"
-    marks = [pytest.mark.xfail(strict=True, raises=UnsupportedTeacherError, reason=reason)] if squeezes else []
-    return pytest.param(name, exporter, marks=marks)
-
-
 @pytest.mark.parametrize(
     ("ending", "fixed"),
     [
@@ -46,7 +38,7 @@ def exported(name: str, exporter: str) -> object:
         pytest.param("softmax", True, id="softmax-fixed", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize(("name", "exporter"), [exported(n, e) for n in NETWORKS for e in EXPORTERS])
+@pytest.mark.parametrize(("name", "exporter"), [(n, e) for n in NETWORKS for e in EXPORTERS])
 def test_exports_are_read_alike(exports: Exports, name: str, exporter: str, ending: str, fixed: bool) -> None:
     network = exports.network(name)
     path = exports.path(name, exporter, ending, fixed=fixed)

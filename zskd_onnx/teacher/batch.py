@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.operators.shape import concat, expand, reshape
 
 Shape = tuple[int, ...]
@@ -82,7 +83,13 @@ class _Freer(fx.Interpreter):
             self.free_expand(n)
         elif n.target is concat:
             self.free_concat(n)
-        return super().run_node(n)
+        try:
+            return super().run_node(n)
+        except Exception as error:
+            raise UnsupportedTeacherError(
+                f"{n.meta.get('onnx', n.name)}: the batch size {self.batch} of the file is baked in here; "
+                "export the model with a free batch size"
+            ) from error
 
     def batch_axis(self, n: Any) -> int | None:
         """The axis of a value that grew with the batch."""

@@ -107,7 +107,7 @@ class Teacher(nn.Module):
     def parameters_count(self) -> int:
         """Elements of all weights."""
         weights = [*self._logits.buffers(), *self._logits.parameters()]
-        return sum(w.numel() for w in weights if w.is_floating_point())
+        return sum(w.numel() for w in weights if w.is_floating_point() and w.ndim)
 
     def train(self, mode: bool = True) -> Teacher:
         """A teacher stays in inference mode."""

@@ -7,8 +7,9 @@ from onnx_ir.passes import common
 
 from zskd_onnx.teacher.passes.drop_dangling import drop_dangling
 from zskd_onnx.teacher.passes.fold_constants import fold_constants
+from zskd_onnx.teacher.passes.fold_shapes import fold_shapes
 
-__all__ = ["clean", "drop_dangling", "fold_constants"]
+__all__ = ["clean", "drop_dangling", "fold_constants", "fold_shapes"]
 
 
 def clean(model: ir.Model) -> None:
@@ -19,11 +20,13 @@ def clean(model: ir.Model) -> None:
     1. no model-local functions remain,
     2. initialisers are not inputs,
     3. nodes stand in topological order,
-    4. everything that depends on constants alone is an initialiser,
+    4. everything that depends on constants and fixed sizes alone is an initialiser,
     5. nothing remains that no output needs, inputs included.
     """
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     common.TopologicalSortPass()(model)
     fold_constants(model)
+    while fold_shapes(model):
+        fold_constants(model)
     drop_dangling(model)
