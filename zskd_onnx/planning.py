@@ -72,7 +72,7 @@ class Plan:
         def distillation() -> None:
             x = recipe.distillation.augmentation.apply(seen, generator)
             with torch.no_grad():
-                soft = teacher.logits(teacher.domain.to_file(x))
+                soft = teacher.logits(teacher.domain.to_file(x)).float()
             soft_target_loss(student(x), soft, recipe.distillation.temperature).backward()
 
         samples = recipe.synthesis.count + recipe.held_out

@@ -66,7 +66,7 @@ def distil(
         """What the student sees in a step, and the teacher's logits for it."""
         x = inputs[order[step]].to(device, torch.float32)
         x = settings.augmentation.apply(x, generator_for(seed, "augmentation", step, device=device))
-        return x, teacher.logits(teacher.domain.to_file(x))
+        return x, teacher.logits(teacher.domain.to_file(x)).float()
 
     optimiser = torch.optim.AdamW(
         student.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

@@ -68,7 +68,7 @@ class Impressions(Synthesis):
         # A fresh optimiser for each batch: moments belong to these samples alone.
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
         for _ in range(self.iterations):
-            logits = teacher.logits(teacher.domain.to_file(image()))
+            logits = teacher.logits(teacher.domain.to_file(image())).float()
             loss = F.cross_entropy(logits / self.temperature, targets, reduction="sum")
             if self.l2:
                 loss = loss + 0.5 * self.l2 * x.square().sum()

@@ -76,6 +76,12 @@ class Domain:
     def is_image(self) -> bool:
         return self.layout != "NF"
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """What the imported graph takes: the file's type, or float32 where that holds integers."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype if dtype.is_floating_point else torch.float32
+
     def file_shape(self, batch: int) -> tuple[int, ...]:
         """The shape of a batch as the file takes it."""
         if self.layout == "NHWC":
@@ -87,11 +93,12 @@ class Domain:
         """From the unit space (N, C, H, W) or (N, F) to what the file takes; differentiable."""
         low, span = self._affine(unit)
         x = unit if low is None or span is None else unit * span + low
+        x = x.to(self.torch_dtype)
         return x.permute(0, 2, 3, 1) if self.layout == "NHWC" else x
 
     def to_unit(self, x: Tensor) -> Tensor:
         """From what the file takes to the unit space; the inverse of ``to_file``."""
-        x = x.to(torch.float32) if not x.is_floating_point() else x
+        x = x.to(torch.float32)
         x = x.permute(0, 3, 1, 2) if self.layout == "NHWC" else x
         low, span = self._affine(x)
         return x if low is None or span is None else (x - low) / span

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
-import torch
 from torch import fx
 
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
@@ -74,12 +73,10 @@ def load_teacher(
     channels_last(module)
 
     sample = domain.file_shape(1)[1:]
-    dtype = getattr(torch, domain.dtype)
-    dtype = dtype if dtype.is_floating_point else torch.float32
     fixed = None if model.graph.inputs[0].shape is None else model.graph.inputs[0].shape[0]
     if isinstance(fixed, int):
-        free_batch(module, sample, fixed, dtype)
-    cost = measure(module, sample, dtype)
+        free_batch(module, sample, fixed, domain.torch_dtype)
+    cost = measure(module, sample, domain.torch_dtype)
     shape = cost.outputs[0][1:]
     if not shape or shape[0] < 2 or any(n != 1 for n in shape[1:]):
         raise UnsupportedTeacherError(
@@ -91,7 +88,7 @@ def load_teacher(
         select_output(module, outputs.index(tail.logits)),
         [select_output(module, outputs.index(value)) for value in tail.features],
         domain=domain,
-        output=Output(tail.output.name or "", tail.kind, shape),
+        output=Output(tail.output.name or "", tail.kind, shape, cost.dtype),
         head=tail.head,
         cost=cost,
         source=source,

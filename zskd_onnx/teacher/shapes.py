@@ -21,11 +21,13 @@ class Cost:
 
     Attributes:
         outputs: shapes of the module's outputs for a batch of two.
+        dtype: element type of the first output.
         multiply_adds: of convolutions and matrix products, for one sample.
         activations: elements of all intermediate values, for one sample.
     """
 
     outputs: tuple[tuple[int, ...], ...]
+    dtype: torch.dtype
     multiply_adds: int
     activations: int
 
@@ -64,4 +66,9 @@ def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype)
         interpreter = _Measure(module)
         outputs = interpreter.run(torch.empty((2, *sample), dtype=dtype))
     # A multiply-add is two operations, and there were two samples.
-    return Cost(tuple(tuple(o.shape) for o in outputs), counter.get_total_flops() // 4, interpreter.activations // 2)
+    return Cost(
+        outputs=tuple(tuple(o.shape) for o in outputs),
+        dtype=outputs[0].dtype,
+        multiply_adds=counter.get_total_flops() // 4,
+        activations=interpreter.activations // 2,
+    )

@@ -24,11 +24,13 @@ class Output:
         name: the output's name.
         kind: "logits", "softmax" or "log_softmax".
         shape: of one sample, (K,) or with ones behind it.
+        dtype: element type.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
 
     def from_logits(self, logits: Tensor) -> Tensor:
         """Logits (N, K) as the file gives them, (N, *shape)."""
@@ -36,7 +38,8 @@ class Output:
             logits = logits.softmax(1)
         elif self.kind == "log_softmax":
             logits = logits.log_softmax(1)
-        return logits if len(self.shape) == 1 else logits.reshape(-1, *self.shape)
+        given = logits if len(self.shape) == 1 else logits.reshape(-1, *self.shape)
+        return given.to(self.dtype)
 
 
 class Teacher(nn.Module):
@@ -86,8 +89,7 @@ class Teacher(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K) for x exactly as the ONNX file takes it; differentiable in x."""
-        z = self._logits(x)
-        return z if z.ndim == 2 else z.flatten(1)
+        return self._logits(x).flatten(1)
 
     def features(self, x: Tensor) -> Tensor:
         """The input of the final fully connected layer, (N, F).
@@ -100,7 +102,8 @@ class Teacher(nn.Module):
         """
         if not self._features:
             raise UnsupportedTeacherError(f"{self.source.path}: no final fully connected layer was found")
-        found = [h if h.ndim == 2 else h.flatten(2).mean(2) for h in (part(x) for part in self._features)]
+        inputs = [part(x) for part in self._features]
+        found = [h if h.ndim == 2 else h.flatten(2).mean(2) for h in inputs]
         return torch.stack(found).mean(0) if len(found) > 1 else found[0]
 
     @property
