@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -36,6 +36,7 @@ from zskd_onnx.recipe import Recipe
 from zskd_onnx.result import CompressionResult, ModelFigures
 from zskd_onnx.runtime import open_session
 from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
+from zskd_onnx.teacher import TeacherOptions
 from zskd_onnx.version import __version__
 
 
@@ -53,13 +54,7 @@ def compress(
     overwrite: bool = False,
     resume: bool = False,
     listener: Listener = silent,
-    input_range: Sequence[float] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    layout: str | None = None,
-    input_shape: Sequence[int] | None = None,
-    output_name: str | None = None,
-    importer: str = "native",
+    **teacher_options: Unpack[TeacherOptions],
 ) -> CompressionResult:
     """Compress a classifier without its training data.
 
@@ -79,7 +74,8 @@ def compress(
         overwrite: replace what an earlier run wrote to ``output``.
         resume: continue a run that was interrupted there.
         listener: hears of progress.
-        input_range, mean, std, layout, input_shape, output_name, importer: see ``load_teacher``.
+        teacher_options: ``input_range``, ``mean``, ``std``, ``layout``, ``input_shape``,
+            ``output_name`` and ``importer``, as ``load_teacher`` takes them.
 
     Returns:
         The student's path and the figures of the run. ``check_gates()`` of it raises
@@ -103,13 +99,7 @@ def compress(
         seed=seed,
         device=device,
         eval_data=eval_data,
-        input_range=input_range,
-        mean=mean,
-        std=std,
-        layout=layout,
-        input_shape=input_shape,
-        output_name=output_name,
-        importer=importer,
+        **teacher_options,
     )
     seconds = {"teacher": time.perf_counter() - started}
     if transfer_set is not None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from zskd_onnx import students
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.priors import class_similarity
 from zskd_onnx.recipe import load_recipe, recipe_names
-from zskd_onnx.teacher import Head, Teacher, load_teacher
+from zskd_onnx.teacher import Head, Teacher, TeacherOptions, load_teacher
 
 
-def inspect(path: str | Path, **options: Any) -> dict[str, Any]:
+def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> dict[str, Any]:
     """Facts about a teacher file, as the JSON of ``zskd-onnx inspect --format json``.
 
     Args:

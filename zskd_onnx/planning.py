@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from zskd_onnx.distillation import soft_target_loss
 from zskd_onnx.errors import UsageError
 from zskd_onnx.randomness import generator_for
 from zskd_onnx.recipe import Recipe, load_recipe
-from zskd_onnx.teacher import Teacher, load_teacher
+from zskd_onnx.teacher import Teacher, TeacherOptions, load_teacher
 
 
 @dataclass(frozen=True)
@@ -93,31 +93,19 @@ def prepare(
     seed: int | None = None,
     device: str = "auto",
     eval_data: str | Path | None = None,
-    input_range: Sequence[float] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    layout: str | None = None,
-    input_shape: Sequence[int] | None = None,
-    output_name: str | None = None,
-    importer: str = "native",
+    **teacher_options: Unpack[TeacherOptions],
 ) -> Plan:
     """Resolve and check everything that a run needs; see ``compress`` for the arguments."""
+    overrides = tuple(overrides)
+    if isinstance(recipe, Recipe) and overrides:
+        raise UsageError("overrides change a recipe given by name or file; change a Recipe with model_copy(update=...)")
     resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     if seed is not None:
         if not 0 <= seed < 2**63:
             raise UsageError(f"seed {seed}: expected 0 to 2^63 - 1")
         resolved = resolved.model_copy(update={"seed": seed})
     place = _device(device)
-    loaded = load_teacher(
-        teacher,
-        input_range=input_range,
-        mean=mean,
-        std=std,
-        layout=layout,
-        input_shape=input_shape,
-        output_name=output_name,
-        importer=importer,
-    )
+    loaded = load_teacher(teacher, **teacher_options)
     resolved.check(loaded)
     domain = loaded.domain
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)

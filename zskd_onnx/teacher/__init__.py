@@ -2,7 +2,7 @@
 
 from zskd_onnx.teacher.head import Head
 from zskd_onnx.teacher.inputs import Domain
-from zskd_onnx.teacher.loading import load_teacher
+from zskd_onnx.teacher.loading import TeacherOptions, load_teacher
 from zskd_onnx.teacher.teacher import Output, Teacher
 
-__all__ = ["Domain", "Head", "Output", "Teacher", "load_teacher"]
+__all__ = ["Domain", "Head", "Output", "Teacher", "TeacherOptions", "load_teacher"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import onnx_ir as ir
 from torch import fx
@@ -25,6 +26,18 @@ IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
     "native": import_graph,
     "onnx2torch": import_with_onnx2torch,
 }
+
+
+class TeacherOptions(TypedDict, total=False):
+    """The keyword arguments of ``load_teacher``, for functions that hand them on."""
+
+    input_range: Sequence[float] | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    layout: str | None
+    input_shape: Sequence[int] | None
+    output_name: str | None
+    importer: str
 
 
 def load_teacher(
