@@ -22,11 +22,22 @@ def providers() -> list[str]:
     return [p for p in wanted if p in ort.get_available_providers()] + ["CPUExecutionProvider"]
 
 
-def open_session(model: str | Path | bytes) -> ort.InferenceSession:
-    """A session on a file, or on a serialised model."""
+def open_session(
+    model: str | Path | bytes, *, folder: Path | None = None, optimise: bool = True
+) -> ort.InferenceSession:
+    """A session on a file, or on a serialised model.
+
+    Args:
+        folder: where a serialised model's external data lie.
+        optimise: False runs the graph node by node, as it is written.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 0
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
     return ort.InferenceSession(
         model if isinstance(model, bytes) else str(model), sess_options=options, providers=providers()
     )
@@ -36,12 +47,23 @@ def run(session: ort.InferenceSession, x: np.ndarray, outputs: list[str] | None 
     """Run a one-input session, whatever batch size the file allows.
 
     Args:
-        x: the input, (N, ...). Where the file fixes its batch size to B, N must be a multiple of
-            B and the file runs N / B times.
+        x: the input, (N, ...). Where the file fixes its batch size to B, the last samples are
+            repeated up to a multiple of B, and what they give is left out.
         outputs: names to compute; all if None.
+
+    Returns:
+        An array for each output, (N, ...). A ZipMap's becomes (N, K), its keys in order.
     """
     (declared,) = session.get_inputs()
     batch = declared.shape[0] if declared.shape else None
-    step = batch if isinstance(batch, int) else len(x)
-    parts = [session.run(outputs, {declared.name: x[i : i + step]}) for i in range(0, len(x), step)]
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    step = batch if isinstance(batch, int) and batch > 0 else len(x)
+    missing = -len(x) % step
+    filled = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) if missing else x
+    parts = [session.run(outputs, {declared.name: filled[i : i + step]}) for i in range(0, len(filled), step)]
+    return [np.concatenate([_array(part) for part in column])[: len(x)] for column in zip(*parts, strict=True)]
+
+
+def _array(values: object) -> np.ndarray:
+    if isinstance(values, list) and values and isinstance(values[0], dict):
+        return np.array([[row[key] for key in sorted(row)] for row in values], dtype=np.float32)
+    return values[0] if isinstance(values, list) else np.asarray(values)

@@ -17,7 +17,7 @@ from zskd_onnx.deployment import Replacement, check_interface, check_values, exp
 from zskd_onnx.runtime import open_session
 from zskd_onnx.teacher import Domain, Output
 
-LOGITS = Output("scores", "logits", (3,))
+LOGITS = Output("scores", "logits", (3,), 3)
 
 
 def domain(layout: str = "NCHW", dtype: str = "float32", low: float = 0.0, high: float = 1.0) -> Domain:
@@ -36,9 +36,9 @@ def session(replacement: Replacement, opset: int = 18) -> ort.InferenceSession:
 @pytest.mark.parametrize(
     ("place", "output", "given"),
     [
-        (domain(), Output("scores", "softmax", (3,)), (5, 3)),
-        (domain("NHWC", "uint8", 0, 255), Output("scores", "logits", (3,)), (5, 3)),
-        (domain("NHWC", low=-3, high=7), Output("scores", "log_softmax", (3, 1, 1)), (5, 3, 1, 1)),
+        (domain(), Output("scores", "softmax", (3,), 3), (5, 3)),
+        (domain("NHWC", "uint8", 0, 255), Output("scores", "logits", (3,), 3), (5, 3)),
+        (domain("NHWC", low=-3, high=7), Output("scores", "log_softmax", (3, 1, 1), 3), (5, 3, 1, 1)),
     ],
     ids=["NCHW", "bytes", "NHWC"],
 )

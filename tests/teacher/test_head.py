@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import onnx
 import pytest
 import torch
 from onnx import NodeProto, TensorProto, helper
 
 from tests.conftest import SaveModel
-from zskd_onnx import UnsupportedTeacherError, UsageError
+from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.teacher import Teacher, load_teacher
 
 G = torch.Generator().manual_seed(0)
@@ -177,20 +176,6 @@ def test_a_teacher_without_a_final_layer_says_so(save_model: SaveModel) -> None:
 def test_a_softmax_in_the_middle_is_not_the_end(save_model: SaveModel) -> None:
     nodes = [node("Softmax", ["x"], ["h"], axis=1), node("Gemm", ["h", "w", "b"], ["y"], transB=1)]
     assert check(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B})).output.kind == "logits"
-
-
-def test_the_output_is_chosen_by_name_where_there_are_two(save_model: SaveModel) -> None:
-    nodes = [HIDDEN, node("Gemm", ["h", "w", "b"], ["y"], transB=1)]
-    path = save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B})
-    model = onnx.load(path)
-    model.graph.output.append(helper.make_tensor_value_info("h", TensorProto.FLOAT, ["N", 4]))
-    onnx.save(model, path)
-    with pytest.raises(UnsupportedTeacherError, match="--output-name"):
-        load_teacher(path)
-    with pytest.raises(UsageError, match="'y', 'h'"):
-        load_teacher(path, output_name="z")
-    assert load_teacher(path, output_name="y").classes == 5
-    assert load_teacher(path, output_name="h").classes == 4
 
 
 def test_two_averaged_heads(save_model: SaveModel) -> None:

@@ -104,19 +104,12 @@ def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
 
 
 def predict(session: ort.InferenceSession, x: np.ndarray, output: str) -> np.ndarray:
-    """Class numbers (N,) for samples (N, ...).
-
-    A file with a fixed batch size B gets its last samples filled up to B.
-    """
-    batch = session.get_inputs()[0].shape[0]
-    step = batch if isinstance(batch, int) else BATCH
+    """Class numbers (N,) for samples (N, ...); of a single probability, whether it exceeds one half."""
     found = []
-    for first in range(0, len(x), step):
-        part = x[first : first + step]
-        missing = step - len(part) if isinstance(batch, int) else 0
-        filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-        (values,) = run(session, filled, [output])
-        found.append(values.reshape(len(filled), -1)[: len(part)].argmax(1))
+    for first in range(0, len(x), BATCH):
+        (values,) = run(session, x[first : first + BATCH], [output])
+        values = values.reshape(len(values), -1)
+        found.append(values.argmax(1) if values.shape[1] > 1 else (values[:, 0] > 0.5).astype(np.int64))
     return np.concatenate(found)
 
 

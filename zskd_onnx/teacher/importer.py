@@ -18,6 +18,9 @@ from zskd_onnx.teacher.operators.host_shape import stays_host
 CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
 """Operators that cleaning has replaced where what they depend on is constant."""
 
+NO_GRADIENT = ("TreeEnsembleClassifier", "TreeEnsemble")
+"""Classifiers of steps: no direction improves an input."""
+
 
 def import_graph(model: ir.Model) -> fx.GraphModule:
     """Translate a model that ``passes.clean`` has prepared.
@@ -59,6 +62,11 @@ def _check_supported(model: ir.Model) -> None:
         raise UnsupportedTeacherError(
             f"{describe(first)}: its {CONTROL_FLOW[first.op_type]} must be constant, but depends on the data; "
             "export the model without control flow"
+        )
+    if first.op_type in NO_GRADIENT:
+        raise UnsupportedTeacherError(
+            f"{describe(first)}: a tree ensemble has no gradient, so nothing can be synthesised against it; "
+            "expected a neural or a linear model"
         )
     names = [f"{n.domain + '.' if n.domain else ''}{n.op_type}" for n in missing]
     others = sorted(set(names) - {names[0]})

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
 import onnx_ir as ir
+import torch
 from torch import fx
 
-from zskd_onnx.errors import UnsupportedTeacherError, UsageError
+from zskd_onnx.errors import ParityError, UnsupportedTeacherError, UsageError
 from zskd_onnx.randomness import generator_for
 from zskd_onnx.teacher.batch import free_batch
-from zskd_onnx.teacher.head import find_tail
+from zskd_onnx.teacher.domain import Domain
+from zskd_onnx.teacher.fixed_inputs import Fixed
 from zskd_onnx.teacher.importer import import_graph
 from zskd_onnx.teacher.inputs import InputOptions, resolve_domain
 from zskd_onnx.teacher.onnx2torch import import_with_onnx2torch
@@ -20,6 +24,7 @@ from zskd_onnx.teacher.parity import check_parity
 from zskd_onnx.teacher.passes import clean
 from zskd_onnx.teacher.shapes import measure
 from zskd_onnx.teacher.source import read_source
+from zskd_onnx.teacher.tail import find_tail, settle
 from zskd_onnx.teacher.teacher import Output, Teacher, channels_last, select_output
 
 IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
@@ -37,6 +42,7 @@ class TeacherOptions(TypedDict, total=False):
     layout: str | None
     input_shape: Sequence[int] | None
     output_name: str | None
+    fix: Fixed | None
     importer: str
 
 
@@ -49,6 +55,7 @@ def load_teacher(
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     output_name: str | None = None,
+    fix: Fixed | None = None,
     importer: str = "native",
 ) -> Teacher:
     """Read an ONNX classifier and prove the import against onnxruntime.
@@ -57,9 +64,10 @@ def load_teacher(
         path: the .onnx file; external weights must lie in its folder.
         input_range: lowest and highest raw value of the input.
         mean, std: the file expects (raw - mean) / std; one number, or one for each channel.
-        layout: "NCHW" or "NHWC".
+        layout: "NCHW" or "NHWC", and likewise for sequences and volumes.
         input_shape: one sample in the file's order, where the file leaves its size open.
         output_name: which output holds the classes.
+        fix: constants for all inputs but one, by name.
         importer: "native", or "onnx2torch" (an extra) for converters registered there.
 
     Returns:
@@ -73,38 +81,65 @@ def load_teacher(
     """
     if importer not in IMPORTERS:
         raise UsageError(f"importer '{importer}': expected {' or '.join(IMPORTERS)}")
-    source = read_source(path)
+    source = read_source(path, fix)
     model = source.model
     clean(model)
     options = InputOptions(input_range, mean, std, layout, input_shape)
     domain = resolve_domain(model, options)
     tail = find_tail(model, output_name)
-
-    outputs = list(dict.fromkeys((tail.output, tail.logits, *tail.features)))
+    declared = model.graph.inputs[0].shape
+    batch = declared[0] if declared is not None and isinstance(declared[0], int) else None
+    outputs = list(dict.fromkeys((tail.values, tail.scores, *tail.features)))
     model.graph.outputs[:] = outputs
-    module = IMPORTERS[importer](model)
-    channels_last(module)
 
-    sample = domain.file_shape(1)[1:]
-    fixed = None if model.graph.inputs[0].shape is None else model.graph.inputs[0].shape[0]
-    if isinstance(fixed, int):
-        free_batch(module, sample, fixed, domain.torch_dtype)
-    cost = measure(module, sample, domain.torch_dtype)
-    shape = cost.outputs[0][1:]
-    if not shape or shape[0] < 2 or any(n != 1 for n in shape[1:]):
-        raise UnsupportedTeacherError(
-            f"{source.path}: output '{tail.output.name}' has shape {['N', *shape]}, expected one value for each of two or "
-            "more classes; this is not a classifier (a regression model?)"
+    def build(bound: int | None) -> Teacher:
+        """The teacher, run at the one batch size that the file fixes, or at any."""
+        module = IMPORTERS[importer](model)
+        channels_last(module)
+        sample = domain.file_shape(1)[1:]
+        if batch is not None and bound is None:
+            free_batch(module, sample, batch, domain.torch_dtype)
+        cost = measure(module, sample, domain.torch_dtype, bound or 2)
+        file, scores, *features = (
+            select_output(module, outputs.index(value)) for value in (tail.values, tail.scores, *tail.features)
         )
-    teacher = Teacher(
-        select_output(module, 0),
-        select_output(module, outputs.index(tail.logits)),
-        [select_output(module, outputs.index(value)) for value in tail.features],
-        domain=domain,
-        output=Output(tail.output.name or "", tail.kind, shape, cost.dtype),
-        head=tail.head,
-        cost=cost,
-        source=source,
-    )
-    teacher.parity = check_parity(teacher, tail.logits.name, generator_for(0, "parity"))
-    return teacher
+        width = math.prod(cost.outputs[outputs.index(tail.scores)][1:])
+        settled = settle(tail, width, cost.outputs[0][1:])
+        if settled.kind == "logits" and _gives_probabilities(file, domain, bound or 8):
+            settled = replace(settled, kind="probabilities")
+        output = Output(
+            name=settled.output.name or "",
+            kind=settled.kind,
+            shape=cost.outputs[0][1:],
+            classes=width if settled.mix is None else len(settled.mix),
+            dtype=cost.dtype,
+            mix=settled.mix,
+        )
+        teacher = Teacher(
+            file,
+            scores,
+            features,
+            domain=domain,
+            output=output,
+            head=settled.head,
+            cost=cost,
+            source=source,
+            batch=bound,
+        )
+        teacher.parity = check_parity(teacher, tail.scores.name, generator_for(0, "parity"))
+        return teacher
+
+    try:
+        return build(None)
+    except (UnsupportedTeacherError, ParityError):
+        if batch is None:
+            raise
+    return build(batch)
+
+
+@torch.no_grad()
+def _gives_probabilities(file: fx.GraphModule, domain: Domain, batch: int) -> bool:
+    """Whether what looks like logits sums to one on random inputs: probabilities of unknown making."""
+    unit = torch.rand((batch, *domain.shape), generator=generator_for(0, "probabilities"))
+    values = file(domain.to_file(unit)).float().flatten(1)
+    return bool((values >= 0).all()) and torch.allclose(values.sum(1), torch.ones(batch), atol=1e-3)

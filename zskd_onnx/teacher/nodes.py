@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.operators import Operator, find_operator
 from zskd_onnx.teacher.operators.constant import TORCH_DTYPE
 from zskd_onnx.teacher.operators.host import as_host
@@ -87,3 +88,15 @@ def arguments(operator: Operator, tensors: Sequence[Tensor | None], constants: S
         as_host(c) if c is not None and i in operator.host_inputs else t
         for i, (t, c) in enumerate(zip(tensors, constants, strict=True))
     ]
+
+
+def read_input(node: ir.Node, index: int) -> ir.Value:
+    """An input that a node must have.
+
+    Raises:
+        UnsupportedTeacherError: it is left out.
+    """
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise UnsupportedTeacherError(f"{describe(node)}: input {index} is missing")
+    return value

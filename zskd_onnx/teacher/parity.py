@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError
 from zskd_onnx.runtime import open_session, run
+from zskd_onnx.teacher.source import Source
 from zskd_onnx.teacher.teacher import Teacher
 
 TOLERANCE = 1e-4
@@ -24,13 +26,39 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / max(1.0, float(np.abs(theirs).max())))
 
 
-def check_parity(teacher: Teacher, logits_name: str | None, generator: torch.Generator) -> float:
-    """Compare file output and logits with onnxruntime on random inputs at two batch sizes.
-
-    The logits are compared too, where the file names them: a saturated softmax hides differences.
+def open_source(source: Source, *, also: str | None = None, optimise: bool = True) -> tuple[ort.InferenceSession, bool]:
+    """A session on a teacher's file as it was read, inputs fixed.
 
     Args:
-        logits_name: the logits' name in the file, or None.
+        also: an inner value to give as an output too.
+
+    Returns:
+        The session, and whether it gives ``also``.
+
+    Raises:
+        UnsupportedTeacherError: onnxruntime cannot load it.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(source.proto)
+    inner = {name for node in model.graph.node for name in node.output} - {o.name for o in model.graph.output}
+    if also in inner:
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(also))
+    try:
+        content = model.SerializeToString()
+        session = open_session(content, folder=source.path.parent, optimise=optimise)
+    except Exception as error:
+        raise UnsupportedTeacherError(f"{source.path}: onnxruntime cannot load it ({_reason(error)})") from error
+    return session, also in inner
+
+
+def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Generator) -> float:
+    """Compare file output and scores with onnxruntime on random inputs at two batch sizes.
+
+    The scores are compared too, where the file names them: a saturated softmax hides differences.
+    And the logits must give the file's output back, the way that a student's will.
+
+    Args:
+        scores_name: the scores' name in the file, or None.
 
     Returns:
         The largest difference.
@@ -39,24 +67,10 @@ def check_parity(teacher: Teacher, logits_name: str | None, generator: torch.Gen
         ParityError: a difference over the tolerance.
         UnsupportedTeacherError: onnxruntime cannot run the file.
     """
-    path = teacher.source.path
-    model = onnx.ModelProto()
-    model.CopyFrom(teacher.source.proto)
-    named = {name for node in model.graph.node for name in node.output}
-    wanted = [teacher.output.name]
-    if logits_name is not None and logits_name in named and logits_name not in {o.name for o in model.graph.output}:
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(logits_name))
-        wanted.append(logits_name)
-    external = any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
-    try:
-        # A model with weights in a second file must be opened from its own folder.
-        session = open_session(path if external else model.SerializeToString())
-    except Exception as error:
-        raise UnsupportedTeacherError(f"{path}: onnxruntime cannot load it ({_reason(error)})") from error
-    wanted = wanted[:1] if external else wanted
-
-    half = torch.float16 in (teacher.domain.torch_dtype, teacher.output.dtype)
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    path, name = teacher.source.path, teacher.output.name
+    session, named = open_source(teacher.source, also=scores_name)
+    wanted = [name, scores_name] if named and scores_name is not None else [name]
+    tolerance = _tolerance(teacher)
     batch = session.get_inputs()[0].shape[0]
     sizes = (batch, 2 * batch) if isinstance(batch, int) else (2, 3)
     worst = 0.0
@@ -64,27 +78,38 @@ def check_parity(teacher: Teacher, logits_name: str | None, generator: torch.Gen
         shape = (size, *teacher.domain.shape)
         x = teacher.domain.to_array(teacher.domain.to_file(torch.rand(shape, generator=generator)))
         try:
-            theirs = run(session, x, wanted)
+            given, *scores = run(session, x, wanted)
         except Exception as error:
             raise UnsupportedTeacherError(f"{path}: onnxruntime cannot run it ({_reason(error)})") from error
         tensor = torch.from_numpy(x)
         tensor = tensor if tensor.is_floating_point() else tensor.float()
         try:
             with torch.no_grad():
-                ours = [teacher(tensor).numpy(), teacher.logits(tensor).numpy()]
+                logits = teacher.logits(tensor)
+                pairs = [
+                    (f"output '{name}'", teacher(tensor), given),
+                    (f"output '{name}' from logits", teacher.output.from_logits(logits), given),
+                    *((f"'{scores_name}'", teacher.scores(tensor), values) for values in scores),
+                ]
         except RuntimeError as error:
             raise UnsupportedTeacherError(
                 f"{path}: the graph does not run at batch size {size} ({_reason(error)}); export it with a free batch size"
             ) from error
-        for name, a, b in zip(wanted, ours, theirs, strict=False):
-            gap = difference(a.reshape(b.shape) if a.size == b.size else a, b)
+        for what, ours, theirs in pairs:
+            mine = ours.numpy()
+            gap = difference(mine.reshape(theirs.shape) if mine.size == theirs.size else mine, theirs)
             if gap > tolerance:
                 raise ParityError(
-                    f"{path}: output '{name}' at batch size {size} differs from onnxruntime by {gap:.3g} "
+                    f"{path}: {what} at batch size {size} differs from onnxruntime by {gap:.3g} "
                     f"(tolerance {tolerance:g}); please report this model"
                 )
             worst = max(worst, gap)
     return worst
+
+
+def _tolerance(teacher: Teacher) -> float:
+    half = torch.float16 in (teacher.domain.torch_dtype, teacher.output.dtype)
+    return HALF_TOLERANCE if half else TOLERANCE
 
 
 def _reason(error: Exception) -> str:

@@ -20,7 +20,7 @@ class Cost:
     """What one sample costs.
 
     Attributes:
-        outputs: shapes of the module's outputs for a batch of two.
+        outputs: shapes of the module's outputs, batch first.
         dtype: element type of the first output.
         multiply_adds: of convolutions and matrix products, for one sample.
         activations: elements of all intermediate values, for one sample.
@@ -33,8 +33,9 @@ class Cost:
 
 
 class _Measure(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, batch: int) -> None:
         super().__init__(module)
+        self.batch = batch
         self.activations = 0
 
     def run_node(self, n: fx.Node) -> object:
@@ -45,30 +46,31 @@ class _Measure(fx.Interpreter):
             raise UnsupportedTeacherError(f"{n.meta.get('onnx', n.name)}: {reason}") from error
         if isinstance(result, Tensor) and n.op not in ("get_attr", "placeholder"):
             self.activations += result.numel()
-            if self.activations > 2 * ACTIVATION_LIMIT:
+            if self.activations > self.batch * ACTIVATION_LIMIT:
                 raise UnsupportedTeacherError(
                     f"{n.meta.get('onnx', n.name)}: one sample needs more than {ACTIVATION_LIMIT:,} values; not a classifier to distil"
                 )
         return result
 
 
-def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype) -> Cost:
-    """Run a module on two fake samples.
+def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype, batch: int = 2) -> Cost:
+    """Run a module on fake samples.
 
     Args:
         sample: shape of one sample in the file's order.
+        batch: how many.
 
     Raises:
         UnsupportedTeacherError: a node fails (the message names it) or would not fit in memory.
     """
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), counter:
-        interpreter = _Measure(module)
-        outputs = interpreter.run(torch.empty((2, *sample), dtype=dtype))
-    # A multiply-add is two operations, and there were two samples.
+        interpreter = _Measure(module, batch)
+        outputs = interpreter.run(torch.empty((batch, *sample), dtype=dtype))
+    # A multiply-add is two operations.
     return Cost(
         outputs=tuple(tuple(o.shape) for o in outputs),
         dtype=outputs[0].dtype,
-        multiply_adds=counter.get_total_flops() // 4,
-        activations=interpreter.activations // 2,
+        multiply_adds=counter.get_total_flops() // (2 * batch),
+        activations=interpreter.activations // batch,
     )

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
+from zskd_onnx.teacher.fixed_inputs import Fixed, fix_inputs
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Source:
     Attributes:
         path: where it was read from.
         sha256: digest of the .onnx file (external data not included).
-        proto: the model, external data not loaded.
+        proto: the model, external data not loaded, fixed inputs as constants.
         model: the same as onnx-ir.
         size: bytes of the file and of its external data.
     """
@@ -44,11 +45,14 @@ class Source:
         return self.model.opset_imports.get("", 0)
 
 
-def read_source(path: str | Path) -> Source:
+def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
     """Read and check an ONNX file.
 
+    Args:
+        fixed: constants for inputs, see ``fix_inputs``.
+
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or a constant does not fit.
         UnsupportedTeacherError: it is not ONNX, is damaged, points outside its folder, or holds
             weights that are not finite.
     """
@@ -72,6 +76,10 @@ def read_source(path: str | Path) -> Source:
                 f"{path}: opset {opset.version} is newer than the installed onnx knows ({newest}); "
                 "upgrade onnx, or export at an older opset"
             )
+    fix_inputs(proto, fixed or {})
+    for value in proto.graph.output:
+        if value.type.WhichOneof("value") not in (None, "tensor_type"):
+            value.ClearField("type")  # onnx-ir reads no maps; runtimes infer it
     external = sum(_check_tensor(tensor, path) for tensor in _tensors(proto.graph))
     try:
         model = ir.from_proto(proto)

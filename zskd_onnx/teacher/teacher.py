@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.teacher.domain import Domain
 from zskd_onnx.teacher.head import Head
-from zskd_onnx.teacher.inputs import Domain
 from zskd_onnx.teacher.shapes import Cost
 from zskd_onnx.teacher.source import Source
+from zskd_onnx.teacher.tail import Mix
+
+LEAST_PROBABILITY = 1e-7
+"""What a probability of zero counts as where logits are its logarithm."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +26,47 @@ class Output:
 
     Attributes:
         name: the output's name.
-        kind: "logits", "softmax" or "log_softmax".
-        shape: of one sample, (K,) or with ones behind it.
+        kind: what its values are:
+
+            - "logits";
+            - "softmax", "log_softmax" of logits;
+            - "sigmoid": sigmoid(l1 - l0), the probability of the second of two classes;
+            - "normalized_sigmoid": each logit's sigmoid over their sum, as one-vs-rest models have;
+            - "probabilities" that sum to one, of unknown making: logits are their logarithm.
+
+        shape: of one sample, (K,) or with ones behind it; (1,) or () for "sigmoid".
+        classes: K.
         dtype: element type.
+        mix: the matrix (K, J) that makes logits of the graph's J scores; None where they are the same.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
+    classes: int
     dtype: torch.dtype = torch.float32
+    mix: Mix | None = None
+
+    def to_logits(self, scores: Tensor) -> Tensor:
+        """The graph's scores (N, J) as logits (N, K)."""
+        if self.kind == "probabilities":
+            return scores.clamp_min(LEAST_PROBABILITY).log()
+        if self.mix is None:
+            return scores
+        return scores @ torch.tensor(self.mix, dtype=scores.dtype, device=scores.device).T
 
     def from_logits(self, logits: Tensor) -> Tensor:
         """Logits (N, K) as the file gives them, (N, *shape)."""
-        if self.kind == "softmax":
-            logits = logits.softmax(1)
-        elif self.kind == "log_softmax":
-            logits = logits.log_softmax(1)
+        match self.kind:
+            case "softmax" | "probabilities":
+                logits = logits.softmax(1)
+            case "log_softmax":
+                logits = logits.log_softmax(1)
+            case "sigmoid":
+                logits = (logits[:, 1:] - logits[:, :1]).sigmoid()
+            case "normalized_sigmoid":
+                each = logits.sigmoid()
+                logits = each / each.sum(1, keepdim=True)
         given = logits if len(self.shape) == 1 else logits.reshape(-1, *self.shape)
         return given.to(self.dtype)
 
@@ -52,6 +81,8 @@ class Teacher(nn.Module):
         classes: K.
         cost: multiply-adds and activations of one sample.
         source: the file.
+        batch: the batch size that the graph is bound to; None where any will do. Other batches are
+            cut to this size, the last one filled up.
         parity: largest difference from onnxruntime that the import showed, set by ``load_teacher``.
     """
 
@@ -60,7 +91,7 @@ class Teacher(nn.Module):
     def __init__(
         self,
         file: fx.GraphModule,
-        logits: fx.GraphModule,
+        scores: fx.GraphModule,
         features: Sequence[fx.GraphModule],
         *,
         domain: Domain,
@@ -68,28 +99,34 @@ class Teacher(nn.Module):
         head: Head | None,
         cost: Cost,
         source: Source,
+        batch: int | None = None,
     ) -> None:
-        """``file``, ``logits`` and ``features`` compute those three from the file's input."""
+        """``file``, ``scores`` and ``features`` compute those three from the file's input."""
         super().__init__()
         self._file = file
-        self._logits = logits
+        self._scores = scores
         self._features = nn.ModuleList(features)
         self.domain = domain
         self.output = output
         self.head = head
         self.cost = cost
         self.source = source
-        self.classes = output.shape[0]
+        self.batch = batch
+        self.classes = output.classes
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """The file's own output, (N, *output.shape), for x as the file takes it."""
-        return self._file(x)
+        return self._run(self._file, x)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """The value before the final softmax or sigmoid, (N, J); J is 1 where two classes share a logit."""
+        return self._run(self._scores, x).reshape(len(x), -1)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K) for x exactly as the ONNX file takes it; differentiable in x."""
-        return self._logits(x).flatten(1)
+        return self.output.to_logits(self.scores(x))
 
     def features(self, x: Tensor) -> Tensor:
         """The input of the final fully connected layer, (N, F).
@@ -102,14 +139,22 @@ class Teacher(nn.Module):
         """
         if not self._features:
             raise UnsupportedTeacherError(f"{self.source.path}: no final fully connected layer was found")
-        inputs = [part(x) for part in self._features]
+        inputs = [self._run(part, x) for part in self._features]
         found = [h if h.ndim == 2 else h.flatten(2).mean(2) for h in inputs]
         return torch.stack(found).mean(0) if len(found) > 1 else found[0]
+
+    def _run(self, part: nn.Module, x: Tensor) -> Tensor:
+        """Run a part of the graph at whatever batch size it allows."""
+        if self.batch is None:
+            return part(x)
+        missing = -len(x) % self.batch
+        filled = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+        return torch.cat([part(piece) for piece in filled.split(self.batch)])[: len(x)]
 
     @property
     def parameters_count(self) -> int:
         """Elements of all weights."""
-        weights = [*self._logits.buffers(), *self._logits.parameters()]
+        weights = [*self._scores.buffers(), *self._scores.parameters()]
         return sum(w.numel() for w in weights if w.is_floating_point() and w.ndim)
 
     def train(self, mode: bool = True) -> Teacher:

@@ -8,8 +8,9 @@ from onnx_ir.passes import common
 from zskd_onnx.teacher.passes.drop_dangling import drop_dangling
 from zskd_onnx.teacher.passes.fold_constants import fold_constants
 from zskd_onnx.teacher.passes.fold_shapes import fold_shapes
+from zskd_onnx.teacher.passes.linear_models import expand_linear_models
 
-__all__ = ["clean", "drop_dangling", "fold_constants", "fold_shapes"]
+__all__ = ["clean", "drop_dangling", "expand_linear_models", "fold_constants", "fold_shapes"]
 
 
 def clean(model: ir.Model) -> None:
@@ -20,12 +21,14 @@ def clean(model: ir.Model) -> None:
     1. no model-local functions remain,
     2. initialisers are not inputs,
     3. nodes stand in topological order,
-    4. everything that depends on constants and fixed sizes alone is an initialiser,
-    5. nothing remains that no output needs, inputs included.
+    4. weights of linear models are no attributes,
+    5. everything that depends on constants and fixed sizes alone is an initialiser,
+    6. nothing remains that no output needs, inputs included.
     """
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     common.TopologicalSortPass()(model)
+    expand_linear_models(model)
     fold_constants(model)
     while fold_shapes(model):
         fold_constants(model)

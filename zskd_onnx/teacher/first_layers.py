@@ -1,0 +1,91 @@
+"""What the graph does to its input before the first layer: it tells layout and range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from zskd_onnx.teacher.domain import LAYOUTS
+from zskd_onnx.teacher.nodes import describe
+
+RECURRENT = ("LSTM", "GRU", "RNN")
+DEVIATIONS = 3.0
+"""Standard deviations either side of the mean that a standardised feature is taken to cover."""
+
+
+@dataclass
+class FirstLayers:
+    """The way of the input to the first layer: y = scale * x + shift.
+
+    Attributes:
+        layout: what the first layer implies, and the node that does.
+        scale, shift: one number for each channel or for all; None where nothing scales.
+        node: the node that scales.
+    """
+
+    layout: str | None = None
+    layout_node: str = ""
+    scale: np.ndarray | None = None
+    shift: np.ndarray | None = None
+    node: str = ""
+
+    def image_range(self) -> tuple[float, float] | None:
+        """The raw range that the scaling brings near [0, 1], [-1, 1] or unit variance."""
+        if self.scale is None or self.shift is None:
+            return None
+        for high in (255.0, 1.0):
+            ends = np.stack(np.broadcast_arrays(self.shift, self.scale * high + self.shift))
+            if np.abs(ends).max() <= 4 and np.abs(ends[1] - ends[0]).min() >= 0.5:
+                return 0.0, high
+        if np.abs(self.shift).max() > 50:  # Caffe's models subtract a mean near 110 and do not scale
+            return 0.0, 255.0
+        return None
+
+    def standardised_range(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Bounds of each feature, where the scaling makes its mean 0 and its deviation 1."""
+        if self.scale is None or self.shift is None or (self.scale == 0).any():
+            return None
+        ends = np.stack([(end - self.shift) / self.scale for end in (-DEVIATIONS, DEVIATIONS)])
+        return ends.min(axis=0), ends.max(axis=0)
+
+
+def follow_input(value: ir.Value, sample: tuple[int, ...]) -> FirstLayers:
+    """Follow an input; constants count that are one number, or one for each channel.
+
+    Args:
+        sample: shape of one sample in the file's order.
+    """
+    rank = len(sample) + 1
+    found = FirstLayers()
+    scale, shift = np.ones(1), np.zeros(1)
+    first, last = LAYOUTS[rank][0], LAYOUTS[rank][-1]
+    to_front = (0, rank - 1, *range(1, rank - 1))
+    while len(uses := list(value.uses())) == 1:
+        node, index = uses[0].node, uses[0].idx
+        if node.op_type == "Transpose" and "perm" in node.attributes:
+            if tuple(node.attributes["perm"].value) == to_front and rank > 2:
+                found.layout, found.layout_node = last, describe(node)
+        elif node.op_type in ("Add", "Sub", "Mul", "Div"):
+            other = node.inputs[1 - index]
+            if other is None or other.const_value is None or (index == 1 and node.op_type in ("Sub", "Div")):
+                break
+            constant = other.const_value.numpy().astype(np.float64).reshape(-1)
+            if constant.size not in (1, sample[0], sample[-1]) or (node.op_type == "Div" and (constant == 0).any()):
+                break
+            if node.op_type in ("Add", "Sub"):
+                shift = shift + (constant if node.op_type == "Add" else -constant)
+            else:
+                factor = constant if node.op_type == "Mul" else 1 / constant
+                scale, shift = scale * factor, shift * factor
+            found.scale, found.shift, found.node = scale, shift, found.node or describe(node)
+        elif node.op_type == "Conv" or (rank == 3 and node.op_type in (*RECURRENT, "MatMul", "Gemm")):
+            if found.layout is None:
+                found.layout = first if node.op_type == "Conv" else last
+                found.layout_node = describe(node)
+            break
+        elif node.op_type not in ("Cast", "Identity"):
+            break
+        value = node.outputs[0]
+    return found
