@@ -24,6 +24,7 @@ ROAD = (
     ("planning", "inspection", "verification"),
     ("compression",),
     ("demo", "doctor", "terminal"),
+    ("options",),
     ("assets", "cli"),
     ("__main__",),
 )

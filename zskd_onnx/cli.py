@@ -8,6 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from zskd_onnx.errors import UsageError
+from zskd_onnx.options import (
+    DeviceOption,
+    FixOption,
+    FormatOption,
+    ImporterOption,
+    LayoutOption,
+    MeanOption,
+    OutputNameOption,
+    OutputOption,
+    RangeOption,
+    SeedOption,
+    ShapeOption,
+    StdOption,
+    TeacherFile,
+    constants,
+    input_options,
+)
 from zskd_onnx.terminal import Format, duration, percent, print_json, print_table, progress, reports_errors
 from zskd_onnx.version import __version__
 
@@ -20,28 +37,6 @@ app = typer.Typer(
 )
 recipes = typer.Typer(no_args_is_help=True, help="List, show and copy the built-in recipes.")
 app.add_typer(recipes, name="recipes")
-
-TeacherFile = Annotated[Path, typer.Argument(metavar="TEACHER.onnx", help="The trained classifier.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Result as text or as one JSON object.")]
-RangeOption = Annotated[
-    str | None, typer.Option("--input-range", metavar="LOW,HIGH", help="Raw values of the input, such as 0,255.")
-]
-MeanOption = Annotated[
-    str | None, typer.Option("--mean", metavar="M[,M,M]", help="The file expects (raw - mean) / std.")
-]
-StdOption = Annotated[str | None, typer.Option("--std", metavar="S[,S,S]", help="See --mean.")]
-LayoutOption = Annotated[
-    str | None, typer.Option("--layout", metavar="NCHW|NHWC", help="Order of the input's dimensions.")
-]
-ShapeOption = Annotated[
-    str | None,
-    typer.Option("--input-shape", metavar="C,H,W", help="One sample in the file's order, if it leaves sizes open."),
-]
-OutputNameOption = Annotated[str | None, typer.Option("--output-name", help="The output that holds the classes.")]
-ImporterOption = Annotated[str, typer.Option("--importer", help="native, or onnx2torch (an extra).")]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the student goes.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random draw; default: the recipe's.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
 def _version(wanted: bool) -> None:
@@ -94,6 +89,7 @@ def compress(
     layout: LayoutOption = None,
     input_shape: ShapeOption = None,
     output_name: OutputNameOption = None,
+    fix: FixOption = None,
     importer: ImporterOption = "native",
     format: FormatOption = Format.TEXT,
 ) -> None:
@@ -112,7 +108,7 @@ def compress(
         "seed": seed,
         "device": device,
         "eval_data": eval_data,
-        **_input_options(input_range, mean, std, layout, input_shape, output_name, importer),
+        **input_options(input_range, mean, std, layout, input_shape, output_name, fix, importer),
     }
     if dry_run:
         _print_plan(planning.prepare(teacher, **options), format)
@@ -135,6 +131,7 @@ def inspect(
     layout: LayoutOption = None,
     input_shape: ShapeOption = None,
     output_name: OutputNameOption = None,
+    fix: FixOption = None,
     importer: ImporterOption = "native",
     format: FormatOption = Format.TEXT,
 ) -> None:
@@ -145,7 +142,7 @@ def inspect(
     from zskd_onnx.inspection import inspect as inspect_teacher
 
     facts = inspect_teacher(
-        teacher, **_input_options(input_range, mean, std, layout, input_shape, output_name, importer)
+        teacher, **input_options(input_range, mean, std, layout, input_shape, output_name, fix, importer)
     )
     if format == Format.JSON:
         print_json(facts)
@@ -175,6 +172,7 @@ def inspect(
 def verify(
     student: Annotated[Path, typer.Argument(metavar="STUDENT", help="The .onnx file, or the output folder of a run.")],
     teacher: Annotated[Path | None, typer.Option("--teacher", help="The file that the student replaces.")] = None,
+    fix: FixOption = None,
     eval_data: Annotated[
         Path | None, typer.Option("--eval-data", metavar="FILE.npz", help="Real samples x and class numbers y.")
     ] = None,
@@ -189,7 +187,12 @@ def verify(
     from zskd_onnx.verification import verify as verify_student
 
     result = verify_student(
-        student, teacher=teacher, eval_data=eval_data, min_agreement=min_agreement, min_accuracy=min_accuracy
+        student,
+        teacher=teacher,
+        fix=constants(fix),
+        eval_data=eval_data,
+        min_agreement=min_agreement,
+        min_accuracy=min_accuracy,
     )
     if format == Format.JSON:
         print_json(result.to_dict())
@@ -290,38 +293,6 @@ def recipes_copy(
         print_json({"path": str(path)})
     else:
         print(path)
-
-
-def _numbers(text: str | None, option: str) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"{option} '{text}': expected numbers with commas, such as 0,255") from None
-
-
-def _input_options(
-    input_range: str | None,
-    mean: str | None,
-    std: str | None,
-    layout: str | None,
-    input_shape: str | None,
-    output_name: str | None,
-    importer: str,
-) -> dict[str, Any]:
-    shape = _numbers(input_shape, "--input-shape")
-    if shape is not None and any(n != int(n) for n in shape):
-        raise UsageError(f"--input-shape '{input_shape}': expected whole numbers, such as 3,224,224")
-    return {
-        "input_range": _numbers(input_range, "--input-range"),
-        "mean": _numbers(mean, "--mean"),
-        "std": _numbers(std, "--std"),
-        "layout": layout,
-        "input_shape": None if shape is None else [int(n) for n in shape],
-        "output_name": output_name,
-        "importer": importer,
-    }
 
 
 def _bounds(values: list[float]) -> str:

@@ -17,9 +17,10 @@ from zskd_onnx.deployment import (
     Parity,
     Replacement,
     Score,
+    add_labels,
     check_interface,
     check_values,
-    describe_input,
+    describe_teacher,
     draw_samples,
     draw_similarity,
     export,
@@ -36,7 +37,7 @@ from zskd_onnx.recipe import Recipe
 from zskd_onnx.result import CompressionResult, ModelFigures
 from zskd_onnx.runtime import open_session
 from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
-from zskd_onnx.teacher import TeacherOptions
+from zskd_onnx.teacher import TeacherOptions, open_source
 from zskd_onnx.version import __version__
 
 
@@ -225,11 +226,11 @@ def _deploy(plan: Plan, folder: Path, held_out: torch.Tensor) -> tuple[Parity, S
     teacher = plan.teacher
     replacement = Replacement(plan.student, teacher.domain, teacher.output)
     model = export(replacement, plan.recipe.deployment.opset)
-    candidate = model.SerializeToString()
-    session, original = open_session(candidate), open_session(teacher.source.path)
+    add_labels(model, teacher)
+    session, (original, _) = open_session(model.SerializeToString()), open_source(teacher.source)
     try:
         check_interface(session, original, teacher.output.name)
-        parity = check_values(session, replacement, held_out)
+        parity = check_values(session, replacement, teacher.labels, held_out)
     except ParityError as error:
         raise ParityError(f"the exported student was not kept: {error}") from error
     found = None
@@ -243,7 +244,7 @@ def _deploy(plan: Plan, folder: Path, held_out: torch.Tensor) -> tuple[Parity, S
         "zskd.seed": str(plan.recipe.seed),
     }
     kept = {p.key: p.value for p in teacher.source.proto.metadata_props if not p.key.startswith("zskd.")}
-    save(model, folder / names.STUDENT, {**kept, **describe_input(teacher, metadata)})
+    save(model, folder / names.STUDENT, {**kept, **describe_teacher(teacher, metadata)})
     return parity, found
 
 

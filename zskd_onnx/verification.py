@@ -13,10 +13,10 @@ import torch
 from zskd_onnx import output as names
 from zskd_onnx.deployment import Score, check_interface, read_evaluation_data, score
 from zskd_onnx.deployment.evaluation import predict
-from zskd_onnx.errors import ParityError, QualityError, UnsupportedTeacherError, UsageError
+from zskd_onnx.errors import ParityError, QualityError, UsageError
 from zskd_onnx.runtime import open_session
 from zskd_onnx.synthesis import TransferSet
-from zskd_onnx.teacher import load_teacher
+from zskd_onnx.teacher import Fixed, load_teacher, open_source
 from zskd_onnx.teacher.source import read_source
 
 
@@ -69,6 +69,7 @@ def verify(
     student: str | Path,
     *,
     teacher: str | Path | None = None,
+    fix: Fixed | None = None,
     eval_data: str | Path | None = None,
     min_agreement: float = 0.0,
     min_accuracy: float = 0.0,
@@ -78,6 +79,7 @@ def verify(
     Args:
         student: the .onnx file, or the output folder of a run.
         teacher: the file that it replaces.
+        fix: constants for the teacher's other inputs, by name.
         eval_data: an .npz with ``x`` and ``y``; needs ``teacher``.
         min_agreement, min_accuracy: gates, fractions in [0, 1].
 
@@ -99,7 +101,7 @@ def verify(
     if teacher is None and eval_data is not None:
         raise UsageError("--eval-data scores student and teacher; give --teacher too")
     if teacher is not None:
-        original = _open_teacher(Path(teacher), loaded.output.name)
+        original = _open_teacher(Path(teacher), fix, loaded.output.name)
         check_interface(session, original, loaded.output.name)
         interface = "fits"
         if eval_data is not None:
@@ -118,16 +120,14 @@ def verify(
     return Verification(path, loaded.parity, digest, interface, agreed, found, missed)
 
 
-def _open_teacher(path: Path, output: str) -> ort.InferenceSession:
+def _open_teacher(path: Path, fix: Fixed | None, output: str) -> ort.InferenceSession:
     """The file that a student replaces, run by onnxruntime alone."""
-    given = [value.name for value in read_source(path).proto.graph.output]
+    source = read_source(path, fix)
+    given = [value.name for value in source.proto.graph.output]
     if output not in given:
         raise ParityError(f"the student's output is '{output}', {path} has {', '.join(map(repr, given))}")
-    try:
-        return open_session(path)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UnsupportedTeacherError(f"{path}: onnxruntime cannot load it ({reason})") from error
+    session, _ = open_source(source)
+    return session
 
 
 def _check_digest(path: Path, sha256: str) -> str:

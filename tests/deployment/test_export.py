@@ -57,7 +57,7 @@ def test_the_file_does_what_the_student_does(place: Domain, output: Output, give
     expected = {"logits": z, "softmax": z.softmax(1), "log_softmax": z.log_softmax(1)}[output.kind]
     rounding = 0.02 if place.dtype == "uint8" else 1e-5
     np.testing.assert_allclose(seen.reshape(5, 3), expected.numpy(), atol=rounding)
-    parity = check_values(file, replacement, torch.rand(10, 2, 4, 5))
+    parity = check_values(file, replacement, (), torch.rand(10, 2, 4, 5))
     assert parity.max_abs_difference < 1e-4
 
 
@@ -76,7 +76,7 @@ def test_the_operator_set_is_the_one_asked_for(opset: int) -> None:
 def test_another_students_file_is_noticed() -> None:
     file = session(Replacement(student(0), domain(), LOGITS))
     with pytest.raises(ParityError, match="batch size 1"):
-        check_values(file, Replacement(student(1), domain(), LOGITS), torch.rand(10, 2, 4, 5))
+        check_values(file, Replacement(student(1), domain(), LOGITS), (), torch.rand(10, 2, 4, 5))
 
 
 def file(

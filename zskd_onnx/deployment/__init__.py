@@ -1,7 +1,8 @@
 """From a trained student to a verified ONNX file."""
 
 from zskd_onnx.deployment.evaluation import EvaluationData, Score, read_evaluation_data, score
-from zskd_onnx.deployment.export import Replacement, describe_input, export, save
+from zskd_onnx.deployment.export import Replacement, describe_teacher, export, save
+from zskd_onnx.deployment.labels import add_labels
 from zskd_onnx.deployment.parity import Parity, check_interface, check_values
 from zskd_onnx.deployment.pictures import draw_samples, draw_similarity
 from zskd_onnx.deployment.settings import Deployment
@@ -12,9 +13,10 @@ __all__ = [
     "Parity",
     "Replacement",
     "Score",
+    "add_labels",
     "check_interface",
     "check_values",
-    "describe_input",
+    "describe_teacher",
     "draw_samples",
     "draw_similarity",
     "export",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Mapping
@@ -79,18 +80,16 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
     return model
 
 
-def describe_input(teacher: Teacher, metadata: Mapping[str, str]) -> dict[str, str]:
+def describe_teacher(teacher: Teacher, metadata: Mapping[str, str]) -> dict[str, str]:
     """Metadata that a student carries, so that it can be a teacher in its turn."""
     domain = teacher.domain
     described = {"zskd.layout": domain.layout}
     if len(set(domain.low)) == 1 and len(set(domain.high)) == 1:
         described["zskd.input_range"] = f"{domain.low[0]!r},{domain.high[0]!r}"
     else:
-        # (raw - mean) / std over raw values in [0, 1], as the bounds of each channel imply.
-        spans = [high - low for low, high in zip(domain.low, domain.high, strict=True)]
-        described["zskd.input_range"] = "0,1"
-        described["zskd.mean"] = ",".join(repr(-low / span) for low, span in zip(domain.low, spans, strict=True))
-        described["zskd.std"] = ",".join(repr(1 / span) for span in spans)
+        described["zskd.low"], described["zskd.high"] = (",".join(map(repr, end)) for end in (domain.low, domain.high))
+    if teacher.class_names is not None:
+        described["zskd.classes"] = json.dumps(teacher.class_names)
     return {**metadata, **described}
 
 

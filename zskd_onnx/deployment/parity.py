@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from zskd_onnx.deployment.export import Replacement
 from zskd_onnx.errors import ParityError
 from zskd_onnx.runtime import run
+from zskd_onnx.teacher import Labels
 
 BATCHES = (1, 2, 7)
 TOLERANCE = 1e-4
@@ -44,24 +46,27 @@ def check_interface(session: ort.InferenceSession, teacher: ort.InferenceSession
         raise ParityError(f"inputs {[i.name for i in ours]}, the teacher has {[i.name for i in theirs]}")
     pairs = [("input", ours[0], theirs[0])]
     outputs = {o.name: o for o in teacher.get_outputs()}
-    (given,) = session.get_outputs()
-    if given.name != output_name or given.name not in outputs:
-        raise ParityError(f"output '{given.name}', the teacher has '{output_name}'")
-    pairs.append(("output", given, outputs[output_name]))
+    given = {o.name: o for o in session.get_outputs()}
+    if output_name not in given or not given.keys() <= outputs.keys():
+        raise ParityError(f"outputs {list(given)}, the teacher has {list(outputs)}, classes in '{output_name}'")
+    pairs += [("output", value, outputs[name]) for name, value in given.items()]
     for what, a, b in pairs:
         if a.type != b.type:
             raise ParityError(f"{what} '{a.name}' has type {a.type}, the teacher's {b.type}")
-        if isinstance(a.shape[0], int):
+        if a.shape and isinstance(a.shape[0], int):
             raise ParityError(f"{what} '{a.name}' fixes the batch size to {a.shape[0]}, expected a free one")
         same = [m == n for m, n in zip(a.shape[1:], b.shape[1:], strict=False) if isinstance(n, int)]
         if len(a.shape) != len(b.shape) or not all(same):
             raise ParityError(f"{what} '{a.name}' has shape {a.shape}, the teacher's {b.shape}")
 
 
-def check_values(session: ort.InferenceSession, replacement: Replacement, unit: torch.Tensor) -> Parity:
+def check_values(
+    session: ort.InferenceSession, replacement: Replacement, labels: Sequence[Labels], unit: torch.Tensor
+) -> Parity:
     """Compare onnxruntime with torch at batch sizes 1, 2 and 7.
 
     Args:
+        labels: outputs that must name the winner.
         unit: at least 10 samples in the unit space.
 
     Raises:
@@ -75,7 +80,7 @@ def check_values(session: ort.InferenceSession, replacement: Replacement, unit: 
         part = unit[first : first + size].float()
         first += size
         x = domain.to_array(domain.to_file(part))
-        (theirs,) = run(session, x)
+        theirs, *named = run(session, x, [replacement.output.name, *(label.name for label in labels)])
         with torch.no_grad():
             ours = replacement(torch.from_numpy(x)).numpy()
         if ours.shape != theirs.shape or not np.isfinite(theirs).all():
@@ -90,4 +95,8 @@ def check_values(session: ort.InferenceSession, replacement: Replacement, unit: 
                 f"output '{replacement.output.name}' at batch size {size}: onnxruntime differs from torch by {gap:.3g}, "
                 f"tolerance {relative * scale:.3g}"
             )
+        winners = replacement.output.winners(theirs)
+        for label, names in zip(labels, named, strict=True):
+            if (np.array(label.names, dtype=object)[winners] != names.reshape(-1)).any():
+                raise ParityError(f"output '{label.name}' does not name the class with the largest value")
     return Parity(worst, relative * scale)

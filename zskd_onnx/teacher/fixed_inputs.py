@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,7 +11,8 @@ from onnx import helper, numpy_helper
 
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 
-Fixed = Mapping[str, float | Sequence[float] | np.ndarray]
+Value = float | Sequence[float] | np.ndarray | Path
+Fixed = Mapping[str, Value]
 LIMIT = 1 << 26
 """Values that a constant may have."""
 
@@ -22,7 +24,7 @@ def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> None:
     each sample of whatever batch the remaining input has.
 
     Args:
-        fixed: name of an input -> a number, or an array of one sample.
+        fixed: name of an input -> a number, an array of one sample, or a .npy file that holds one.
 
     Raises:
         UsageError: no such input, or a value that does not fit it.
@@ -74,12 +76,13 @@ def _declared(value: onnx.ValueInfoProto) -> tuple[list[int | None], int]:
     return [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim], tensor.elem_type
 
 
-def _broadcast(
-    name: str, value: float | Sequence[float] | np.ndarray, sizes: list[int | None], kind: int
-) -> np.ndarray:
+def _broadcast(name: str, value: Value, sizes: list[int | None], kind: int) -> np.ndarray:
     if kind == onnx.TensorProto.STRING or kind not in helper.get_all_tensor_dtypes():
         raise UsageError(f"--fix {name}: this input holds {onnx.TensorProto.DataType.Name(kind)}, expected numbers")
-    given = np.asarray(value)
+    try:
+        given = np.load(value, allow_pickle=False) if isinstance(value, Path) else np.asarray(value)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"--fix {name}: {value}: expected an array in a .npy file ({error})") from error
     if given.dtype.kind not in "biuf":
         raise UsageError(f"--fix {name}: expected numbers")
     own = (1,) * (len(sizes) - given.ndim) + given.shape

@@ -19,13 +19,15 @@ from zskd_onnx.teacher.domain import Domain
 from zskd_onnx.teacher.fixed_inputs import Fixed
 from zskd_onnx.teacher.importer import import_graph
 from zskd_onnx.teacher.inputs import InputOptions, resolve_domain
+from zskd_onnx.teacher.labels import class_names, find_labels, zipped_names
 from zskd_onnx.teacher.onnx2torch import import_with_onnx2torch
+from zskd_onnx.teacher.output import Output
 from zskd_onnx.teacher.parity import check_parity
 from zskd_onnx.teacher.passes import clean
 from zskd_onnx.teacher.shapes import measure
 from zskd_onnx.teacher.source import read_source
 from zskd_onnx.teacher.tail import find_tail, settle
-from zskd_onnx.teacher.teacher import Output, Teacher, channels_last, select_output
+from zskd_onnx.teacher.teacher import Teacher, channels_last, select_output
 
 IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
     "native": import_graph,
@@ -130,11 +132,15 @@ def load_teacher(
         return teacher
 
     try:
-        return build(None)
+        teacher = build(None)
     except (UnsupportedTeacherError, ParityError):
         if batch is None:
             raise
-    return build(batch)
+        teacher = build(batch)
+    teacher.zipped = zipped_names(source.proto, teacher.output.name)
+    teacher.class_names = class_names(source.proto, teacher.classes)
+    teacher.labels = find_labels(teacher, generator_for(0, "labels"))
+    return teacher
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,63 +11,9 @@ from torch import Tensor, fx, nn
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.domain import Domain
 from zskd_onnx.teacher.head import Head
+from zskd_onnx.teacher.output import Labels, Names, Output
 from zskd_onnx.teacher.shapes import Cost
 from zskd_onnx.teacher.source import Source
-from zskd_onnx.teacher.tail import Mix
-
-LEAST_PROBABILITY = 1e-7
-"""What a probability of zero counts as where logits are its logarithm."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """What the file gives, and so what a student in its place must give.
-
-    Attributes:
-        name: the output's name.
-        kind: what its values are:
-
-            - "logits";
-            - "softmax", "log_softmax" of logits;
-            - "sigmoid": sigmoid(l1 - l0), the probability of the second of two classes;
-            - "normalized_sigmoid": each logit's sigmoid over their sum, as one-vs-rest models have;
-            - "probabilities" that sum to one, of unknown making: logits are their logarithm.
-
-        shape: of one sample, (K,) or with ones behind it; (1,) or () for "sigmoid".
-        classes: K.
-        dtype: element type.
-        mix: the matrix (K, J) that makes logits of the graph's J scores; None where they are the same.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    classes: int
-    dtype: torch.dtype = torch.float32
-    mix: Mix | None = None
-
-    def to_logits(self, scores: Tensor) -> Tensor:
-        """The graph's scores (N, J) as logits (N, K)."""
-        if self.kind == "probabilities":
-            return scores.clamp_min(LEAST_PROBABILITY).log()
-        if self.mix is None:
-            return scores
-        return scores @ torch.tensor(self.mix, dtype=scores.dtype, device=scores.device).T
-
-    def from_logits(self, logits: Tensor) -> Tensor:
-        """Logits (N, K) as the file gives them, (N, *shape)."""
-        match self.kind:
-            case "softmax" | "probabilities":
-                logits = logits.softmax(1)
-            case "log_softmax":
-                logits = logits.log_softmax(1)
-            case "sigmoid":
-                logits = (logits[:, 1:] - logits[:, :1]).sigmoid()
-            case "normalized_sigmoid":
-                each = logits.sigmoid()
-                logits = each / each.sum(1, keepdim=True)
-        given = logits if len(self.shape) == 1 else logits.reshape(-1, *self.shape)
-        return given.to(self.dtype)
 
 
 class Teacher(nn.Module):
@@ -83,10 +28,18 @@ class Teacher(nn.Module):
         source: the file.
         batch: the batch size that the graph is bound to; None where any will do. Other batches are
             cut to this size, the last one filled up.
-        parity: largest difference from onnxruntime that the import showed, set by ``load_teacher``.
+        parity: largest difference from onnxruntime that the import showed.
+        class_names: what the classes are called, or None where the file does not say.
+        labels: the outputs that name the winner.
+        zipped: the keys of the output, where it is a ZipMap.
+
+    ``load_teacher`` sets the last four.
     """
 
     parity: float = float("nan")
+    class_names: tuple[str, ...] | None = None
+    labels: tuple[Labels, ...] = ()
+    zipped: Names | None = None
 
     def __init__(
         self,
