@@ -18,10 +18,11 @@ GRID = 10
 def draw_samples(inputs: Tensor, targets: Tensor, path: Path) -> None:
     """A grid of samples: a row for each of the first classes, by the target's largest entry.
 
-    Images are drawn as they are; vectors as a strip of grey cells.
+    Images are drawn as they are, vectors as a strip of grey cells, sequences with a row for each
+    channel, volumes by their middle slice.
 
     Args:
-        inputs: (N, C, H, W) or (N, F) in the unit space.
+        inputs: (N, *shape) in the unit space.
         targets: (N, K).
     """
     labels = targets.argmax(1)
@@ -60,6 +61,10 @@ def draw_similarity(similarity: Tensor, path: Path) -> None:
 
 def _picture(sample: np.ndarray) -> Image.Image:
     pixels = (np.clip(sample, 0, 1) * 255).round().astype(np.uint8)
+    if pixels.ndim == 2:  # a sequence: a row for each channel
+        pixels = pixels[None]
+    elif pixels.ndim == 4:  # a volume: its middle slice
+        pixels = pixels[:, pixels.shape[1] // 2]
     if pixels.ndim == 1:
         side = math.ceil(math.sqrt(len(pixels)))
         pixels = np.pad(pixels, (0, side * side - len(pixels))).reshape(1, side, side)

@@ -98,12 +98,16 @@ def parameters(module: nn.Module) -> int:
 
 
 def _words(shape: Shape) -> str:
-    return f"images of shape {shape}" if len(shape) == 3 else f"vectors of {shape[0]} values"
+    if len(shape) == 1:
+        return f"vectors of {shape[0]} values"
+    return f"{ {2: 'sequences', 3: 'images', 4: 'volumes'}[len(shape)] } of shape {shape}"
 
 
 def _automatic(shape: Shape, teacher_parameters: int) -> Choice:
-    if len(shape) != 3:
+    if len(shape) == 1:
         preferred = ["mlp", "mlp-small"]
+    elif len(shape) != 3:
+        preferred = ["cnn", "cnn-small"]
     elif shape[0] == 1 and min(shape[1:]) >= 16 and max(shape[1:]) <= 40:
         preferred = ["lenet5-half", "cnn", "cnn-small"]
     elif min(shape[1:]) >= 24 and max(shape[1:]) <= 64:

@@ -16,7 +16,9 @@ from zskd_onnx.synthesis.synthesis import Synthesis
 from zskd_onnx.teacher import Teacher
 
 LEAST_GRID = 8
-"""Pixels below which no grid goes."""
+"""Positions below which no grid goes."""
+
+ENLARGE = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -31,8 +33,8 @@ class Impressions(Synthesis):
         l2: weight of the squared norm of each sample.
         start: noise to start from, "normal" N(0, 1) or "uniform" U(0, 1).
         clip: when values are brought into [0, 1]: "end", once after the last step, or "step".
-        resolution: images are optimised on a grid of this share of their side and enlarged
-            bilinearly, each batch at one of the values by chance. Impressions at full
+        resolution: images, sequences and volumes are optimised on a grid of this share of their
+            sides and enlarged linearly, each batch at one of the values by chance. Impressions at full
             resolution are noise that no photograph or scan resembles; a coarse grid makes them
             smooth. Not in the paper, where it is 1.
     """
@@ -54,7 +56,7 @@ class Impressions(Synthesis):
     def make(self, teacher: Teacher, targets: Tensor, generator: torch.Generator) -> Tensor:
         """See ``Synthesis.make``."""
         shape = teacher.domain.shape
-        enlarge = self._grid(shape, generator) if teacher.domain.is_image else None
+        enlarge = self._grid(shape, generator) if len(shape) > 1 else None
         grid = shape if enlarge is None else (shape[0], *enlarge)
         noise = torch.randn if self.start == "normal" else torch.rand
         x = noise((len(targets), *grid), generator=generator, device=targets.device)
@@ -63,7 +65,7 @@ class Impressions(Synthesis):
         x.requires_grad_()
 
         def image() -> Tensor:
-            return x if enlarge is None else F.interpolate(x, shape[1:], mode="bilinear", align_corners=False)
+            return x if enlarge is None else F.interpolate(x, shape[1:], mode=ENLARGE[x.ndim], align_corners=False)
 
         # A fresh optimiser for each batch: moments belong to these samples alone.
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
@@ -78,9 +80,9 @@ class Impressions(Synthesis):
                 x.data.clamp_(0, 1)
         return image().detach().clamp_(0, 1)
 
-    def _grid(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[int, int] | None:
-        """Height and width to optimise at, or None for the image's own."""
+    def _grid(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[int, ...] | None:
+        """Positions to optimise at, along each axis, or None for the sample's own."""
         chosen = torch.randint(len(self.resolution), (), generator=generator, device=generator.device)
         share = self.resolution[int(chosen)]
-        height, width = (max(min(side, LEAST_GRID), round(side * share)) for side in shape[1:])
-        return None if (height, width) == shape[1:] else (height, width)
+        sides = tuple(max(min(side, LEAST_GRID), round(side * share)) for side in shape[1:])
+        return None if sides == shape[1:] else sides
