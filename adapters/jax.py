@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import importlib.util
 import importlib
+import importlib.util
+import json
 import logging
 import math
+import os
 import re
 import sys
 import warnings
@@ -33,6 +33,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 if TYPE_CHECKING:  # the rest is imported where it is used: --help and a wrong option need none of it
     import numpy as np
     import onnx
+
     Bounds = tuple[np.ndarray, np.ndarray]
 
 USAGE, UNSUPPORTED, DIFFERENT = 2, 3, 4
@@ -70,9 +71,7 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     if expected.ndim != 2:
         raise Failure(UNSUPPORTED, f"{options.model}: gives shape {expected.shape}, expected scores (N, K)")
     try:
-        proto = jax2onnx.to_onnx(
-            run, [("batch", *shape)], opset=OPSET, input_names=["input"], output_names=["output"]
-        )
+        proto = jax2onnx.to_onnx(run, [("batch", *shape)], opset=OPSET, input_names=["input"], output_names=["output"])
     except Exception as error:
         raise Failure(UNSUPPORTED, f"{options.model}: jax2onnx cannot convert it: {one_line(error)}") from error
     return deliver(options, proto, metadata, x, expected)
@@ -108,7 +107,9 @@ def with_weights(options: argparse.Namespace, made: Any, weights: dict[str, Any]
         made.eval()
         own = nnx.to_flat_state(nnx.state(made, nnx.Not(nnx.RngState)))
         shapes = {".".join(map(str, path)): variable.shape for path, variable in own}
-        wrong = {key for key in shapes.keys() | weights.keys() if shapes.get(key) != getattr(weights.get(key), "shape", 0)}
+        wrong = {
+            key for key in shapes.keys() | weights.keys() if shapes.get(key) != getattr(weights.get(key), "shape", 0)
+        }
         if wrong:
             message = f"does not fit --module {options.module}: {', '.join(sorted(wrong)[:3])}"
             raise Failure(USAGE, f"{options.model}: {message}")
@@ -130,7 +131,8 @@ def make(factory: str) -> Any:
     try:
         if place.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-            assert spec is not None and spec.loader is not None
+            assert spec
+            assert spec.loader
             module = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
             spec.loader.exec_module(module)
         else:
@@ -191,7 +193,9 @@ def samples(options: argparse.Namespace, shape: tuple[int, ...], dtype: str, bou
     try:
         x = np.load(options.check_data)["x"].astype(dtype)
     except (OSError, ValueError, LookupError) as error:
-        raise Failure(USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x") from error
+        raise Failure(
+            USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x"
+        ) from error
     if x.shape[1:] != shape or not len(x):
         raise Failure(USAGE, f"--check-data {options.check_data}: x has shape {x.shape}, expected (N, *{shape})")
     return x
@@ -282,7 +286,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--mean", type=numbers, metavar="M,..", help="the model takes (raw - mean) / std")
     parser.add_argument("--std", type=numbers, metavar="S,..", help="one number, or one for each channel or feature")
     parser.add_argument("--layout", choices=("NCHW", "NHWC"), help="of images (default: the framework's)")
-    parser.add_argument("--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line")
+    parser.add_argument(
+        "--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line"
+    )
     parser.add_argument("--allow-pickle", action="store_true", help="read files that can run code")
     parser.add_argument("--check-data", type=Path, metavar="NPZ", help="compare on its x (default: random inputs)")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="of the comparison, as part of the largest score")

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import importlib.util
 import importlib
+import importlib.util
+import json
 import logging
 import math
 import re
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the rest is imported where it is used: --help and a wrong o
     import numpy as np
     import onnx
     import torch
+
     Bounds = tuple[np.ndarray, np.ndarray]
 
 USAGE, UNSUPPORTED, DIFFERENT = 2, 3, 4
@@ -138,7 +139,9 @@ def load_module(options: argparse.Namespace) -> tuple[torch.nn.Module, torch.Ten
         try:
             found.load_state_dict(weights)
         except Exception as error:
-            raise Failure(USAGE, f"{options.model}: does not fit --module {options.module}: {one_line(error)}") from error
+            raise Failure(
+                USAGE, f"{options.model}: does not fit --module {options.module}: {one_line(error)}"
+            ) from error
     if not options.input_shape:
         raise Failure(USAGE, f"{options.model}: does not say what it takes; give --input-shape, such as 3,224,224")
     return found.float().eval(), torch.zeros(2, *options.input_shape)
@@ -151,7 +154,8 @@ def make(factory: str) -> Any:
     try:
         if place.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-            assert spec is not None and spec.loader is not None
+            assert spec
+            assert spec.loader
             module = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
             spec.loader.exec_module(module)
         else:
@@ -216,7 +220,9 @@ def samples(options: argparse.Namespace, shape: tuple[int, ...], dtype: str, bou
     try:
         x = np.load(options.check_data)["x"].astype(dtype)
     except (OSError, ValueError, LookupError) as error:
-        raise Failure(USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x") from error
+        raise Failure(
+            USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x"
+        ) from error
     if x.shape[1:] != shape or not len(x):
         raise Failure(USAGE, f"--check-data {options.check_data}: x has shape {x.shape}, expected (N, *{shape})")
     return x
@@ -307,7 +313,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--mean", type=numbers, metavar="M,..", help="the model takes (raw - mean) / std")
     parser.add_argument("--std", type=numbers, metavar="S,..", help="one number, or one for each channel or feature")
     parser.add_argument("--layout", choices=("NCHW", "NHWC"), help="of images (default: the framework's)")
-    parser.add_argument("--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line")
+    parser.add_argument(
+        "--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line"
+    )
     parser.add_argument("--allow-pickle", action="store_true", help="read files that can run code")
     parser.add_argument("--check-data", type=Path, metavar="NPZ", help="compare on its x (default: random inputs)")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="of the comparison, as part of the largest score")

@@ -31,6 +31,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 if TYPE_CHECKING:  # the rest is imported where it is used: --help and a wrong option need none of it
     import numpy as np
     import onnx
+
     Bounds = tuple[np.ndarray, np.ndarray]
 
 USAGE, UNSUPPORTED, DIFFERENT = 2, 3, 4
@@ -39,7 +40,9 @@ OPSET = {"": 18, "ai.onnx.ml": 3}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trust", default="", metavar="TYPE,..", help="types that a skops file may hold beside skops' own")
+    parser.add_argument(
+        "--trust", default="", metavar="TYPE,..", help="types that a skops file may hold beside skops' own"
+    )
     parser.add_argument("--zipmap", action="store_true", help="end in a list of maps from class to probability")
 
 
@@ -176,7 +179,9 @@ def samples(options: argparse.Namespace, shape: tuple[int, ...], dtype: str, bou
     try:
         x = np.load(options.check_data)["x"].astype(dtype)
     except (OSError, ValueError, LookupError) as error:
-        raise Failure(USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x") from error
+        raise Failure(
+            USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x"
+        ) from error
     if x.shape[1:] != shape or not len(x):
         raise Failure(USAGE, f"--check-data {options.check_data}: x has shape {x.shape}, expected (N, *{shape})")
     return x
@@ -267,7 +272,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--mean", type=numbers, metavar="M,..", help="the model takes (raw - mean) / std")
     parser.add_argument("--std", type=numbers, metavar="S,..", help="one number, or one for each channel or feature")
     parser.add_argument("--layout", choices=("NCHW", "NHWC"), help="of images (default: the framework's)")
-    parser.add_argument("--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line")
+    parser.add_argument(
+        "--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line"
+    )
     parser.add_argument("--allow-pickle", action="store_true", help="read files that can run code")
     parser.add_argument("--check-data", type=Path, metavar="NPZ", help="compare on its x (default: random inputs)")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="of the comparison, as part of the largest score")
