@@ -106,14 +106,15 @@ def with_weights(options: argparse.Namespace, made: Any, weights: dict[str, Any]
     if isinstance(made, nnx.Module):
         made.eval()
         own = nnx.to_flat_state(nnx.state(made, nnx.Not(nnx.RngState)))
-        shapes = {".".join(map(str, path)): variable.shape for path, variable in own}
-        wrong = {
-            key for key in shapes.keys() | weights.keys() if shapes.get(key) != getattr(weights.get(key), "shape", 0)
-        }
-        if wrong:
-            message = f"does not fit --module {options.module}: {', '.join(sorted(wrong)[:3])}"
-            raise Failure(USAGE, f"{options.model}: {message}")
-        named = zip(own, shapes, strict=True)
+        expected = {".".join(map(str, path)): variable.shape for path, variable in own}
+        for key in sorted(expected.keys() | weights.keys()):
+            found = weights[key].shape if key in weights else None
+            if found != expected.get(key):
+                message = (
+                    f"does not fit --module {options.module}: {key} has shape {found}, expected {expected.get(key)}"
+                )
+                raise Failure(USAGE, f"{options.model}: {message}")
+        named = zip(own, expected, strict=True)
         nnx.update(made, nnx.from_flat_state([(p, v.replace(jnp.asarray(weights[key]))) for (p, v), key in named]))
         return made
     nested = traverse_util.unflatten_dict(weights, sep=".")
@@ -267,9 +268,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def numbers(text: str) -> list[float]:
-    values = [float(part) for part in text.split(",")]
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = [math.nan]
     if not all(map(math.isfinite, values)):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected numbers with commas, got '{text}'")
     return values
 
 

@@ -266,9 +266,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def numbers(text: str) -> list[float]:
-    values = [float(part) for part in text.split(",")]
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = [math.nan]
     if not all(map(math.isfinite, values)):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected numbers with commas, got '{text}'")
     return values
 
 

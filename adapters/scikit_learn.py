@@ -67,7 +67,7 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
         final = model[-1] if hasattr(model, "steps") else model
         proto = skl2onnx.to_onnx(
             model,
-            initial_types=[("input", FloatTensorType(["batch", features]))],
+            initial_types=[("input", FloatTensorType([None, features]))],
             options={id(final): {"zipmap": options.zipmap}},
             target_opset=OPSET,
         )
@@ -253,9 +253,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def numbers(text: str) -> list[float]:
-    values = [float(part) for part in text.split(",")]
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = [math.nan]
     if not all(map(math.isfinite, values)):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected numbers with commas, got '{text}'")
     return values
 
 

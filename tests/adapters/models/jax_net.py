@@ -17,7 +17,8 @@ class Net(linen.Module):
         x = linen.relu(linen.Conv(16, (3, 3))(x / 16))
         x = linen.relu(linen.Conv(32, (3, 3))(x))
         x = linen.max_pool(x, window_shape=(2, 2), strides=(2, 2)).reshape((x.shape[0], -1))
-        return linen.Dense(10)(linen.relu(linen.Dense(64)(x)))
+        x = linen.relu(linen.Dense(64, name="hidden")(x))
+        return linen.Dense(10, name="head")(x)
 
 
 class NnxNet(nnx.Module):

@@ -41,7 +41,7 @@ flat = {key: np.asarray(value) for key, value in traverse_util.flatten_dict(weig
 save_file(flat, FOLDER / "linen.safetensors")
 np.savez(FOLDER / "linen.npz", **{key.removeprefix("params.").replace(".", "/"): v for key, v in flat.items()})
 (FOLDER / "linen.msgpack").write_bytes(serialization.to_bytes(weights))
-NNX = {"Conv_0": "convolutions.0", "Conv_1": "convolutions.1", "Dense_0": "hidden", "Dense_1": "head"}
+NNX = {"Conv_0": "convolutions.0", "Conv_1": "convolutions.1", "hidden": "hidden", "head": "head"}
 save_file({f"{NNX[key.split('.')[1]]}.{key.split('.')[2]}": v for key, v in flat.items()}, FOLDER / "nnx.safetensors")
-head = weights["params"]["Dense_1"]
+head = weights["params"]["head"]
 save("held_out", held_out, classes, scores=scores, weight=np.asarray(head["kernel"]).T, bias=np.asarray(head["bias"]))
