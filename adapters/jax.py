@@ -41,15 +41,13 @@ TRUST = "give --allow-pickle if you trust its origin"
 OPSET = 21
 
 
+def sizes(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--module", required=True, metavar="FILE.PY:FACTORY", help="or package.module:factory")
-    parser.add_argument(
-        "--input-shape",
-        type=lambda text: tuple(map(int, text.split(","))),
-        required=True,
-        metavar="H,W,C",
-        help="of one sample",
-    )
+    parser.add_argument("--input-shape", required=True, type=sizes, metavar="H,W,C", help="of one sample")
 
 
 def convert(options: argparse.Namespace) -> dict[str, Any]:

@@ -50,11 +50,13 @@ TRUST = "give --allow-pickle if you trust its origin"
 OPSET = 18
 
 
+def sizes(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--module", metavar="FILE.PY:FACTORY", help="or package.module:factory; makes the module")
-    parser.add_argument(
-        "--input-shape", type=lambda text: tuple(map(int, text.split(","))), metavar="C,H,W", help="of one sample"
-    )
+    parser.add_argument("--input-shape", type=sizes, metavar="C,H,W", help="of one sample")
 
 
 def convert(options: argparse.Namespace) -> dict[str, Any]:
@@ -87,7 +89,10 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
         cause = one_line(error.__cause__ or error)
         raise Failure(UNSUPPORTED, f"{options.model}: torch.onnx cannot export it: {cause}") from error
     assert program is not None
-    return deliver(options, program.model_proto, metadata, x, answer.numpy())
+    proto = program.model_proto
+    for node in (node for part in (proto.graph, *proto.functions) for node in part.node):
+        node.ClearField("metadata_props")  # lines of the module's source, with their paths
+    return deliver(options, proto, metadata, x, answer.numpy())
 
 
 def load_program(options: argparse.Namespace) -> tuple[torch.export.ExportedProgram, torch.Tensor]:

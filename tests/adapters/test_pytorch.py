@@ -33,6 +33,7 @@ def test_weights(adapter: Adapter, weights: str) -> None:
             "zskd.classes": json.dumps(list("abcdefghij")),
         }.items()
     )
+    assert str(MODELS).encode() not in adapter.output.read_bytes()  # whoever gets the file learns no paths
     facts = adapter.facts("held_out")
     np.testing.assert_allclose(outputs(adapter.output, facts["x"])[0], facts["scores"], atol=1e-3)
     domain = check_teacher(adapter.output, facts, 10).domain
