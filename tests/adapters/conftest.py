@@ -94,6 +94,16 @@ def adapter(request: pytest.FixtureRequest, _trained: Callable[[str], tuple[Path
     return Adapter(name, python, models, folder)
 
 
+class Touches:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
 def metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 

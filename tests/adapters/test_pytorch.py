@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from tests.adapters.conftest import Adapter, check_teacher, metadata, outputs
+from tests.adapters.conftest import Adapter, Touches, check_teacher, metadata, outputs
 from tests.adapters.environments import MODELS
 
 pytestmark = pytest.mark.adapters
@@ -49,6 +50,12 @@ def test_a_pickled_module_is_refused_unless_allowed(adapter: Adapter) -> None:
     assert "--allow-pickle" in adapter.refuse(2, "module.pt", *SHAPE)
     adapter.write("module.pt", "--allow-pickle", *SHAPE, *DOMAIN, cwd=MODELS)
     check_teacher(adapter.output, adapter.facts("held_out"), 10)
+
+
+def test_a_refused_pickle_was_not_read(adapter: Adapter, tmp_path: Path) -> None:
+    torch.save({"state_dict": Touches(tmp_path / "touched")}, tmp_path / "hostile.pt")
+    adapter.refuse(2, str(tmp_path / "hostile.pt"), "--module", f"{NET}:make", *SHAPE)
+    assert not (tmp_path / "touched").exists()
 
 
 def test_an_exported_program_is_refused_unless_allowed(adapter: Adapter) -> None:

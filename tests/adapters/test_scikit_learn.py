@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.adapters.conftest import Adapter, check_teacher, metadata, outputs
+from tests.adapters.conftest import Adapter, Touches, check_teacher, metadata, outputs
 
 pytestmark = pytest.mark.adapters
 
@@ -80,6 +82,12 @@ def test_without_a_scaler_nothing_is_said_of_the_range(adapter: Adapter) -> None
 def test_a_pickle_is_refused_unless_allowed(adapter: Adapter) -> None:
     assert "--allow-pickle" in adapter.refuse(2, "mlp_multi.pkl")
     adapter.write("mlp_multi.pkl", "--allow-pickle")
+
+
+def test_a_refused_pickle_was_not_read(adapter: Adapter, tmp_path: Path) -> None:
+    (tmp_path / "hostile.pkl").write_bytes(pickle.dumps(Touches(tmp_path / "touched")))
+    adapter.refuse(2, str(tmp_path / "hostile.pkl"))
+    assert not (tmp_path / "touched").exists()
 
 
 def test_skops_types_have_to_be_trusted(adapter: Adapter) -> None:
