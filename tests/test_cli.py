@@ -306,7 +306,7 @@ def test_inspect(cli: Cli, digits_file: Path) -> None:
     assert facts["input"]["low"] == [0.0]
     assert facts["input"]["high"] == [16.0]
     assert not facts["input"]["assumed"]
-    assert facts["recipes"]["zskd"] == "suits"
+    assert facts["recipes"]["zskd"] == {"suits": True, "needs": {"head": True}, "why": ""}
     # 3x3 convolutions to 16 and 32 filters on 8x8, then 512 -> 52 -> 10.
     assert facts["multiply_adds"] == 64 * 9 * 16 + 64 * 9 * 16 * 32 + 512 * 52 + 52 * 10
     assert facts["parameters"] == sum(w.size for w in _weights(digits_file) if w.ndim)

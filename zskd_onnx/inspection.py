@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Unpack
+
+import onnx
 
 from zskd_onnx import students
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.priors import class_similarity
 from zskd_onnx.recipe import load_recipe, recipe_names
 from zskd_onnx.teacher import Head, Teacher, TeacherOptions, load_teacher
+
+QUANTISED = {
+    "DynamicQuantizeLinear": "dynamic",
+    "QLinearConv": "integer operators",
+    "QLinearMatMul": "integer operators",
+    "com.microsoft.QGemm": "integer operators",
+    "QuantizeLinear": "quantise-dequantise pairs",
+}
+"""An operator -> the kind of quantisation that it tells of, the most telling first."""
 
 
 def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> dict[str, Any]:
@@ -22,7 +34,7 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> dict[str, An
         UsageError, UnsupportedTeacherError, ParityError: see ``load_teacher``.
     """
     teacher = load_teacher(path, **options)
-    source, domain, head = teacher.source, teacher.domain, teacher.head
+    source, domain, head, layers = teacher.source, teacher.domain, teacher.head, teacher.layers
     choice = students.choose("auto", domain.shape, teacher.parameters_count)
     return {
         "path": str(source.path),
@@ -30,36 +42,61 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> dict[str, An
         "bytes": source.size,
         "producer": f"{source.proto.producer_name} {source.proto.producer_version}".strip(),
         "opset": source.opset,
-        "operators": operators(teacher),
+        "operators": {name: {"count": n, "supported": known} for name, (n, known) in layers.operators.items()},
+        "quantisation": _quantisation(teacher),
         "input": {
             "name": domain.name,
             "type": domain.dtype,
             "layout": domain.layout,
-            "shape": ["N", *domain.file_shape(1)[1:]],
+            "shape": [teacher.batch or "N", *domain.file_shape(1)[1:]],
             "low": list(domain.low),
             "high": list(domain.high),
             "layout_source": domain.layout_source,
             "range_source": domain.range_source,
             "assumed": domain.assumed,
         },
+        "outputs": _outputs(teacher),
         "output": {"name": teacher.output.name, "kind": teacher.output.kind, "shape": ["N", *teacher.output.shape]},
         "classes": teacher.classes,
+        "class_names": None if teacher.class_names is None else list(teacher.class_names),
         "head": None if head is None else _describe_head(head),
+        "second_last_layer": None if layers.second_last is None else vars(layers.second_last),
+        "batch_norm": {"statistics": layers.batch_norms, "convolutions": layers.convolutions},
         "parameters": teacher.parameters_count,
         "multiply_adds": teacher.cost.multiply_adds,
         "parity": teacher.parity,
         "recipes": {name: _suits(name, teacher) for name in recipe_names()},
         "student": {"name": choice.name, "why": choice.why},
+        "students": [
+            {"name": name, "parameters": size, "share": round(size / max(1, teacher.parameters_count), 4)}
+            for name, size in students.sizes(domain.shape, teacher.classes).items()
+        ],
     }
 
 
-def operators(teacher: Teacher) -> dict[str, int]:
-    """How often each operator stands in the file."""
-    found: dict[str, int] = {}
-    for node in teacher.source.proto.graph.node:
-        name = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-        found[name] = found.get(name, 0) + 1
-    return dict(sorted(found.items()))
+def _outputs(teacher: Teacher) -> dict[str, str]:
+    """What each output of the file holds, and so what becomes of it."""
+    found = {}
+    labels = {label.name for label in teacher.labels}
+    for value in teacher.source.proto.graph.output:
+        if value.name == teacher.output.name:
+            found[value.name] = f"classes ({teacher.output.kind}{', as a map' if teacher.zipped else ''})"
+        else:
+            found[value.name] = "label of the winner" if value.name in labels else "not given by a student"
+    return found
+
+
+def _quantisation(teacher: Teacher) -> str | None:
+    """How the weights are stored, where that is not float32."""
+    for operator, kind in QUANTISED.items():
+        if operator in teacher.layers.operators:
+            return f"8-bit, {kind}"
+    elements: dict[int, int] = {}
+    for tensor in teacher.source.proto.graph.initializer:
+        elements[tensor.data_type] = elements.get(tensor.data_type, 0) + math.prod(tensor.dims)
+    most = max(elements, key=lambda kind: elements[kind], default=onnx.TensorProto.FLOAT)
+    narrow = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    return onnx.TensorProto.DataType.Name(most).lower() if most in narrow else None
 
 
 def _describe_head(head: Head) -> dict[str, Any]:
@@ -76,9 +113,13 @@ def _describe_head(head: Head) -> dict[str, Any]:
     }
 
 
-def _suits(name: str, teacher: Teacher) -> str:
+def _suits(name: str, teacher: Teacher) -> dict[str, Any]:
+    """What a recipe needs, and whether the teacher has it."""
+    recipe = load_recipe(name)
+    has = {"head": teacher.head is not None}
+    needs = {requirement: has[requirement] for requirement in recipe.requires}
     try:
-        load_recipe(name).check(teacher)
+        recipe.check(teacher)
     except UnsupportedTeacherError as error:
-        return str(error)
-    return "suits"
+        return {"suits": False, "needs": needs, "why": str(error)}
+    return {"suits": True, "needs": needs, "why": ""}

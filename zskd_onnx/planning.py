@@ -117,6 +117,17 @@ def prepare(
         f"(range: {domain.range_source}; layout: {domain.layout_source})",
         f"student {choice.name}: {choice.why}",
     ]
+    if loaded.batch is not None:
+        notes.append(
+            f"the graph runs at batch size {loaded.batch} alone, so everything is asked of it in pieces of that size; "
+            "export the teacher with a free batch size if that is slow"
+        )
+    unnamed = {value.name for value in loaded.source.proto.graph.output} - {
+        loaded.output.name,
+        *(label.name for label in loaded.labels),
+    }
+    if unnamed:
+        notes.append(f"outputs that the student will not have: {', '.join(sorted(unnamed))}")
     if domain.assumed:
         notes.append(
             "the input range is only assumed: if the teacher was trained on another one the student will be useless; say it with --input-range"

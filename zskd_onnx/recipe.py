@@ -74,9 +74,10 @@ class Recipe(Settings):
     def check(self, teacher: Teacher) -> None:
         """Raise UnsupportedTeacherError if the teacher lacks what the recipe requires."""
         if "head" in self.requires and teacher.head is None:
+            others = [name for name in recipe_names() if "head" not in load_recipe(name).requires]
             raise UnsupportedTeacherError(
                 f"{teacher.source.path}: recipe '{self.name}' needs a final fully connected layer, and none was found "
-                "behind the output; use a recipe that does not (try --set prior.similarity=false --set 'requires=[]')"
+                f"behind the output; recipes that do not: {', '.join(others)}"
             )
 
 

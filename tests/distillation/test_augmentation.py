@@ -158,3 +158,35 @@ def test_samples_are_changed_differently() -> None:
 def test_fields_are_checked(fields: dict) -> None:
     with pytest.raises(ValidationError):
         Augmentation(**fields)
+
+
+def test_a_sequence_is_shifted_along_its_axis() -> None:
+    x = torch.zeros(400, 1, 21)
+    x[:, :, 10] = 1
+    moved = Augmentation(**{**STILL, "shift": 0.2}).apply(x, generator())
+    reached = moved.sum((0, 1)) > 0.5
+    # A fifth of 21 positions either way, and the neighbour that interpolation touches.
+    assert reached.nonzero().flatten().tolist() == list(range(6, 15))
+    torch.testing.assert_close(moved.sum(2), torch.ones(400, 1))
+
+
+def test_the_slices_of_a_volume_move_alike() -> None:
+    slices = pictures(12, 10, channels=3)
+    x = torch.stack([slices, 0.5 * slices], dim=2)
+    moved = Augmentation(fraction=1.0).apply(x, generator())
+    assert not torch.allclose(moved, x)
+    torch.testing.assert_close(moved[:, :, 1], 0.5 * moved[:, :, 0])
+
+
+def test_features_are_redrawn_over_the_whole_domain() -> None:
+    x = torch.full((2000, 50), 2.0)  # outside of what is drawn, so that what was redrawn shows
+    settings = Augmentation(fraction=1.0, redraw=1.0)
+    redrawn = settings._redraw(x, generator())
+    fresh = redrawn < 2
+    # Shares are uniform on [0, 1], and so are the values.
+    share = fresh.float().mean(1)
+    torch.testing.assert_close(share.mean(), torch.tensor(0.5), atol=0.02, rtol=0)
+    torch.testing.assert_close(share.std(), torch.tensor(12**-0.5), atol=0.02, rtol=0)
+    torch.testing.assert_close(redrawn[fresh].mean(), torch.tensor(0.5), atol=0.01, rtol=0)
+    images = pictures()
+    torch.testing.assert_close(Augmentation(**STILL, redraw=1.0).apply(images, generator()), images, rtol=0, atol=1e-5)

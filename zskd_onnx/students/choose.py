@@ -97,6 +97,16 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def sizes(shape: Shape, classes: int) -> dict[str, int]:
+    """Parameters of the students that take such samples, the largest first."""
+    found = {}
+    for name, entry in STUDENTS.items():
+        if entry.misfit(shape) is None:
+            with torch.device("meta"):
+                found[name] = parameters(entry.build(shape, classes))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
 def _words(shape: Shape) -> str:
     if len(shape) == 1:
         return f"vectors of {shape[0]} values"
@@ -114,15 +124,12 @@ def _automatic(shape: Shape, teacher_parameters: int) -> Choice:
         preferred = ["alexnet-half", "cnn", "cnn-small"]
     else:
         preferred = ["cnn", "cnn-small"]
-    sizes = {}
+    found = sizes(shape, 2)  # they do not depend on the class count by more than the last layer
     for name in preferred:
-        # Sizes do not depend on the class count by more than the last layer.
-        with torch.device("meta"):
-            sizes[name] = parameters(STUDENTS[name].build(shape, 2))
-        if sizes[name] < teacher_parameters:
+        if found[name] < teacher_parameters:
             why = f"picked for {_words(shape)}: the first of {', '.join(preferred)} that is smaller than the teacher"
             return Choice(name, why, STUDENTS[name].build)
-    smallest = min(sizes, key=lambda name: sizes[name])
+    smallest = min(preferred, key=lambda name: found[name])
     why = (
         f"picked for {_words(shape)}: none of {', '.join(preferred)} is smaller than the teacher, this is the smallest"
     )

@@ -20,6 +20,7 @@ from zskd_onnx.teacher.fixed_inputs import Fixed
 from zskd_onnx.teacher.importer import import_graph
 from zskd_onnx.teacher.inputs import InputOptions, resolve_domain
 from zskd_onnx.teacher.labels import class_names, find_labels, zipped_names
+from zskd_onnx.teacher.layers import count_operators, find_layers
 from zskd_onnx.teacher.onnx2torch import import_with_onnx2torch
 from zskd_onnx.teacher.output import Output
 from zskd_onnx.teacher.parity import check_parity
@@ -85,10 +86,13 @@ def load_teacher(
         raise UsageError(f"importer '{importer}': expected {' or '.join(IMPORTERS)}")
     source = read_source(path, fix)
     model = source.model
+    operators = count_operators(model)
     clean(model)
     options = InputOptions(input_range, mean, std, layout, input_shape)
     domain = resolve_domain(model, options)
     tail = find_tail(model, output_name)
+    zipped = zipped_names(source.proto, tail.output.name or "")
+    layers = find_layers(model, tail.features, operators)
     declared = model.graph.inputs[0].shape
     batch = declared[0] if declared is not None and isinstance(declared[0], int) else None
     outputs = list(dict.fromkeys((tail.values, tail.scores, *tail.features)))
@@ -125,6 +129,7 @@ def load_teacher(
             output=output,
             head=settled.head,
             cost=cost,
+            layers=layers,
             source=source,
             batch=bound,
         )
@@ -137,7 +142,7 @@ def load_teacher(
         if batch is None:
             raise
         teacher = build(batch)
-    teacher.zipped = zipped_names(source.proto, teacher.output.name)
+    teacher.zipped = zipped
     teacher.class_names = class_names(source.proto, teacher.classes)
     teacher.labels = find_labels(teacher, generator_for(0, "labels"))
     return teacher

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.domain import Domain
 from zskd_onnx.teacher.head import Head
+from zskd_onnx.teacher.layers import Layers
 from zskd_onnx.teacher.output import Labels, Names, Output
 from zskd_onnx.teacher.shapes import Cost
 from zskd_onnx.teacher.source import Source
@@ -25,6 +26,7 @@ class Teacher(nn.Module):
         head: the final fully connected layer, ``head.weight`` of shape (K, F), or None.
         classes: K.
         cost: multiply-adds and activations of one sample.
+        layers: the layers that recipes ask for.
         source: the file.
         batch: the batch size that the graph is bound to; None where any will do. Other batches are
             cut to this size, the last one filled up.
@@ -51,6 +53,7 @@ class Teacher(nn.Module):
         output: Output,
         head: Head | None,
         cost: Cost,
+        layers: Layers,
         source: Source,
         batch: int | None = None,
     ) -> None:
@@ -63,6 +66,7 @@ class Teacher(nn.Module):
         self.output = output
         self.head = head
         self.cost = cost
+        self.layers = layers
         self.source = source
         self.batch = batch
         self.classes = output.classes
