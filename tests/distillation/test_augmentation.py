@@ -165,8 +165,7 @@ def test_a_sequence_is_shifted_along_its_axis() -> None:
     x[:, :, 10] = 1
     moved = Augmentation(**{**STILL, "shift": 0.2}).apply(x, generator())
     reached = moved.sum((0, 1)) > 0.5
-    # A fifth of 21 positions either way, and the neighbour that interpolation touches.
-    assert reached.nonzero().flatten().tolist() == list(range(6, 15))
+    assert reached.nonzero().flatten().tolist() == list(range(5, 16))  # 10 +- 4.2
     torch.testing.assert_close(moved.sum(2), torch.ones(400, 1))
 
 
