@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.passes.drop_dangling import drop_dangling
 from zskd_onnx.teacher.passes.fold_constants import fold_constants
 from zskd_onnx.teacher.passes.fold_shapes import fold_shapes
@@ -25,8 +26,15 @@ def clean(model: ir.Model) -> None:
     """
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
-    common.TopologicalSortPass()(model)
+    _sort(model)
     fold_constants(model)
     while fold_shapes(model):
         fold_constants(model)
     drop_dangling(model)
+
+
+def _sort(model: ir.Model) -> None:
+    try:
+        common.TopologicalSortPass()(model)
+    except Exception as error:  # the pass manager wraps what its passes raise
+        raise UnsupportedTeacherError("the graph has a cycle; the file is damaged, export it again") from error
