@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tests.teacher.bounded import command_line
 
@@ -303,7 +303,6 @@ def run(make: Make, tmp_path: Path) -> tuple[int | None, str]:
         assert outcome.stderr.startswith("error: ")
         assert outcome.stderr.count("\n") == 1
         assert len(outcome.stderr) < 2000
-    print(outcome.stderr)
     return outcome.code, outcome.stderr
 
 
@@ -312,11 +311,3 @@ def test_refused(tmp_path: Path, name: str) -> None:
     code, message = run(REFUSED[name], tmp_path)
     assert code == 3
     assert "onnxruntime" not in message, "our own checks come first"
-
-
-def subgraph(depth: int) -> GraphProto:
-    inner = helper.make_graph([node("Relu", ["x"], ["z"])], "b", [], [values("z")])
-    for _ in range(depth):
-        outer = [number("c", True), node("If", ["c"], ["z"], then_branch=inner, else_branch=inner)]
-        inner = helper.make_graph(outer, "b", [], [values("z")])
-    return inner

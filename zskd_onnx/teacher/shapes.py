@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.teacher.budget import Budget
+from zskd_onnx.teacher.operators.elementwise import DIVISIONS, divides_safely
+
+# What goes wrong on fake tensors is told in one line, by the error.
+logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
 
 ACTIVATION_LIMIT = 1 << 31
 """Elements that the values of one sample may have together."""
+
+VALUE_LIMIT = 1 << 27
+"""Elements that one value of one sample may have."""
+
+WORK_LIMIT = 1 << 42
+"""Operations that one sample may take: twice those of the largest classifiers published."""
+
+SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -33,42 +46,55 @@ class Cost:
 
 
 class _Measure(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, limit: int) -> None:
         super().__init__(module)
+        self.extra_traceback = False
+        self.limit = limit
         self.activations = 0
 
     def run_node(self, n: fx.Node) -> object:
         try:
             result = super().run_node(n)
         except Exception as error:
-            reason = str(error).strip().split("\n", 1)[0][:300]
+            reason = (str(error) or type(error).__name__).strip().split("\n", 1)[0][:300]
             raise UnsupportedTeacherError(f"{n.meta.get('onnx', n.name)}: {reason}") from error
         if isinstance(result, Tensor) and n.op not in ("get_attr", "placeholder"):
             self.activations += result.numel()
-            if self.activations > 2 * ACTIVATION_LIMIT:
+            if n.target in DIVISIONS and not result.is_floating_point():
+                self.check_divisor(n)
+            if self.activations > self.limit:
                 raise UnsupportedTeacherError(
-                    f"{n.meta.get('onnx', n.name)}: one sample needs more than {ACTIVATION_LIMIT:,} values; not a classifier to distil"
+                    f"{n.meta.get('onnx', n.name)}: a batch needs more than {self.limit:,} values; not a classifier to distil"
                 )
         return result
 
+    def check_divisor(self, n: fx.Node) -> None:
+        divisor = n.args[1]
+        constant = isinstance(divisor, fx.Node) and divisor.op == "get_attr"
+        if not constant or not divides_safely(self.fetch_attr(str(divisor.target))):  # type: ignore[union-attr]
+            raise UnsupportedTeacherError(
+                f"{n.meta.get('onnx', n.name)}: integers are divided by what may be 0 or -1, which can end the process; "
+                "export the model with floating-point numbers"
+            )
 
-def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype) -> Cost:
+
+def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype, batch: int = 1) -> Cost:
     """Run a module on two fake samples.
 
     Args:
         sample: shape of one sample in the file's order.
+        batch: how many samples the file wants at least, for the limits.
 
     Raises:
         UnsupportedTeacherError: a node fails (the message names it) or would not fit in memory.
     """
-    counter = FlopCounterMode(display=False)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), counter:
-        interpreter = _Measure(module)
-        outputs = interpreter.run(torch.empty((2, *sample), dtype=dtype))
-    # A multiply-add is two operations, and there were two samples.
+    budget = Budget(SAMPLES * VALUE_LIMIT // batch, SAMPLES * WORK_LIMIT // batch)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), budget:
+        interpreter = _Measure(module, SAMPLES * ACTIVATION_LIMIT // batch)
+        outputs = interpreter.run(torch.empty((SAMPLES, *sample), dtype=dtype))
     return Cost(
         outputs=tuple(tuple(o.shape) for o in outputs),
         dtype=outputs[0].dtype,
-        multiply_adds=counter.get_total_flops() // 4,
-        activations=interpreter.activations // 2,
+        multiply_adds=budget.multiply_adds // SAMPLES,
+        activations=interpreter.activations // SAMPLES,
     )

@@ -12,11 +12,11 @@ import onnx
 
 from zskd_onnx.teacher.checks.names import check_names
 from zskd_onnx.teacher.checks.schema import check_nodes
-from zskd_onnx.teacher.checks.size import check_size
+from zskd_onnx.teacher.checks.size import NODE_LIMIT, check_size
 from zskd_onnx.teacher.checks.tensors import check_tensors
 from zskd_onnx.teacher.checks.text import check_text
 
-__all__ = ["check_model", "check_names", "check_nodes", "check_size", "check_tensors", "check_text"]
+__all__ = ["NODE_LIMIT", "check_model", "check_names", "check_nodes", "check_size", "check_tensors", "check_text"]
 
 
 def check_model(model: onnx.ModelProto, folder: Path) -> int:

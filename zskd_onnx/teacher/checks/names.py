@@ -36,7 +36,10 @@ def _check_graph(graph: GraphProto, outer: frozenset[str]) -> None:
     for tensor in graph.initializer:
         if tensor.name in declared and not _agree(declared[tensor.name], list(tensor.dims)):
             raise _damaged(f"weight '{tensor.name}' of shape {list(tensor.dims)} is declared with another shape")
-    _check_nodes(graph.node, weights | declared.keys(), outer, [value.name for value in graph.output])
+    own = weights | declared.keys()
+    if own & outer:
+        raise _damaged(f"value '{min(own & outer)}' is made again in a body")
+    _check_nodes(graph.node, own, outer, [value.name for value in graph.output])
 
 
 def _check_function(function: FunctionProto) -> None:
@@ -51,7 +54,7 @@ def _check_nodes(nodes: Iterable[NodeProto], known: set[str], outer: frozenset[s
         if not any(node.output):
             raise _damaged(f"{describe(node)}: it makes nothing")
         for name in filter(None, node.output):
-            if name in known:
+            if name in known or name in outer:
                 raise _damaged(f"{describe(node)}: value '{name}' is made twice")
             known.add(name)
     for name in outputs:

@@ -43,6 +43,7 @@ def _context(model: ModelProto, opsets: dict[str, int]) -> C.CheckerContext:
 def _check(node: NodeProto, context: C.CheckerContext) -> None:
     if not _has_schema(node, context.opset_imports):
         return
+    _check_bodies(node)
     if any(True for _ in subgraphs(node)):
         node = _hollow(node)
     try:
@@ -50,6 +51,23 @@ def _check(node: NodeProto, context: C.CheckerContext) -> None:
     except ValidationError as error:
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise UnsupportedTeacherError(f"{describe(node)}: {reason}; the file is damaged, export it again") from error
+
+
+def _check_bodies(node: NodeProto) -> None:
+    """A branch gives what the node gives, and a loop's body takes and gives what it carries."""
+    for body in subgraphs(node) if node.domain in ("", "ai.onnx") else ():
+        inputs, outputs = len(body.input), len(body.output)
+        if node.op_type == "If":
+            fits = (inputs, outputs) == (0, len(node.output))
+        elif node.op_type == "Loop":
+            fits = (inputs, outputs) == (len(node.input), 1 + len(node.output)) and inputs - 2 <= len(node.output)
+        else:
+            continue
+        if not fits:
+            raise UnsupportedTeacherError(
+                f"{describe(node)}: its body has {inputs} inputs and {outputs} outputs, which do not fit the node; "
+                "the file is damaged, export it again"
+            )
 
 
 def _has_schema(node: NodeProto, opsets: dict[str, int]) -> bool:

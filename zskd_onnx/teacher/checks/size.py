@@ -10,6 +10,9 @@ from onnx import ModelProto, NodeProto
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.checks.walk import describe, subgraphs
 
+BATCH_LIMIT = 4096
+"""Samples that a file may want at once."""
+
 NODE_LIMIT = 50_000
 """Nodes that a model may have; the deepest classifiers have a fifth of it."""
 
@@ -38,6 +41,14 @@ def check_size(model: ModelProto) -> None:
             )
     if len({_plain(opset.domain) for opset in model.opset_import}) < len(model.opset_import):
         raise UnsupportedTeacherError("two opset versions for one domain; the file is damaged, export it again")
+    for value in model.graph.input:
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        if any(n < 0 or n >= 1 << 31 for n in sizes):
+            raise UnsupportedTeacherError(f"input '{value.name}' has shape {sizes}, expected sizes from 1 to 2^31")
+        if value.type.tensor_type.shape.dim and value.type.tensor_type.shape.dim[0].dim_value > BATCH_LIMIT:
+            raise UnsupportedTeacherError(
+                f"input '{value.name}' has shape {sizes}: {sizes[0]} samples at once, at most {BATCH_LIMIT} can be run"
+            )
     count = _Counter(model).count(model.graph.node)
     if count > NODE_LIMIT:
         raise UnsupportedTeacherError(
