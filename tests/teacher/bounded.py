@@ -1,4 +1,4 @@
-"""The command line in a process of its own, within a memory and a time limit.
+"""The command line, or a function, in a process of its own, within a memory and a time limit.
 
 The process is forked from one that has imported everything: a few hundred cases would otherwise
 spend their time importing torch.
@@ -13,6 +13,7 @@ import resource
 import runpy
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,17 @@ class Outcome:
 
 
 def command_line(*arguments: str | Path, folder: Path, limit: float = 60) -> Outcome:
-    """Run ``python -m zskd_onnx`` with arguments.
+    """Run ``python -m zskd_onnx`` with arguments, in a folder, for at most some seconds."""
+    return in_process(_command_line, *map(str, arguments), folder=folder, limit=limit)
+
+
+def _command_line(*arguments: str) -> None:
+    sys.argv = ["zskd-onnx", *arguments]
+    runpy.run_module("zskd_onnx", run_name="__main__")
+
+
+def in_process(function: Callable[..., None], *arguments: object, folder: Path, limit: float) -> Outcome:
+    """Call a function of a module in a process of its own.
 
     Args:
         folder: where the process runs; its streams are kept beside it.
@@ -50,7 +61,9 @@ def command_line(*arguments: str | Path, folder: Path, limit: float = 60) -> Out
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     files = [folder.with_name(f"{folder.name}.{end}") for end in ("stdout", "stderr", "used")]
-    process = context.Process(target=_run, args=(list(map(str, arguments)), folder, files))
+    for file in files:
+        file.unlink(missing_ok=True)
+    process = context.Process(target=_run, args=(function, arguments, folder, files))
     process.start()
     process.join(limit)
     if process.is_alive():
@@ -62,7 +75,7 @@ def command_line(*arguments: str | Path, folder: Path, limit: float = 60) -> Out
     return Outcome(process.exitcode, stdout, stderr, grown, seconds)
 
 
-def _run(arguments: list[str], folder: Path, files: list[Path]) -> None:
+def _run(function: Callable[..., None], arguments: tuple[object, ...], folder: Path, files: list[Path]) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -72,9 +85,8 @@ def _run(arguments: list[str], folder: Path, files: list[Path]) -> None:
     for stream, path in zip((sys.stdout, sys.stderr), files[:2], strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream.fileno())
     begin = time.process_time()
-    sys.argv = ["zskd-onnx", *arguments]
     try:
-        runpy.run_module("zskd_onnx", run_name="__main__")
+        function(*arguments)
     finally:
         files[2].write_text(json.dumps([_memory("VmHWM") - resident, time.process_time() - begin]))
 
