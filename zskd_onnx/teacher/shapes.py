@@ -1,20 +1,15 @@
-"""Shapes and cost of a graph, from a run on fake tensors: nothing is computed, nothing allocated."""
+"""Shapes and cost of a graph, from a run on the meta device: nothing is computed, nothing allocated."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.budget import Budget
 from zskd_onnx.teacher.operators.elementwise import DIVISIONS, divides_safely
-
-# What goes wrong on fake tensors is told in one line, by the error.
-logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
 
 ACTIVATION_LIMIT = 1 << 31
 """Elements that the values of one sample may have together."""
@@ -68,10 +63,14 @@ class _Measure(fx.Interpreter):
                 )
         return result
 
+    def fetch_attr(self, target: str) -> Tensor:
+        weight: Tensor = super().fetch_attr(target)
+        return torch.empty_strided(weight.shape, weight.stride(), dtype=weight.dtype, device="meta")
+
     def check_divisor(self, n: fx.Node) -> None:
         divisor = n.args[1]
         constant = isinstance(divisor, fx.Node) and divisor.op == "get_attr"
-        if not constant or not divides_safely(self.fetch_attr(str(divisor.target))):  # type: ignore[union-attr]
+        if not constant or not divides_safely(super().fetch_attr(str(divisor.target))):  # type: ignore[union-attr]
             raise UnsupportedTeacherError(
                 f"{n.meta.get('onnx', n.name)}: integers are divided by what may be 0 or -1, which can end the process; "
                 "export the model with floating-point numbers"
@@ -79,7 +78,7 @@ class _Measure(fx.Interpreter):
 
 
 def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype, batch: int = 1) -> Cost:
-    """Run a module on two fake samples.
+    """Run a module on two samples that hold nothing.
 
     Args:
         sample: shape of one sample in the file's order.
@@ -89,7 +88,7 @@ def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype,
         UnsupportedTeacherError: a node fails (the message names it) or would not fit in memory.
     """
     budget = Budget(SAMPLES * VALUE_LIMIT // batch, SAMPLES * WORK_LIMIT // batch)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), budget:
+    with torch.device("meta"), torch.no_grad(), budget:
         interpreter = _Measure(module, SAMPLES * ACTIVATION_LIMIT // batch)
         outputs = interpreter.run(torch.empty((SAMPLES, *sample), dtype=dtype))
     return Cost(

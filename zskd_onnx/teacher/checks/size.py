@@ -29,7 +29,9 @@ def check_size(model: ModelProto) -> None:
             opset that the installed onnx does not know.
     """
     newest = onnx.defs.onnx_opset_version()
-    for opset in model.opset_import:
+    if not 0 < model.ir_version < 1 << 31:
+        raise UnsupportedTeacherError(f"IR version {model.ir_version} is none; the file is damaged, export it again")
+    for opset in [*model.opset_import, *(opset for function in model.functions for opset in function.opset_import)]:
         if opset.domain in ("", "ai.onnx") and opset.version > newest:
             raise UnsupportedTeacherError(
                 f"opset {opset.version} is newer than the installed onnx knows ({newest}); "

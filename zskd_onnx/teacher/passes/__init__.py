@@ -24,13 +24,28 @@ def clean(model: ir.Model) -> None:
     4. everything that depends on constants and fixed sizes alone is an initialiser,
     5. nothing remains that no output needs, inputs included.
     """
-    common.InlinePass()(model)
+    _inline(model)
     common.RemoveInitializersFromInputsPass()(model)
     _sort(model)
     fold_constants(model)
-    while fold_shapes(model):
-        fold_constants(model)
+    more = True
+    while more:
+        changed, more = fold_shapes(model)
+        if changed:
+            fold_constants(model)
     drop_dangling(model)
+
+
+def _inline(model: ir.Model) -> None:
+    if not model.functions:
+        return
+    try:
+        common.InlinePass()(model)
+    except Exception as error:  # opsets that differ, arguments that do not fit: many types
+        reason = str(error.__cause__ or error).strip().split("\n", 1)[0][:300]
+        raise UnsupportedTeacherError(
+            f"its functions cannot be written out ({reason}); export it without them"
+        ) from error
 
 
 def _sort(model: ir.Model) -> None:
