@@ -9,8 +9,11 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.passes.drop_dangling import drop_dangling
 from zskd_onnx.teacher.passes.fold_constants import fold_constants
 from zskd_onnx.teacher.passes.fold_shapes import fold_shapes
+from zskd_onnx.teacher.passes.fuse_attention import fuse_attention
+from zskd_onnx.teacher.passes.fuse_gelu import fuse_gelu
+from zskd_onnx.teacher.passes.fuse_linear import fuse_linear
 
-__all__ = ["clean", "drop_dangling", "fold_constants", "fold_shapes"]
+__all__ = ["clean", "drop_dangling", "fold_constants", "fold_shapes", "fuse"]
 
 
 def clean(model: ir.Model) -> None:
@@ -34,6 +37,13 @@ def clean(model: ir.Model) -> None:
         if changed:
             fold_constants(model)
     drop_dangling(model)
+
+
+def fuse(model: ir.Model) -> None:
+    """Put one node where torch has one function for several, once the head has been found on the plain graph."""
+    fuse_gelu(model)
+    fuse_attention(model)
+    fuse_linear(model)
 
 
 def _inline(model: ir.Model) -> None:
