@@ -38,27 +38,6 @@ def endless_by_condition(folder: Path) -> ModelProto:
     return model([number("c", True), loop("", "c", [node("Relu", ["l_s"], ["l_z"])], "x", "y", "l")])
 
 
-def endless_that_no_output_needs(folder: Path) -> ModelProto:
-    made = endless_by_condition(folder)
-    made.graph.node[-1].output[0] = "unused"
-    made.graph.node.append(node("Identity", ["x"], ["y"]))
-    return made
-
-
-def endless_behind_another_output(folder: Path) -> ModelProto:
-    """An integer output, which is never asked for, behind a loop that depends on the data."""
-    made = linear()
-    nodes = [
-        node("ReduceSum", ["x"], ["total"], keepdims=0),
-        node("Cast", ["total"], ["c"], to=TensorProto.BOOL),
-        loop("", "c", [node("Identity", ["l_s"], ["l_z"])], "total", "spun", "l"),
-        node("Cast", ["spun"], ["label"], to=TensorProto.INT64),
-    ]
-    made.graph.node.extend(nodes)
-    made.graph.output.append(values("label", [], TensorProto.INT64))
-    return made
-
-
 def nested_loops(folder: Path) -> ModelProto:
     inner: list[NodeProto] = [node("Relu", ["l0_s"], ["l0_z"])]
     for level in range(1, 6):
@@ -213,7 +192,6 @@ def recurrent_over_a_million_steps(folder: Path) -> ModelProto:
 GROWING: dict[str, Make] = {
     "a loop without end": endless,
     "a loop without end by its condition": endless_by_condition,
-    "a loop without end behind another output": endless_behind_another_output,
     "loops in loops": nested_loops,
     "10,000 branches in branches": nested_messages(10_000),
     "200 branches in branches": nested_messages(200),
@@ -355,7 +333,6 @@ def huge_metadata(folder: Path) -> ModelProto:
 HARMLESS: dict[str, Make] = {
     "metadata of 16 MB": huge_metadata,
     "5 branches in branches": branches(5),
-    "a loop that no output needs": endless_that_no_output_needs,
     "functions of functions": functions(6),
 }
 
