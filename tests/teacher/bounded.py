@@ -41,7 +41,7 @@ class Outcome:
     seconds: float
 
 
-def command_line(*arguments: str | Path, folder: Path, limit: float = 60) -> Outcome:
+def command_line(*arguments: str | Path, folder: Path, limit: float = 200) -> Outcome:
     """Run ``python -m zskd_onnx`` with arguments, in a folder, for at most some seconds."""
     return in_process(_command_line, *map(str, arguments), folder=folder, limit=limit)
 

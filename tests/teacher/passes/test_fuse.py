@@ -39,6 +39,13 @@ def gelu(root: str = "root", half: str = "half") -> list[NodeProto]:
     ]
 
 
+def scaled_attention() -> list[NodeProto]:
+    nodes = attention()
+    nodes[1].input[:] = ["q", "kk"]
+    scales = [node("Mul", ["x", "half"], ["q"]), node("Mul", ["root", "k"], ["kk"])]
+    return [nodes[0], *scales, *nodes[1:]]
+
+
 def attention(axis: int = -1) -> list[NodeProto]:
     return [
         node("Transpose", ["x"], ["k"], perm=[0, 1, 3, 2]),
@@ -61,6 +68,7 @@ CASES: dict[str, tuple[list[NodeProto], list[str]]] = {
     "another root": (gelu(root="one"), []),
     "another factor": (gelu(half="one"), []),
     "attention": (attention(), ["attention"]),
+    "attention with scales": (scaled_attention(), ["attention"]),
     "a softmax over another axis": (attention(2), []),
     "linear": (linear("b"), ["linear"]),
     "a bias for each row": (linear("column"), []),

@@ -16,8 +16,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @operator("Attention", (1,), domain=OWN)
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k) v, for k (..., E, L) as a matrix product takes it."""
+def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float = 1.0) -> Tensor:
+    """softmax(scale q k) v, for k (..., E, L) as a matrix product takes it."""
     if q.ndim == k.ndim == v.ndim == 4 and q.shape[:2] == k.shape[:2] == v.shape[:2]:
-        return F.scaled_dot_product_attention(q, k.transpose(-1, -2), v, scale=1.0)
-    return torch.matmul(F.softmax(torch.matmul(q, k), -1), v)
+        return F.scaled_dot_product_attention(q, k.transpose(-1, -2), v, scale=scale)
+    return torch.matmul(F.softmax(scale * torch.matmul(q, k), -1), v)

@@ -60,7 +60,8 @@ def _unroll_loop(node: ir.Node) -> bool:
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     # Each iteration brings two constants of its own.
-    if count and len(graph) + len(graph.initializers) + count * (len(body) + 2) > SIZE_LIMIT:
+    size = sum(1 for _ in body.all_nodes())
+    if count and len(graph) + len(graph.initializers) + count * (size + 2) > SIZE_LIMIT:
         raise UnsupportedTeacherError(f"{describe(node)}: loops unroll to more than {SIZE_LIMIT:,} nodes and constants")
     end = _Insertion(node)
     states: list[ir.Value | None] = list(carried)

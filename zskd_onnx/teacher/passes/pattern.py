@@ -29,11 +29,11 @@ def number(value: ir.Value | None) -> float | None:
     return float(held.numpy().item())
 
 
-def replace(node: ir.Node, domain: str, op_type: str, inputs: Sequence[ir.Value | None]) -> None:
+def replace(node: ir.Node, domain: str, op_type: str, inputs: Sequence[ir.Value | None], **attributes: float) -> None:
     """Let a new node make what a node makes."""
     graph, old = node.graph, node.outputs[0]
     assert isinstance(graph, ir.Graph)
-    new = ir.node(op_type, inputs, domain=domain, name=node.name)
+    new = ir.node(op_type, inputs, attributes, domain=domain, name=node.name)
     new.outputs[0].name, old.name = old.name, f"{old.name}_before"
     new.outputs[0].shape, new.outputs[0].type = old.shape, old.type
     graph.insert_after(node, new)
