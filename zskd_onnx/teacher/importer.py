@@ -14,6 +14,7 @@ from zskd_onnx.teacher.nodes import attributes, describe, operator_of, tensor_of
 from zskd_onnx.teacher.operators import Operator
 from zskd_onnx.teacher.operators.host import as_host, as_tensor, beside, find_host_operator
 from zskd_onnx.teacher.operators.host_shape import stays_host
+from zskd_onnx.teacher.passes import fuse
 
 CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
 """Operators that cleaning has replaced where what they depend on is constant."""
@@ -37,6 +38,7 @@ def import_graph(model: ir.Model) -> fx.GraphModule:
             a shape depends on the data.
     """
     _check_supported(model)
+    fuse(model)
     return _Importer(model).run()
 
 

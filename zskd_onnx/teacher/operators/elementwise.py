@@ -44,6 +44,14 @@ def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     return torch.fmod(a, b) if fmod else torch.remainder(a, b)
 
 
+DIVISIONS = frozenset({div, mod})
+
+
+def divides_safely(divisor: Tensor) -> bool:
+    """Whether integers can be divided by these: the smallest integer by -1 ends the process on x86."""
+    return not ((divisor == 0) | (divisor == -1)).any()
+
+
 @operator("Pow", (7, 12, 13, 15))
 @widens_unsigned
 def pow(a: Tensor, b: Tensor) -> Tensor:

@@ -20,6 +20,9 @@ Number = int | float | bool
 Host = Number | tuple[Number, ...]
 """A scalar or a one-dimensional value."""
 
+LENGTH_LIMIT = 1 << 16
+"""Numbers that a shape computation may hold; what is longer is data."""
+
 _TABLE: dict[str, Callable[..., Host]] = {}
 
 
@@ -36,6 +39,8 @@ def as_host(tensor: Tensor) -> Host:
     """
     if tensor.ndim > 1:
         raise ValueError(f"shape {tuple(tensor.shape)}, expected a scalar or a vector")
+    if tensor.numel() > LENGTH_LIMIT:
+        raise ValueError(f"{tensor.numel()} numbers, expected at most {LENGTH_LIMIT}")
     value = tensor.tolist()
     return tuple(value) if isinstance(value, list) else value
 
@@ -54,10 +59,32 @@ def beside(made: Tensor, like: Tensor) -> Tensor:
 def _host(*names: str) -> Callable[[Callable[..., Host]], Callable[..., Host]]:
     def register(function: Callable[..., Host]) -> Callable[..., Host]:
         for name in names:
-            _TABLE[name] = function
+            _TABLE[name] = _bounded(function)
         return function
 
     return register
+
+
+def _bounded(function: Callable[..., Host]) -> Callable[..., Host]:
+    """Python's integers have no end, those of a file have 64 bits: 60 squarings fill the memory."""
+
+    def compute(*values: Any, **attributes: Any) -> Host:
+        result = function(*values, **attributes)
+        if isinstance(result, tuple) and len(result) > LENGTH_LIMIT:
+            raise OverflowError(f"a shape computation of more than {LENGTH_LIMIT} numbers")
+        for number in _vector(result):
+            if type(number) is int and not -(1 << 63) <= number < 1 << 63:
+                raise OverflowError("a shape computation beyond 64 bits")
+        return result
+
+    compute.__name__ = function.__name__
+    return compute
+
+
+def _repeat(number: Number, count: Any) -> tuple[Number, ...]:
+    if count > LENGTH_LIMIT:
+        raise OverflowError(f"a shape computation of {count} numbers, more than {LENGTH_LIMIT}")
+    return (number,) * int(count)
 
 
 def _vector(value: Host) -> tuple[Number, ...]:
@@ -86,12 +113,20 @@ def _divide(a: Any, b: Any) -> Number:
     return a // b if a >= 0 and b > 0 else int(math.copysign(1, a) * math.copysign(1, b)) * (abs(a) // abs(b))
 
 
+def _power(a: Any, b: Any) -> Number:
+    if isinstance(a, float):
+        return a**b
+    if b > 64 and abs(a) > 1:
+        raise OverflowError("a shape computation beyond 64 bits")
+    return int(a**b)
+
+
 _NUMBERS: dict[str, Callable[..., Number]] = {
     "Add": py.add,
     "Sub": py.sub,
     "Mul": py.mul,
     "Div": _divide,
-    "Pow": lambda a, b: a**b if isinstance(a, float) else int(a**b),
+    "Pow": _power,
     "Neg": py.neg,
     "Abs": abs,
     "Sqrt": math.sqrt,
@@ -113,7 +148,7 @@ _NUMBERS: dict[str, Callable[..., Number]] = {
     "Where": lambda condition, a, b: a if condition else b,
 }
 for _name, _function in _NUMBERS.items():
-    _TABLE[_name] = _elementwise(_function)
+    _TABLE[_name] = _bounded(_elementwise(_function))
 
 
 @_host("Mod")
@@ -153,13 +188,16 @@ def constant_of_shape(shape: Host, *, value: Host = 0.0) -> Host:
     sizes, (element,) = _vector(shape), _vector(value)
     if len(sizes) > 1:
         raise NotImplementedError("a shape computation with more than one dimension")
-    return (element,) * int(sizes[0]) if len(sizes) else element
+    return _repeat(element, sizes[0]) if len(sizes) else element
 
 
 @_host("Range")
 def range_(start: Host, limit: Host, delta: Host) -> Host:
     first, last, step = (_vector(v)[0] for v in (start, limit, delta))
-    return tuple(first + i * step for i in range(max(math.ceil((last - first) / step), 0)))
+    count = max(math.ceil((last - first) / step), 0)
+    if count > LENGTH_LIMIT:
+        raise OverflowError(f"a shape computation of {count} numbers, more than {LENGTH_LIMIT}")
+    return tuple(first + i * step for i in range(count))
 
 
 @_host("Expand")
@@ -170,7 +208,7 @@ def expand(x: Host, shape: Host) -> Host:
     if len(sizes) == 0:
         return x
     values = _vector(x)
-    return values * int(sizes[0]) if len(values) == 1 else values
+    return _repeat(values[0], sizes[0]) if len(values) == 1 else values
 
 
 @_host("Gather")

@@ -61,7 +61,7 @@ def slice_(x: Tensor, starts: Ints, ends: Ints, axes: Ints | None = None, steps:
             x = x[(slice(None),) * (axis % x.ndim) + (slice(start, end, step),)]
         else:
             picked = range(x.shape[axis])[slice(start, end if end >= -x.shape[axis] else None, step)]
-            x = x.index_select(axis, torch.tensor(list(picked), dtype=torch.int64, device=x.device))
+            x = x.index_select(axis, picked.start + step * torch.arange(len(picked), device=x.device))
     return x
 
 

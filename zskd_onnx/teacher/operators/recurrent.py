@@ -16,6 +16,9 @@ from torch import Tensor
 from zskd_onnx.teacher.operators.recurrent_activation import Activation, activations_of
 from zskd_onnx.teacher.operators.registry import given, operator
 
+STEP_LIMIT = 4096
+"""Steps that a sequence may have: each becomes operators of its own."""
+
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
 
@@ -75,6 +78,8 @@ def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _over_time(step: Step, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, ...]:
+    if x.shape[0] > STEP_LIMIT:
+        raise NotImplementedError(f"a sequence of {x.shape[0]} steps, more than {STEP_LIMIT},")
     outputs = []
     for t in range(x.shape[0]):
         new = step(x[t], state)

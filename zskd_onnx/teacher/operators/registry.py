@@ -19,6 +19,9 @@ from torch import Tensor
 
 Function = Callable[..., Any]
 
+OWN = "zskd"
+"""Domain of operators that no file holds: passes put them in place of several nodes."""
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -75,7 +78,7 @@ def schema_version(domain: str, name: str, opset: int) -> int | None:
     onnxruntime's own operators have no schema in ONNX; all are at version 1. Its optimiser also
     writes LayerNormalization into files of opsets that had none yet, with the meaning it has now.
     """
-    if domain == "com.microsoft" or ((domain, name) == ("", "LayerNormalization") and opset < 17):
+    if domain in ("com.microsoft", OWN) or ((domain, name) == ("", "LayerNormalization") and opset < 17):
         return 1
     try:
         return onnx.defs.get_schema(name, max_inclusive_version=opset, domain=domain).since_version

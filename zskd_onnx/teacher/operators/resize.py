@@ -17,6 +17,9 @@ from torch import Tensor
 
 from zskd_onnx.teacher.operators.registry import operator
 
+TAP_LIMIT = 4096
+"""Input positions that one output position may depend on along an axis."""
+
 Ints = Sequence[int]
 Floats = Sequence[float]
 
@@ -168,6 +171,8 @@ def _taps(where: Tensor, length: int, scale: float, how: Interpolation) -> tuple
     """Input positions (size, taps) and their weights; positions past the edge repeat it."""
     shrink = min(scale, 1.0) if how.antialias else 1.0
     radius = math.ceil((1 if how.mode == "linear" else 2) / shrink)
+    if 2 * radius > TAP_LIMIT:
+        raise NotImplementedError(f"a filter over {2 * radius} positions, more than {TAP_LIMIT},")
     offsets = torch.arange(1 - radius, radius + 1, device=where.device)
     positions = where.floor().long().unsqueeze(1) + offsets
     distance = (positions - where.unsqueeze(1)).abs() * shrink

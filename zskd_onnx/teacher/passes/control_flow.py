@@ -13,6 +13,9 @@ from zskd_onnx.teacher.nodes import describe
 TRIP_LIMIT = 1024
 """Iterations that a loop may have: each becomes nodes of its own."""
 
+SIZE_LIMIT = 20_000
+"""Nodes and constants that a graph may have after unrolling: loops in loops multiply."""
+
 
 def inline_control_flow(node: ir.Node) -> bool:
     """Replace an If with a constant condition, or a Loop with a constant trip count, by its body.
@@ -54,6 +57,12 @@ def _unroll_loop(node: ir.Node) -> bool:
         raise UnsupportedTeacherError(f"{describe(node)}: {count} iterations, at most {TRIP_LIMIT} can be unrolled")
     if scans and not count:
         return False
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    # Each iteration brings two constants of its own.
+    size = sum(1 for _ in body.all_nodes())
+    if count and len(graph) + len(graph.initializers) + count * (size + 2) > SIZE_LIMIT:
+        raise UnsupportedTeacherError(f"{describe(node)}: loops unroll to more than {SIZE_LIMIT:,} nodes and constants")
     end = _Insertion(node)
     states: list[ir.Value | None] = list(carried)
     rows: list[list[ir.Value | None]] = [[] for _ in range(scans)]
@@ -73,7 +82,8 @@ def _keeps_going(body: ir.Graph) -> bool:
     value: ir.Value | None = body.outputs[0]
     while value is not None and (maker := value.producer()) is not None:
         if maker.op_type == "Constant" and maker.domain == "":
-            return bool(maker.attributes["value"].as_tensor().numpy().all())
+            held = maker.attributes.get("value")
+            return held is not None and held.type == ir.AttributeType.TENSOR and bool(held.as_tensor().numpy().all())
         if maker.op_type != "Identity" or maker.domain != "":
             return False
         value = maker.inputs[0]
@@ -81,8 +91,10 @@ def _keeps_going(body: ir.Graph) -> bool:
 
 
 def _constant(value: ir.Value | None) -> float | None:
-    """The number that a constant holds; None if it is not one."""
+    """The count or the condition that a constant holds; None if it is neither."""
     if value is None or value.const_value is None or value.const_value.size != 1:
+        return None
+    if value.const_value.dtype not in (ir.DataType.INT64, ir.DataType.BOOL):
         return None
     return value.const_value.numpy().item()
 

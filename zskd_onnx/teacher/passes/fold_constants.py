@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.teacher.budget import Budget, OverBudgetError
 from zskd_onnx.teacher.nodes import arguments, attributes, describe, from_torch, operator_of, tensor_of
 from zskd_onnx.teacher.operators import Operator
+from zskd_onnx.teacher.operators.elementwise import DIVISIONS, divides_safely
 from zskd_onnx.teacher.passes.control_flow import inline_control_flow
 
-LIMIT = 1 << 28
-"""Elements that a folded tensor may have (1 GiB of float32)."""
+LIMIT = 1 << 27
+"""Elements that a folded tensor may have (512 MiB of float32), and all of them beyond the file's own."""
+
+COPIES = 4
+"""How often the file's own elements may be copied, cast or moved on the way."""
+
+WORK_LIMIT = 1 << 36
+"""Operations for all constants together: seconds."""
 
 
 def fold_constants(model: ir.Model) -> None:
@@ -21,13 +31,16 @@ def fold_constants(model: ir.Model) -> None:
     Weights behind Identity, Cast, Transpose, Reshape or ConstantOfShape become plain tensors, so
     that the search for the head sees them. A branch or a loop whose condition turns out constant
     is written out on the way. The result's size is computed on the meta device first: a file of
-    a few bytes cannot ask for gigabytes.
+    a few bytes cannot ask for gigabytes, nor for hours.
 
     Raises:
-        UnsupportedTeacherError: a result would exceed ``LIMIT`` elements, or a loop is too long.
+        UnsupportedTeacherError: a result would exceed ``LIMIT`` elements, all of them together what
+            the file's own weights warrant, or a loop is too long.
     """
     graph = model.graph
     opsets = model.opset_imports
+    own = sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None)
+    folder = _Folder(LIMIT + COPIES * own)
     for node in graph:  # nodes that are put in behind the current one are visited too
         if inline_control_flow(node):
             continue
@@ -38,7 +51,7 @@ def fold_constants(model: ir.Model) -> None:
         if operator is None:
             continue
         try:
-            outputs = _evaluate(node, operator)
+            outputs = folder.evaluate(node, operator)
         except UnsupportedTeacherError:
             raise
         except Exception:  # left as it is: the importer names it if it is really needed
@@ -48,22 +61,53 @@ def fold_constants(model: ir.Model) -> None:
             ir.convenience.replace_all_uses_with(old, new)
             graph.register_initializer(new)
         graph.remove(node)
+        for used in node.inputs:
+            if used is not None and not used.uses() and not used.is_graph_output():
+                graph.initializers.pop(used.name or "", None)
 
 
-def _evaluate(node: ir.Node, operator: Operator) -> list[Tensor]:
-    inputs = [None if v is None else tensor_of(v) for v in node.inputs]
-    keywords = attributes(node, operator)
+class _Folder:
+    """Evaluates nodes, and keeps account of what they take.
 
-    def run(device: str) -> list[Tensor]:
-        with torch.device(device):
-            placed = [None if x is None else x.to(device) for x in inputs]
-            moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in keywords.items()}
-            result = operator.function(*arguments(operator, placed, inputs), **moved)
-        results = list(result) if len(node.outputs) > 1 else [result]
-        return [x if isinstance(x, Tensor) else torch.tensor(x, dtype=torch.int64) for x in results]
+    Args:
+        elements: how many all results together may have.
+    """
 
-    if any(x.numel() > LIMIT for x in run("meta")):
-        raise UnsupportedTeacherError(
-            f"{describe(node)}: folding this constant would take more than {LIMIT:,} elements; simplify the model"
-        )
-    return run("cpu")
+    def __init__(self, elements: int) -> None:
+        self.elements = elements
+        self.budget = Budget(LIMIT, WORK_LIMIT)
+
+    def evaluate(self, node: ir.Node, operator: Operator) -> list[Tensor]:
+        inputs = [None if v is None else tensor_of(v) for v in node.inputs]
+        keywords = attributes(node, operator)
+        if operator.function in DIVISIONS and isinstance(b := inputs[1], Tensor) and not b.is_floating_point():
+            _check_divisor(node, b)
+        if inputs or node.op_type != "Constant":
+            try:
+                with self.budget:
+                    results = _run(node, operator, inputs, keywords, "meta")
+            except OverBudgetError as error:
+                raise UnsupportedTeacherError(f"{describe(node)}: folding this constant takes {error}") from error
+            self.elements -= sum(x.numel() for x in results)
+        if self.elements < 0:
+            raise UnsupportedTeacherError(
+                f"{describe(node)}: the constants up to here have more elements together than the weights warrant; "
+                "simplify the model"
+            )
+        return _run(node, operator, inputs, keywords, "cpu")
+
+
+def _check_divisor(node: ir.Node, divisor: Tensor) -> None:
+    if not divides_safely(divisor):
+        raise UnsupportedTeacherError(f"{describe(node)}: integers are divided by 0 or -1, which can end the process")
+
+
+def _run(
+    node: ir.Node, operator: Operator, inputs: list[Tensor | None], keywords: dict[str, Any], device: str
+) -> list[Tensor]:
+    with torch.device(device):
+        placed = [None if x is None else x.to(device) for x in inputs]
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in keywords.items()}
+        result = operator.function(*arguments(operator, placed, inputs), **moved)
+    results = list(result) if len(node.outputs) > 1 else [result]
+    return [x if isinstance(x, Tensor) else torch.tensor(x, dtype=torch.int64) for x in results]

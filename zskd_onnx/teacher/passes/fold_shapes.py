@@ -8,11 +8,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+BATCH = "batch"
+
 # A graph that shape inference cannot follow is no news: the importer names what is wrong with it.
 logging.getLogger("onnx_ir.passes.common.shape_inference").setLevel(logging.CRITICAL)
 
 
-def fold_shapes(model: ir.Model) -> bool:
+def fold_shapes(model: ir.Model) -> tuple[bool, bool]:
     """Use what shape inference knows.
 
     1. ``Gather(Shape(x), constant)`` becomes a constant where the picked sizes are known.
@@ -23,12 +25,15 @@ def fold_shapes(model: ir.Model) -> bool:
     batch size never counts as known, also where the file fixes it.
 
     Returns:
-        Whether anything was replaced; another call may then find more.
+        Whether anything was replaced, and whether another call may then find more: a size that is
+        asked for is still unknown.
     """
     graph = model.graph
+    if not any(node.op_type == "Shape" and node.domain == "" for node in graph):
+        return False, False
     declared = {value: value.shape for value in graph.inputs if value.shape is not None and len(value.shape)}
     for value, shape in declared.items():
-        value.shape = ir.Shape(["batch", *shape[1:]])
+        value.shape = ir.Shape([BATCH, *shape[1:]])
     for node in graph:  # what the file says of its values may name one size in two ways
         for value in node.outputs:
             if not value.is_graph_output():
@@ -36,11 +41,11 @@ def fold_shapes(model: ir.Model) -> bool:
     try:
         common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     except Exception:  # a help, not a need: what is really wrong shows at import
-        return False
+        return False, False
     finally:
         for value, shape in declared.items():
             value.shape = shape
-    changed = False
+    changed = unknown = False
     for node in list(graph):
         old = node.outputs[0]
         if (sizes := _known_sizes(node)) is not None and not old.is_graph_output():
@@ -49,13 +54,21 @@ def fold_shapes(model: ir.Model) -> bool:
             graph.register_initializer(new)
             graph.remove(node)
             changed = True
+        elif _asks_for_unknown(node):
+            unknown = True
         elif (target := _known_target(node)) is not None:
             name = f"{old.name}_shape"
             new = ir.val(name, const_value=ir.tensor(target, name=name))
             graph.register_initializer(new)
             node.replace_input_with(1, new)
             changed = True
-    return changed
+    return changed, changed and unknown
+
+
+def _asks_for_unknown(node: ir.Node) -> bool:
+    """Whether a Gather picks a size from a Shape that may become known yet: one that is not the batch's."""
+    picked = _picked_sizes(node)
+    return picked is not None and any(not isinstance(n, int) and (n is None or n.value != BATCH) for n in picked[0])
 
 
 def _known_target(node: ir.Node) -> np.ndarray | None:
@@ -101,6 +114,14 @@ def _measured(value: ir.Value) -> ir.SymbolicDim | None:
 
 def _known_sizes(node: ir.Node) -> np.ndarray | None:
     """What a Gather picks from a Shape, if shape inference knows all of it."""
+    picked = _picked_sizes(node)
+    if picked is None or not all(isinstance(size, int) for size in picked[0]):
+        return None
+    return np.array(picked[0], dtype=np.int64).reshape(picked[1])
+
+
+def _picked_sizes(node: ir.Node) -> tuple[list[int | ir.SymbolicDim | None], tuple[int, ...]] | None:
+    """The sizes that a Gather picks from a Shape, None where even the rank is unknown, and their own shape."""
     if node.op_type != "Gather" or node.domain != "" or len(node.inputs) != 2:
         return None
     data, indices = node.inputs
@@ -108,13 +129,12 @@ def _known_sizes(node: ir.Node) -> np.ndarray | None:
     if producer is None or producer.op_type != "Shape" or producer.domain != "" or producer.attributes:
         return None
     measured = producer.inputs[0]
-    if indices is None or indices.const_value is None or measured is None or measured.shape is None:
+    if indices is None or indices.const_value is None or measured is None:
         return None
     picked = indices.const_value.numpy()
+    if measured.shape is None:
+        return [None] * picked.size, picked.shape
     sizes = list(measured.shape)
     if picked.size == 0 or picked.min() < -len(sizes) or picked.max() >= len(sizes):
         return None
-    found = [sizes[int(i)] for i in picked.flatten()]
-    if not all(isinstance(size, int) for size in found):
-        return None
-    return np.array(found, dtype=np.int64).reshape(picked.shape)
+    return [sizes[int(i)] for i in picked.flatten()], picked.shape
