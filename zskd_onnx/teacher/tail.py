@@ -14,6 +14,7 @@ import torch
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 from zskd_onnx.teacher.head import SAME_VALUES, Head, find_affine
 from zskd_onnx.teacher.nodes import attributes, read_input, tensor_of
+from zskd_onnx.teacher.quantized_head import is_quantizer, quantized_ending
 
 ML = "ai.onnx.ml"
 ENDINGS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
@@ -100,6 +101,11 @@ def _tail(output: ir.Value) -> Tail:
     while (node := value.producer()) is not None:
         if node.domain == ML and node.op_type == "Normalizer" and attributes(node).get("norm", "MAX") == "L1":
             normalised = True
+        elif (quantized := quantized_ending(node)) is not None:
+            kind, scores = quantized
+            break
+        elif is_quantizer(node):
+            pass
         elif node.domain != "":
             break
         elif node.op_type in ENDINGS:
