@@ -14,6 +14,7 @@ import torch
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 from zskd_onnx.teacher.head import SAME_VALUES, Head, find_affine
 from zskd_onnx.teacher.nodes import attributes, read_input, tensor_of
+from zskd_onnx.teacher.passes.single_precision import HALF
 from zskd_onnx.teacher.quantized_head import is_quantizer, quantized_ending
 
 ML = "ai.onnx.ml"
@@ -95,7 +96,7 @@ def _tail(output: ir.Value) -> Tail:
     values = output
     while (node := values.producer()) is not None and node.op_type in ("ZipMap", "SequenceConstruct"):
         values = read_input(node, 0)
-    kind, scores, normalised = "logits", values, False
+    kind, scores, normalised = "logits", _before_rounding(values), False
     mix: Mix | None = None
     value = values
     while (node := value.producer()) is not None:
@@ -128,6 +129,13 @@ def _tail(output: ir.Value) -> Tail:
         return Tail(output, values, kind, scores, mix, None, ())
     tail = Tail(output, values, kind, scores, None, Head(found.weight, found.bias, found.node), found.features)
     return tail if mix is None else _mixed(tail, mix)
+
+
+def _before_rounding(value: ir.Value) -> ir.Value:
+    """What a cast to half precision rounds: gradients need not pass through it."""
+    while (node := value.producer()) is not None and node.op_type == "Cast" and attributes(node)["to"] in HALF:
+        value = read_input(node, 0)
+    return value
 
 
 def _mixed(tail: Tail, mix: Mix) -> Tail:

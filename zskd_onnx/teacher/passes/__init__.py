@@ -9,8 +9,9 @@ from zskd_onnx.teacher.passes.drop_dangling import drop_dangling
 from zskd_onnx.teacher.passes.fold_constants import fold_constants
 from zskd_onnx.teacher.passes.fold_shapes import fold_shapes
 from zskd_onnx.teacher.passes.linear_models import expand_linear_models
+from zskd_onnx.teacher.passes.single_precision import single_precision
 
-__all__ = ["clean", "drop_dangling", "expand_linear_models", "fold_constants", "fold_shapes"]
+__all__ = ["clean", "drop_dangling", "expand_linear_models", "fold_constants", "fold_shapes", "single_precision"]
 
 
 def clean(model: ir.Model) -> None:
@@ -23,7 +24,8 @@ def clean(model: ir.Model) -> None:
     3. nodes stand in topological order,
     4. weights of linear models are no attributes,
     5. everything that depends on constants and fixed sizes alone is an initialiser,
-    6. nothing remains that no output needs, inputs included.
+    6. nothing remains that no output needs, inputs included,
+    7. no value inside the graph is in half precision.
     """
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
@@ -33,3 +35,4 @@ def clean(model: ir.Model) -> None:
     while fold_shapes(model):
         fold_constants(model)
     drop_dangling(model)
+    single_precision(model)
