@@ -79,7 +79,7 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     quantised = rounds_to_integers(model)
     session, named = open_source(teacher.source, also=scores_name, optimise=not quantised)
     wanted = [name, scores_name] if named and scores_name is not None else [name]
-    tolerance = HALF_TOLERANCE.get(model.meta.get(ROUNDED_TO), TOLERANCE)
+    tolerance = HALF_TOLERANCE.get(model.meta.get(ROUNDED_TO, ir.DataType.FLOAT), TOLERANCE)
     batch = session.get_inputs()[0].shape[0]
     sizes = (batch, 2 * batch) if isinstance(batch, int) else (2, 3)
     worst = 0.0
@@ -95,7 +95,8 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
         try:
             with torch.no_grad():
                 logits = teacher.logits(tensor)
-                end, before = model.graph.outputs[:2]
+                end = model.graph.outputs[0]
+                before = next((value for value in model.graph.outputs if value.name == scores_name), end)
                 pairs = [
                     (f"output '{name}'", teacher(tensor), given, end),
                     (f"output '{name}' from logits", teacher.output.from_logits(logits), given, end),

@@ -12,6 +12,7 @@ from zskd_onnx.teacher.quantized_head import is_quantizer
 STEPS = 255
 """Steps of eight bits."""
 
+
 def rounds_to_integers(model: ir.Model) -> bool:
     """Whether a cleaned graph quantises what it computes, not only its weights."""
     return any(_rounds(node) for node in model.graph)

@@ -32,12 +32,14 @@ def single_precision(model: ir.Model) -> None:
             if value.dtype in HALF and not value.is_graph_output():
                 value.dtype = ir.DataType.FLOAT
     for value in graph.inputs:
-        if value.dtype in HALF and value.uses():
-            found.add(value.dtype)
+        if (written := value.dtype) in HALF and value.uses():
+            assert written is not None
+            found.add(written)
             _cast_input(graph, value)
     for value in list(graph.outputs):
-        if value.dtype in HALF and value.producer() is not None:
-            found.add(value.dtype)
+        if (kept := value.dtype) in HALF and value.producer() is not None:
+            assert kept is not None
+            found.add(kept)
             _cast_output(graph, value)
     if found:
         model.meta[ROUNDED_TO] = ir.DataType.BFLOAT16 if ir.DataType.BFLOAT16 in found else ir.DataType.FLOAT16
