@@ -21,9 +21,7 @@ def round_through(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
-def to_integers(
-    x: Tensor, zero_point: Tensor | float, dtype: torch.dtype, *, zero_point_first: bool = False
-) -> Tensor:
+def to_integers(x: Tensor, zero_point: Tensor | float, dtype: torch.dtype, *, zero_point_first: bool = False) -> Tensor:
     """round(x) + zero point within the range of an integer type, as float32.
 
     Clamping before rounding gives the same value and keeps the rounding finite. The ends of the

@@ -57,7 +57,9 @@ def _register_unary(name: str, compute: Callable[..., Tensor], *, zero_point_fir
         y_zero: Tensor | None = None,
         **attributes: Any,
     ) -> Tensor:
-        return _quantize(compute(dequantize(x, x_scale, x_zero), **attributes), y_scale, y_zero, zero_point_first=zero_point_first)
+        return _quantize(
+            compute(dequantize(x, x_scale, x_zero), **attributes), y_scale, y_zero, zero_point_first=zero_point_first
+        )
 
 
 def _leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
