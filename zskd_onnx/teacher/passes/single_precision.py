@@ -21,8 +21,9 @@ def single_precision(model: ir.Model) -> None:
     """
     graph = model.graph
     found: set[ir.DataType] = set()
+    read = {value for node in graph for value in node.inputs}  # folding leaves constants behind
     for value in list(graph.initializers.values()):
-        if value.const_value is not None and value.const_value.dtype in HALF:
+        if value in read and value.const_value is not None and value.const_value.dtype in HALF:
             found.add(value.const_value.dtype)
             value.const_value = _single(value.const_value)
             value.dtype = ir.DataType.FLOAT
@@ -32,15 +33,13 @@ def single_precision(model: ir.Model) -> None:
             if value.dtype in HALF and not value.is_graph_output():
                 value.dtype = ir.DataType.FLOAT
     for value in graph.inputs:
-        if (written := value.dtype) in HALF and value.uses():
-            assert written is not None
-            found.add(written)
+        if value.dtype is not None and value.dtype in HALF and value.uses():
+            found.add(value.dtype)
             _cast_input(graph, value)
     for value in list(graph.outputs):
-        if (kept := value.dtype) in HALF and value.producer() is not None:
-            assert kept is not None
-            found.add(kept)
-            _cast_output(graph, value)
+        if value.dtype is not None and value.dtype in HALF and value.producer() is not None:
+            found.add(value.dtype)
+            _cast_output(graph, value, value.dtype)
     if found:
         model.meta[ROUNDED_TO] = ir.DataType.BFLOAT16 if ir.DataType.BFLOAT16 in found else ir.DataType.FLOAT16
 
@@ -70,13 +69,13 @@ def _cast_input(graph: ir.Graph, value: ir.Value) -> None:
     graph.insert_before(graph[0], cast)
 
 
-def _cast_output(graph: ir.Graph, value: ir.Value) -> None:
+def _cast_output(graph: ir.Graph, value: ir.Value, written: ir.DataType) -> None:
     """The graph's output keeps its name and its type; what is computed in float32 gets another name."""
     node = value.producer()
     assert node is not None
-    cast = ir.node("Cast", [value], {"to": value.dtype}, name=f"{value.name}_as_written")
+    cast = ir.node("Cast", [value], {"to": written}, name=f"{value.name}_as_written")
     made = cast.outputs[0]
-    made.name, made.dtype, made.shape = value.name, value.dtype, value.shape
+    made.name, made.dtype, made.shape = value.name, written, value.shape
     value.name, value.dtype = f"{value.name}_in_float32", ir.DataType.FLOAT
     graph.insert_after(node, cast)
     for i, output in enumerate(graph.outputs):
