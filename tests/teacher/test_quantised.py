@@ -151,6 +151,12 @@ def test_features_are_in_real_units(digits: Digits, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_weights_count_as_parameters(digits: Digits, way: str) -> None:
+    """Scales and zero points for each channel come on top."""
+    assert 1 <= load(digits, way).parameters_count / digits.original.parameters_count < 1.02
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_input_gradient_points_where_the_float_one_does(digits: Digits, way: str) -> None:
     cosine = torch.cosine_similarity(gradient(load(digits, way), digits.x), gradient(digits.original, digits.x))
     assert cosine.mean() > 0.98
