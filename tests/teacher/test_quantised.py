@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -252,6 +253,12 @@ def test_integers_that_are_read_on_another_scale_have_no_head(save_model: SaveMo
     scales = {"small": torch.tensor(0.1), "large": torch.tensor(0.2), "zero": torch.tensor(0, dtype=torch.int8)}
     teacher = load_teacher(save_model(nodes, ["N", 8], ["N", 5], {"w": W, "b": B, **scales}))
     assert teacher.head is None
+
+
+def test_nested_products_do_not_take_for_ever(save_model: SaveModel) -> None:
+    names = ["x", *(f"s{i}" for i in range(60)), "y"]
+    nodes = [helper.make_node("Mul", [a, a], [b]) for a, b in itertools.pairwise(names)]
+    assert load_teacher(save_model(nodes, ["N", 4], ["N", 4], {}), input_range=(0, 0.5)).head is None
 
 
 class Attention(nn.Module):

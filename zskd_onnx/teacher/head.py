@@ -65,7 +65,9 @@ def find_affine(value: ir.Value, *, alone: bool = True) -> Affine | None:
         first, second = (find_affine(read_input(node, i), alone=False) for i in (0, 1))
         found = None if first is None or second is None else first.plus(second)
     else:
-        found = (_linear(node) if grid is None else None) or quantized_linear(node, grid)
+        found = quantized_linear(node, grid)
+        if found is None and grid is None:
+            found = _linear(node)
         if found is not None and pooled and not found.each_position:
             return None
     for kind, constant in reversed(steps):

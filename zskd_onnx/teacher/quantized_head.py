@@ -78,7 +78,7 @@ def step_back(node: ir.Node, grid: Grid | None) -> Step | None:
         return Step(read_input(node, 0), _grid(node, 1), pooled=True)
     if node.op_type in _ARITHMETIC and _grid(node, 6).same(grid):
         for data, other in ((0, 3), (3, 0)):
-            constant = _constant(node, other, axis=-1)
+            constant = _matrix(node, other, _known(node, other + 1), _optional(node, other + 2))
             if constant is not None and read_input(node, data).const_value is None:
                 return Step(read_input(node, data), _grid(node, data + 1), (_ARITHMETIC[node.op_type], constant))
     return None
@@ -109,7 +109,7 @@ def quantized_linear(node: ir.Node, grid: Grid | None) -> Affine | None:
             return _dynamic_matmul(node) if grid is None else None
         case "com.microsoft", "MatMulIntegerToFloat":
             data = Grid(read_input(node, 2), _optional(node, 4))
-            weight = _matrix(node, 1, read_input(node, 3), _optional(node, 5))
+            weight = _matrix(node, 1, _known(node, 3), _optional(node, 5))
             return _affine(node, "MatMul", data, weight, _optional(node, 6)) if grid is None else None
         case "", "Mul":
             return _scaled_integers(node) if grid is None else None
@@ -124,22 +124,21 @@ def _requantized(node: ir.Node, grid: Grid | None) -> Affine | None:
     if (ends is None) != (grid is None) or (ends is not None and grid is not None and not ends.same(grid)):
         return None
     axis = 0 if kind == "Conv" or (kind == "Gemm" and attributes(node).get("transB", 0)) else 1
+    data, scale = _grid(node, 1), _known(node, 4)
+    found = _affine(node, kind, data, _matrix(node, 3, scale, _optional(node, 5), axis))
     bias = _optional(node, {"Conv": 8, "Gemm": 6}.get(kind, len(node.inputs)))
-    weight = _matrix(node, 3, read_input(node, 4), _optional(node, 5), axis)
-    data = _grid(node, 1)
-    if bias is None or weight is None:
-        return _affine(node, kind, data, weight, None)
-    if data.scale.const_value is None or bias.const_value is None:
+    if found is None or bias is None:
+        return found
+    if scale is None or data.scale.const_value is None or bias.const_value is None:
         return None
     # In units of both scales; the weights' rows carry alpha, and so must the bias.
-    units = tensor_of(data.scale) * tensor_of(read_input(node, 4)) * attributes(node).get("alpha", 1.0)
-    found = _affine(node, kind, data, weight, None)
-    return None if found is None else found.shifted(tensor_of(bias).float() * units)
+    units = tensor_of(data.scale) * scale * attributes(node).get("alpha", 1.0)
+    return found.shifted(tensor_of(bias).float() * units)
 
 
 def _dynamic_matmul(node: ir.Node) -> Affine | None:
     """DynamicQuantizeMatMul rounds its real input first: so must the features."""
-    weight = _matrix(node, 1, read_input(node, 2), _optional(node, 3))
+    weight = _matrix(node, 1, _known(node, 2), _optional(node, 3))
     made = ir.node("DynamicQuantizeLinear", [node.inputs[0]], num_outputs=3, name=node.name)
     _name_after(made, node)
     assert node.graph is not None
@@ -152,10 +151,9 @@ def _scaled_integers(node: ir.Node) -> Affine | None:
     """Mul(Cast(MatMulInteger or ConvInteger), scales), as dynamic quantisation writes it."""
     for place in (0, 1):
         product = _maker(read_input(node, place))
-        scales = _factors(read_input(node, 1 - place))
-        if product is None or product.op_type not in ("MatMulInteger", "ConvInteger") or scales is None:
+        if product is None or product.domain != "" or product.op_type not in ("MatMulInteger", "ConvInteger"):
             continue
-        constant, dynamic = scales
+        constant, dynamic = _factors(read_input(node, 1 - place))
         data = read_input(product, 0)
         quantizer = _maker(data)
         if quantizer is None or quantizer.op_type not in ("DynamicQuantizeLinear", "QuantizeLinear"):
@@ -165,17 +163,9 @@ def _scaled_integers(node: ir.Node) -> Affine | None:
             constant = constant / tensor_of(scale).float()
         elif dynamic is not scale:
             continue
-        matrix, kind = read_input(product, 1), "MatMul" if product.op_type == "MatMulInteger" else "Conv"
-        if matrix.const_value is None:
-            continue
-        q = tensor_of(matrix)
-        axis = 1 if kind == "MatMul" else 0
-        zero = _optional(product, 3)
-        if q.ndim <= axis or constant.numel() not in (1, q.shape[axis]) or (zero and zero.const_value is None):
-            continue
-        offset = None if zero is None else aligned(tensor_of(zero), q, axis)
-        weight = dequantize(q, aligned(constant.flatten(), q, axis), offset)
-        return _affine(product, kind, Grid(scale, _optional(product, 2)), weight, None)
+        kind, axis = ("MatMul", 1) if product.op_type == "MatMulInteger" else ("Conv", 0)
+        weight = _matrix(product, 1, constant.flatten(), _optional(product, 3), axis)
+        return _affine(product, kind, Grid(scale, _optional(product, 2)), weight)
     return None
 
 
@@ -187,25 +177,33 @@ def _maker(value: ir.Value) -> ir.Node | None:
     return node
 
 
-def _factors(value: ir.Value) -> tuple[Tensor, ir.Value | None] | None:
-    """A product of constants and at most one computed value."""
-    if value.const_value is not None:
-        return tensor_of(value).float(), None
-    node = value.producer()
-    if node is not None and node.domain == "" and node.op_type in SAME_INTEGERS:
-        return _factors(read_input(node, 0))
-    if node is None or node.domain != "" or node.op_type != "Mul":
-        return torch.ones(()), value
-    a, b = (_factors(read_input(node, i)) for i in (0, 1))
-    if a is None or b is None or (a[1] is not None and b[1] is not None):
-        return None
-    return a[0] * b[0], b[1] if a[1] is None else a[1]
+def _factors(value: ir.Value) -> tuple[Tensor, ir.Value | None]:
+    """A value as a product of constants and at most one computed value."""
+    product = torch.ones(())
+    while value.const_value is None:
+        node = value.producer()
+        if node is None or node.domain != "":
+            return product, value
+        if node.op_type in SAME_INTEGERS:
+            value = read_input(node, 0)
+            continue
+        constants = [i for i in (0, 1) if node.op_type == "Mul" and read_input(node, i).const_value is not None]
+        if not constants:
+            return product, value
+        product = product * tensor_of(read_input(node, constants[0])).float()
+        value = read_input(node, 1 - constants[0])
+    return product * tensor_of(value).float(), None
 
 
 def _affine(
-    node: ir.Node, kind: str, data: Grid, weight: Tensor | None, bias: ir.Value | None, integers: ir.Value | None = None
+    node: ir.Node,
+    kind: str,
+    data: Grid,
+    weight: Tensor | None,
+    bias: ir.Value | None = None,
+    integers: ir.Value | None = None,
 ) -> Affine | None:
-    """An affine map of integers, with real weights and a real bias."""
+    """An affine map of integers, the node's first input by default, with real weights and a real bias."""
     rows = None if weight is None else rows_of(kind, weight, attributes(node))
     one_scale = data.scale.const_value is None or tensor_of(data.scale).numel() == 1
     if rows is None or not one_scale or (bias is not None and bias.const_value is None):
@@ -215,18 +213,22 @@ def _affine(
     return found if bias is None else found.shifted(tensor_of(bias))
 
 
-def _matrix(node: ir.Node, index: int, scale: ir.Value, zero: ir.Value | None, axis: int = 1) -> Tensor | None:
-    """A constant matrix in real units; its scale may be one for each column."""
+def _matrix(node: ir.Node, index: int, scale: Tensor | None, zero: ir.Value | None, axis: int = -1) -> Tensor | None:
+    """A constant input in real units; scale and zero point are one number, or one for each place on an axis."""
     value = read_input(node, index)
-    if value.const_value is None or scale.const_value is None or (zero is not None and zero.const_value is None):
+    if value.const_value is None or scale is None or (zero is not None and zero.const_value is None):
         return None
     q = tensor_of(value)
+    if scale.numel() != 1 and (q.ndim < 2 or scale.numel() != q.shape[axis]):
+        return None
     offset = None if zero is None else aligned(tensor_of(zero), q, axis)
-    return dequantize(q, aligned(tensor_of(scale).float(), q, axis), offset)
+    return dequantize(q, aligned(scale.float(), q, axis), offset)
 
 
-def _constant(node: ir.Node, index: int, axis: int) -> Tensor | None:
-    return _matrix(node, index, read_input(node, index + 1), _optional(node, index + 2), axis)
+def _known(node: ir.Node, index: int) -> Tensor | None:
+    """An input that must be there, if it is constant."""
+    value = read_input(node, index)
+    return None if value.const_value is None else tensor_of(value)
 
 
 def _real(node: ir.Node, integers: ir.Value, grid: Grid) -> ir.Value:
