@@ -52,9 +52,8 @@ class Domain:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """What the imported graph takes: the file's type, or float32 where that holds integers."""
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        return dtype if dtype.is_floating_point else torch.float32
+        """What the imported graph computes in: float32, or float64 where the file is."""
+        return torch.float64 if self.dtype == "float64" else torch.float32
 
     def file_shape(self, batch: int) -> tuple[int, ...]:
         """The shape of a batch as the file takes it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
-import torch
 from torch import Tensor
 
+from zskd_onnx.teacher.affine import Affine, rows_of
 from zskd_onnx.teacher.nodes import attributes, describe, read_input, tensor_of
+from zskd_onnx.teacher.quantized_head import Grid, quantized_linear, step_back
 
 SAME_VALUES = frozenset({"Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that hand values on, perhaps in another shape or type."""
@@ -29,36 +30,6 @@ class Head:
     node: str
 
 
-@dataclass(frozen=True)
-class Affine:
-    """A value as an affine map of features: W h + b, h the mean of ``features`` where there are several."""
-
-    weight: Tensor
-    bias: Tensor | None
-    features: tuple[ir.Value, ...]
-    node: str
-
-    def scaled(self, factor: float) -> Affine:
-        bias = None if self.bias is None else self.bias * factor
-        return Affine(self.weight * factor, bias, self.features, self.node)
-
-    def shifted(self, constant: Tensor) -> Affine | None:
-        """With a constant added, or None if it does not hold one number for each class or for all."""
-        if constant.numel() not in (1, len(self.weight)):
-            return None
-        own = torch.zeros(len(self.weight)) if self.bias is None else self.bias
-        return Affine(self.weight, own + constant.float().flatten(), self.features, self.node)
-
-    def plus(self, other: Affine) -> Affine | None:
-        """The sum of two heads, such as those of a class and a distillation token."""
-        if self.weight.shape != other.weight.shape:
-            return None
-        total = Affine(
-            self.weight + other.weight, self.bias, self.features + other.features, f"{self.node} and {other.node}"
-        )
-        return total if other.bias is None else total.shifted(other.bias)
-
-
 def find_affine(value: ir.Value, *, alone: bool = True) -> Affine | None:
     """Follow a value backwards to the linear layer, or the two that are averaged, behind it.
 
@@ -67,9 +38,15 @@ def find_affine(value: ir.Value, *, alone: bool = True) -> Affine | None:
             would take for ever.
     """
     pooled = False
+    grid: Grid | None = None
     steps: list[tuple[str, Tensor]] = []
-    while (node := value.producer()) is not None and node.domain == "":
-        if node.op_type in SAME_VALUES:
+    while (node := value.producer()) is not None:
+        if (back := step_back(node, grid)) is not None:
+            value, grid, pooled = back.value, back.grid, pooled or back.pooled
+            steps += [] if back.applied is None else [back.applied]
+        elif grid is not None or node.domain != "":
+            break
+        elif node.op_type in SAME_VALUES:
             value = read_input(node, 0)
         elif node.op_type == "GlobalAveragePool" or (node.op_type == "ReduceMean" and _over_positions(node)):
             pooled = True  # a mean over positions commutes with a 1x1 convolution
@@ -84,11 +61,15 @@ def find_affine(value: ir.Value, *, alone: bool = True) -> Affine | None:
     if node is None:
         return None
     found: Affine | None
-    if node.op_type == "Add" and alone and not pooled:
+    if grid is None and node.domain == "" and node.op_type == "Add" and alone and not pooled:
         first, second = (find_affine(read_input(node, i), alone=False) for i in (0, 1))
         found = None if first is None or second is None else first.plus(second)
     else:
-        found = _linear(node, pooled)
+        found = quantized_linear(node, grid)
+        if found is None and grid is None:
+            found = _linear(node)
+        if found is not None and pooled and not found.each_position:
+            return None
     for kind, constant in reversed(steps):
         if found is None or (kind != "Add" and constant.numel() != 1):
             return None
@@ -115,30 +96,18 @@ def _constant_operand(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
     return (b, a) if a.const_value is not None else None
 
 
-def _linear(node: ir.Node, pooled: bool) -> Affine | None:
+def _linear(node: ir.Node) -> Affine | None:
     """Gemm, MatMul or a 1x1 convolution with constant weights."""
-    if node.domain != "" or node.op_type not in ("Gemm", "MatMul", "Conv") or (pooled and node.op_type != "Conv"):
+    if node.domain != "" or node.op_type not in ("Gemm", "MatMul", "Conv"):
         return None
     data, matrix = read_input(node, 0), read_input(node, 1)
     if matrix.const_value is None:
         return None
-    weight = tensor_of(matrix).float()
     settings = attributes(node)
-    if node.op_type == "Gemm":
-        if settings.get("transA", 0):
-            return None
-        weight = (weight if settings.get("transB", 0) else weight.T) * settings.get("alpha", 1.0)
-    elif node.op_type == "MatMul":
-        if weight.ndim != 2:
-            return None
-        weight = weight.T
-    else:
-        if settings.get("group", 1) != 1 or any(n != 1 for n in weight.shape[2:]):
-            return None
-        if any(n != 1 for n in settings.get("strides", ())) or any(settings.get("pads", ())):
-            return None  # it does not see every position once
-        weight = weight.flatten(1)
-    found = Affine(weight.contiguous(), None, (data,), describe(node))
+    rows = rows_of(node.op_type, tensor_of(matrix).float(), settings)
+    if rows is None:
+        return None
+    found = Affine(rows, None, (data,), describe(node), each_position=node.op_type == "Conv")
     if len(node.inputs) > 2 and node.inputs[2] is not None and node.inputs[2].const_value is not None:
         return found.shifted(tensor_of(node.inputs[2]) * settings.get("beta", 1.0))
     return found

@@ -77,7 +77,9 @@ class _Measure(fx.Interpreter):
             )
 
 
-def measure(module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype, batch: int = 1, samples: int = SAMPLES) -> Cost:
+def measure(
+    module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype, batch: int = 1, samples: int = SAMPLES
+) -> Cost:
     """Run a module on samples that hold nothing.
 
     Args:

@@ -14,6 +14,8 @@ import torch
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 from zskd_onnx.teacher.head import SAME_VALUES, Head, find_affine
 from zskd_onnx.teacher.nodes import attributes, read_input, tensor_of
+from zskd_onnx.teacher.passes.single_precision import HALF
+from zskd_onnx.teacher.quantized_head import is_quantizer, quantized_ending
 
 ML = "ai.onnx.ml"
 ENDINGS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
@@ -94,12 +96,17 @@ def _tail(output: ir.Value) -> Tail:
     values = output
     while (node := values.producer()) is not None and node.op_type in ("ZipMap", "SequenceConstruct"):
         values = read_input(node, 0)
-    kind, scores, normalised = "logits", values, False
+    kind, scores, normalised = "logits", _before_rounding(values), False
     mix: Mix | None = None
     value = values
     while (node := value.producer()) is not None:
         if node.domain == ML and node.op_type == "Normalizer" and attributes(node).get("norm", "MAX") == "L1":
             normalised = True
+        elif (quantized := quantized_ending(node)) is not None:
+            kind, scores = quantized
+            break
+        elif is_quantizer(node):
+            pass
         elif node.domain != "":
             break
         elif node.op_type in ENDINGS:
@@ -122,6 +129,13 @@ def _tail(output: ir.Value) -> Tail:
         return Tail(output, values, kind, scores, mix, None, ())
     tail = Tail(output, values, kind, scores, None, Head(found.weight, found.bias, found.node), found.features)
     return tail if mix is None else _mixed(tail, mix)
+
+
+def _before_rounding(value: ir.Value) -> ir.Value:
+    """What a cast to half precision rounds: gradients need not pass through it."""
+    while (node := value.producer()) is not None and node.op_type == "Cast" and attributes(node)["to"] in HALF:
+        value = read_input(node, 0)
+    return value
 
 
 def _mixed(tail: Tail, mix: Mix) -> Tail:

@@ -16,6 +16,9 @@ from zskd_onnx.teacher.output import Labels, Names, Output
 from zskd_onnx.teacher.shapes import Cost
 from zskd_onnx.teacher.source import Source
 
+WEIGHT_INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32)
+"""What quantised weights and biases are; ONNX's indices and shapes are int64."""
+
 
 class Teacher(nn.Module):
     """A frozen classifier whose inputs carry gradients.
@@ -110,9 +113,9 @@ class Teacher(nn.Module):
 
     @property
     def parameters_count(self) -> int:
-        """Elements of all weights."""
+        """Elements of all weights, those that a file keeps as small integers included."""
         weights = [*self._scores.buffers(), *self._scores.parameters()]
-        return sum(w.numel() for w in weights if w.is_floating_point() and w.ndim)
+        return sum(w.numel() for w in weights if w.ndim and (w.is_floating_point() or w.dtype in WEIGHT_INTEGERS))
 
     def train(self, mode: bool = True) -> Teacher:
         """A teacher stays in inference mode."""

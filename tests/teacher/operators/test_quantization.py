@@ -49,6 +49,16 @@ def test_the_gradient_passes_rounding_and_stops_at_saturation() -> None:
     torch.testing.assert_close(x.grad, torch.tensor([50.0, 50.0, 50.0, 50.0, 0.0]))
 
 
+def test_the_ends_of_the_range_have_their_whole_gradient() -> None:
+    """Black and white pixels lie there exactly, so half of a gradient would turn the direction."""
+    x = torch.tensor([0.0, 0.5, 1.0], requires_grad=True)
+    model = build("QuantizeLinear", 13, [x.detach().numpy(), number(1 / 255), number(0, np.uint8)], [1, 2], 1, "", {})
+    (y,) = imported(model)(x)
+    y.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.full((3,), 255.0))
+
+
 @pytest.mark.parametrize("per_filter", [False, True])
 def test_qlinear_conv(per_filter: bool) -> None:
     w_scale = np.array([0.02, 0.03, 0.01, 0.05], np.float32) if per_filter else number(0.02)
@@ -95,6 +105,32 @@ def test_quantised_arithmetic(op_type: str) -> None:
     b = [integers(0, 256, 2, 3, seed=1), number(0.02), number(7, np.uint8)]
     end = [number(0.1), number(90, np.uint8)]
     assert_as_onnxruntime(op_type, 1, *a, *b, *end, domain=MICROSOFT, steps=1)
+
+
+@pytest.mark.parametrize("zero", [12, 13])
+@pytest.mark.parametrize("op_type", ["QLinearAdd", "QLinearMul"])
+def test_halves_round_as_onnxruntime_rounds_them(op_type: str, zero: int) -> None:
+    """All pairs of bytes at scales that give halves: these kernels round after they add the zero point."""
+    a, b = (side.reshape(256, 256).astype(np.uint8) for side in np.meshgrid(np.arange(256), np.arange(256)))
+    end = [number(1.0 if op_type == "QLinearAdd" else 4.0), number(zero, np.uint8)]
+    inputs = [a, number(0.5), number(7, np.uint8), b, number(0.25), number(100, np.uint8), *end]
+    assert_as_onnxruntime(op_type, 1, *inputs, domain=MICROSOFT, steps=0)
+
+
+@pytest.mark.parametrize("zero", [12, 13])
+@pytest.mark.parametrize("op_type", ["QLinearAveragePool", "QLinearGlobalAveragePool"])
+def test_halves_round_as_onnxruntime_rounds_means(op_type: str, zero: int) -> None:
+    x = [integers(0, 256, 8, 4, 4, 4), number(0.5), number(7, np.uint8), number(0.25), number(zero, np.uint8)]
+    window = {} if "Global" in op_type else {"kernel_shape": [2, 2], "strides": [2, 2]}
+    assert_as_onnxruntime(op_type, 1, *x, frozen=[1, 2, 3, 4], domain=MICROSOFT, steps=0, **window)  # type: ignore[arg-type]
+
+
+def test_long_sums_stay_as_precise_as_onnxruntimes_scales() -> None:
+    """Sums of 25,088 products exceed 2**24, from where float32 no longer holds every integer."""
+    a, b = integers(0, 256, 8, 25088), integers(0, 128, 25088, 16, dtype=np.int8, seed=1)
+    assert_as_onnxruntime("MatMulInteger", 10, a, b, tolerance=1e-6)
+    scales = [number(0.01), number(0, np.uint8), b, number(0.01), number(0, np.int8), number(200.0)]
+    assert_as_onnxruntime("QLinearMatMul", 10, a, *scales, number(0, np.uint8), steps=0)
 
 
 def test_quantised_functions() -> None:

@@ -3,7 +3,8 @@
 Quantised values travel as float32 tensors that hold integers, so that gradients flow; int8 and
 uint8 constants become such tensors where they are used. Forward values are exactly those of
 ONNX. Backward is the straight-through estimator: rounding has gradient one, saturation gradient
-zero outside its range. Integer sums are exact up to 2**24.
+zero outside its range. Integer sums are exact up to 2**24, and beyond it to float32's precision,
+in which onnxruntime scales them.
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ def round_through(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
-def to_integers(x: Tensor, zero_point: Tensor | float, dtype: torch.dtype) -> Tensor:
+def to_integers(x: Tensor, zero_point: Tensor | float, dtype: torch.dtype, *, zero_point_first: bool = False) -> Tensor:
     """round(x) + zero point within the range of an integer type, as float32.
 
-    Clamping before rounding gives the same value and keeps the rounding finite.
+    Clamping before rounding gives the same value and keeps the rounding finite. The ends of the
+    range are inside it: a black pixel has its whole gradient.
+
+    Args:
+        zero_point_first: round(x + zero point), which sends halves elsewhere where that is odd.
     """
     if dtype.is_floating_point:
         raise NotImplementedError("a zero point that is not an integer constant leaves the quantised type open")
     limits = torch.iinfo(dtype)
     x = x.float()
     offset = zero_point.float() if isinstance(zero_point, Tensor) else torch.tensor(zero_point, device=x.device)
-    return round_through(torch.minimum(torch.maximum(x, limits.min - offset), limits.max - offset)) + offset
+    if zero_point_first:
+        return round_through((x + offset).clamp(limits.min, limits.max))
+    return round_through(torch.clamp(x, limits.min - offset, limits.max - offset)) + offset
 
 
 def aligned(parameter: Tensor, x: Tensor, axis: int, block_size: int = 0) -> Tensor:

@@ -1,4 +1,7 @@
-"""onnxruntime's quantised arithmetic and pooling: dequantise, compute, quantise."""
+"""onnxruntime's quantised arithmetic and pooling: dequantise, compute, quantise.
+
+Some of its kernels add the zero point before they round, and some after; tests compare all values.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from zskd_onnx.teacher.operators.registry import operator
 MICROSOFT = "com.microsoft"
 
 
-def _quantize(x: Tensor, scale: Tensor, zero_point: Tensor | None) -> Tensor:
+def _quantize(x: Tensor, scale: Tensor, zero_point: Tensor | None, *, zero_point_first: bool = False) -> Tensor:
     if zero_point is None:
         return to_integers(x / scale, 0.0, torch.uint8)
-    return to_integers(x / scale, zero_point, zero_point.dtype)
+    return to_integers(x / scale, zero_point, zero_point.dtype, zero_point_first=zero_point_first)
 
 
 def _register_binary(name: str, compute: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -37,14 +40,14 @@ def _register_binary(name: str, compute: Callable[[Tensor, Tensor], Tensor]) -> 
         y_zero: Tensor | None = None,
     ) -> Tensor:
         y = compute(dequantize(a, a_scale, a_zero), dequantize(b, b_scale, b_zero))
-        return _quantize(y, y_scale, y_zero)
+        return _quantize(y, y_scale, y_zero, zero_point_first=True)
 
 
 _register_binary("QLinearAdd", torch.add)
 _register_binary("QLinearMul", torch.mul)
 
 
-def _register_unary(name: str, compute: Callable[..., Tensor]) -> None:
+def _register_unary(name: str, compute: Callable[..., Tensor], *, zero_point_first: bool = False) -> None:
     @operator(name, (1,), domain=MICROSOFT)
     def unary(
         x: Tensor,
@@ -54,7 +57,9 @@ def _register_unary(name: str, compute: Callable[..., Tensor]) -> None:
         y_zero: Tensor | None = None,
         **attributes: Any,
     ) -> Tensor:
-        return _quantize(compute(dequantize(x, x_scale, x_zero), **attributes), y_scale, y_zero)
+        return _quantize(
+            compute(dequantize(x, x_scale, x_zero), **attributes), y_scale, y_zero, zero_point_first=zero_point_first
+        )
 
 
 def _leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
@@ -80,7 +85,7 @@ def _channels_first(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
 _register_unary("QLinearSigmoid", torch.sigmoid)
 _register_unary("QLinearLeakyRelu", _leaky_relu)
 _register_unary("QLinearSoftmax", _softmax)
-_register_unary("QLinearAveragePool", _channels_first(average_pool))
+_register_unary("QLinearAveragePool", _channels_first(average_pool), zero_point_first=True)
 _register_unary("QLinearGlobalAveragePool", _channels_first(global_average_pool))
 
 

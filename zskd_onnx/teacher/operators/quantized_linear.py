@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zskd_onnx.teacher.operators.convolution import conv
-from zskd_onnx.teacher.operators.quantization import aligned, dequantize, dynamic_quantize_linear, to_integers
+from zskd_onnx.teacher.operators.quantization import aligned, dynamic_quantize_linear, to_integers
 from zskd_onnx.teacher.operators.registry import operator
 
 
@@ -102,10 +102,9 @@ def qgemm(
 def dynamic_quantize_matmul(
     a: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    """a quantised to uint8 as it comes, times b; the product in float."""
-    from_a, scale, zero = dynamic_quantize_linear(a, num_outputs=3)
-    y = torch.matmul(dequantize(from_a, scale, zero), dequantize(b, b_scale, b_zero))
-    return y if bias is None else y + bias
+    """a quantised to uint8 as it comes, times b, summed in integers."""
+    integers, scale, zero = dynamic_quantize_linear(a, num_outputs=3)
+    return matmul_integer_to_float(integers, b, scale, b_scale, zero, b_zero, bias)
 
 
 @operator("MatMulIntegerToFloat", (1,), domain="com.microsoft")

@@ -13,8 +13,17 @@ from zskd_onnx.teacher.passes.fuse_attention import fuse_attention
 from zskd_onnx.teacher.passes.fuse_gelu import fuse_gelu
 from zskd_onnx.teacher.passes.fuse_linear import fuse_linear
 from zskd_onnx.teacher.passes.linear_models import expand_linear_models
+from zskd_onnx.teacher.passes.single_precision import single_precision
 
-__all__ = ["clean", "drop_dangling", "expand_linear_models", "fold_constants", "fold_shapes", "fuse"]
+__all__ = [
+    "clean",
+    "drop_dangling",
+    "expand_linear_models",
+    "fold_constants",
+    "fold_shapes",
+    "fuse",
+    "single_precision",
+]
 
 
 def clean(model: ir.Model) -> None:
@@ -27,7 +36,8 @@ def clean(model: ir.Model) -> None:
     3. nodes stand in topological order,
     4. weights of linear models are no attributes,
     5. everything that depends on constants and fixed sizes alone is an initialiser,
-    6. nothing remains that no output needs, inputs included.
+    6. nothing remains that no output needs, inputs included,
+    7. no value inside the graph is in half precision.
     """
     _inline(model)
     common.RemoveInitializersFromInputsPass()(model)
@@ -40,6 +50,7 @@ def clean(model: ir.Model) -> None:
         if changed:
             fold_constants(model)
     drop_dangling(model)
+    single_precision(model)
 
 
 def fuse(model: ir.Model) -> None:
