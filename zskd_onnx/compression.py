@@ -227,7 +227,8 @@ def _deploy(plan: Plan, folder: Path, held_out: torch.Tensor) -> tuple[Parity, S
     replacement = Replacement(plan.student, teacher.domain, teacher.output)
     model = export(replacement, plan.recipe.deployment.opset)
     add_labels(model, teacher)
-    session, (original, _) = open_session(model.SerializeToString()), open_source(teacher.source)
+    session = open_session(model.SerializeToString())
+    original = open_source(teacher.source, [value.name for value in model.graph.output])
     try:
         check_interface(session, original, teacher.output.name)
         parity = check_values(session, replacement, teacher.labels, held_out)

@@ -101,7 +101,8 @@ def verify(
     if teacher is None and eval_data is not None:
         raise UsageError("--eval-data scores student and teacher; give --teacher too")
     if teacher is not None:
-        original = _open_teacher(Path(teacher), fix, loaded.output.name)
+        outputs = [value.name for value in loaded.source.proto.graph.output]
+        original = _open_teacher(Path(teacher), fix, outputs)
         check_interface(session, original, loaded.output.name)
         interface = "fits"
         if eval_data is not None:
@@ -120,14 +121,13 @@ def verify(
     return Verification(path, loaded.parity, digest, interface, agreed, found, missed)
 
 
-def _open_teacher(path: Path, fix: Fixed | None, output: str) -> ort.InferenceSession:
+def _open_teacher(path: Path, fix: Fixed | None, outputs: list[str]) -> ort.InferenceSession:
     """The file that a student replaces, run by onnxruntime alone."""
     source = read_source(path, fix)
     given = [value.name for value in source.proto.graph.output]
-    if output not in given:
-        raise ParityError(f"the student's output is '{output}', {path} has {', '.join(map(repr, given))}")
-    session, _ = open_source(source)
-    return session
+    if not set(outputs) <= set(given):
+        raise ParityError(f"the student's outputs are {', '.join(outputs)}, {path} has {', '.join(given)}")
+    return open_source(source, outputs)
 
 
 def _check_digest(path: Path, sha256: str) -> str:

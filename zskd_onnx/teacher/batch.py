@@ -59,10 +59,15 @@ class _Recorder(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
+        self.extra_traceback = False
         self.shapes: dict[fx.Node, Shape] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
+        try:
+            result = super().run_node(n)
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).strip().split("\n", 1)[0][:300]
+            raise UnsupportedTeacherError(f"{n.meta.get('onnx', n.name)}: {reason}") from error
         if isinstance(result, Tensor):
             self.shapes[n] = tuple(result.shape)
         return result
@@ -73,6 +78,7 @@ class _Freer(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, shapes: dict[fx.Node, Shape], batch: int) -> None:
         super().__init__(module, garbage_collect_values=False)
+        self.extra_traceback = False
         self.shapes = shapes
         self.batch = batch
 

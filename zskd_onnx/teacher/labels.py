@@ -13,12 +13,16 @@ from onnx import TensorProto, numpy_helper
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.runtime import run
+from zskd_onnx.teacher.needed import needed_nodes
 from zskd_onnx.teacher.output import Labels, Names
 from zskd_onnx.teacher.parity import open_source
 from zskd_onnx.teacher.teacher import Teacher
 
 SAMPLES = 64
 """Random inputs on which an output must name the winner."""
+
+UNBOUNDED = ("Loop", "Scan", "If")
+"""What no branch for labels may hold: the importer has not read it, so nothing bounds it."""
 
 TYPES: dict[int, str] = {TensorProto.INT64: "int64", TensorProto.INT32: "int32", TensorProto.STRING: "string"}
 
@@ -79,13 +83,16 @@ def find_labels(teacher: Teacher, generator: torch.Generator) -> tuple[Labels, .
     others = {
         value.name: TYPES[value.type.tensor_type.elem_type]
         for value in model.graph.output
-        if value.name != teacher.output.name and value.type.tensor_type.elem_type in TYPES
+        if value.name != teacher.output.name
+        and value.type.tensor_type.elem_type in TYPES
+        and not any(node.op_type in UNBOUNDED for node in needed_nodes(model, [value.name]))
     }
     if not others:
         return ()
-    session, _ = open_source(teacher.source)
+    wanted = [teacher.output.name, *others]
+    session = open_source(teacher.source, wanted, optimise=False)
     unit = torch.rand((SAMPLES, *teacher.domain.shape), generator=generator)
-    values, *given = run(session, teacher.domain.to_array(teacher.domain.to_file(unit)), [teacher.output.name, *others])
+    values, *given = run(session, teacher.domain.to_array(teacher.domain.to_file(unit)), wanted)
     winners = teacher.output.winners(values)
     found = []
     for (name, dtype), labels in zip(others.items(), given, strict=True):

@@ -25,7 +25,7 @@ from zskd_onnx.teacher.onnx2torch import import_with_onnx2torch
 from zskd_onnx.teacher.output import Output
 from zskd_onnx.teacher.parity import check_parity
 from zskd_onnx.teacher.passes import clean
-from zskd_onnx.teacher.shapes import measure
+from zskd_onnx.teacher.shapes import SAMPLES, measure
 from zskd_onnx.teacher.source import read_source
 from zskd_onnx.teacher.tail import find_tail, settle
 from zskd_onnx.teacher.teacher import Teacher, channels_last, select_output
@@ -91,7 +91,9 @@ def load_teacher(
     options = InputOptions(input_range, mean, std, layout, input_shape)
     domain = resolve_domain(model, options)
     tail = find_tail(model, output_name)
-    zipped = zipped_names(source.proto, tail.output.name or "")
+    # Taken down now: fusing nodes renames the values that it replaces.
+    name, scores_name = tail.output.name or "", tail.scores.name
+    zipped = zipped_names(source.proto, name)
     layers = find_layers(model, tail.features, operators)
     declared = model.graph.inputs[0].shape
     batch = declared[0] if declared is not None and isinstance(declared[0], int) else None
@@ -105,7 +107,7 @@ def load_teacher(
         sample = domain.file_shape(1)[1:]
         if batch is not None and bound is None:
             free_batch(module, sample, batch, domain.torch_dtype)
-        cost = measure(module, sample, domain.torch_dtype, bound or 2)
+        cost = measure(module, sample, domain.torch_dtype, batch or 1, bound or SAMPLES)
         file, scores, *features = (
             select_output(module, outputs.index(value)) for value in (tail.values, tail.scores, *tail.features)
         )
@@ -114,7 +116,7 @@ def load_teacher(
         if settled.kind == "logits" and _gives_probabilities(file, domain, bound or 8):
             settled = replace(settled, kind="probabilities")
         output = Output(
-            name=settled.output.name or "",
+            name=name,
             kind=settled.kind,
             shape=cost.outputs[0][1:],
             classes=width if settled.mix is None else len(settled.mix),
@@ -133,7 +135,7 @@ def load_teacher(
             source=source,
             batch=bound,
         )
-        teacher.parity = check_parity(teacher, tail.scores.name, generator_for(0, "parity"))
+        teacher.parity = check_parity(teacher, scores_name, generator_for(0, "parity"))
         return teacher
 
     try:

@@ -15,6 +15,15 @@ def keep_needed(model: ModelProto, outputs: Sequence[str]) -> None:
     The importer leaves such nodes out, so nothing is known of them: onnxruntime would run a loop
     without end there.
     """
+    kept = needed_nodes(model, outputs)
+    kept_outputs = [value for value in model.graph.output if value.name in outputs]
+    del model.graph.node[:], model.graph.output[:]
+    model.graph.node.extend(kept)
+    model.graph.output.extend(kept_outputs)
+
+
+def needed_nodes(model: ModelProto, outputs: Sequence[str]) -> list[NodeProto]:
+    """The nodes that some outputs depend on, in the file's order."""
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting, needed = list(outputs), set()
     while waiting:
@@ -22,11 +31,7 @@ def keep_needed(model: ModelProto, outputs: Sequence[str]) -> None:
         if node is not None and id(node) not in needed:
             needed.add(id(node))
             waiting += _read(node)
-    kept = [node for node in model.graph.node if id(node) in needed]
-    kept_outputs = [value for value in model.graph.output if value.name in outputs]
-    del model.graph.node[:], model.graph.output[:]
-    model.graph.node.extend(kept)
-    model.graph.output.extend(kept_outputs)
+    return [node for node in model.graph.node if id(node) in needed]
 
 
 def _read(node: NodeProto) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -10,6 +12,7 @@ import torch
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError
 from zskd_onnx.runtime import open_session, run
+from zskd_onnx.teacher.needed import keep_needed
 from zskd_onnx.teacher.passes.single_precision import ROUNDED_TO
 from zskd_onnx.teacher.source import Source
 from zskd_onnx.teacher.steps import quantisation_step, rounds_to_integers
@@ -32,29 +35,24 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max()) / _scale(theirs)
 
 
-def open_source(source: Source, *, also: str | None = None, optimise: bool = True) -> tuple[ort.InferenceSession, bool]:
-    """A session on a teacher's file as it was read, inputs fixed.
+def open_source(source: Source, outputs: Sequence[str], *, optimise: bool = True) -> ort.InferenceSession:
+    """A session on a teacher's file as it was read, inputs fixed, and no more of it than is needed.
 
     Args:
-        also: an inner value to give as an output too.
-
-    Returns:
-        The session, and whether it gives ``also``.
+        outputs: what to compute: outputs, or inner values.
 
     Raises:
         UnsupportedTeacherError: onnxruntime cannot load it.
     """
     model = onnx.ModelProto()
     model.CopyFrom(source.proto)
-    inner = {name for node in model.graph.node for name in node.output} - {o.name for o in model.graph.output}
-    if also in inner:
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(also))
+    for name in set(outputs) - {value.name for value in model.graph.output}:
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    keep_needed(model, outputs)
     try:
-        content = model.SerializeToString()
-        session = open_session(content, folder=source.path.parent, optimise=optimise)
+        return open_session(model.SerializeToString(), folder=source.path.parent, optimise=optimise)
     except Exception as error:
         raise UnsupportedTeacherError(f"{source.path}: onnxruntime cannot load it ({_reason(error)})") from error
-    return session, also in inner
 
 
 def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Generator) -> float:
@@ -63,7 +61,7 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     The scores are compared too, where the file names them: a saturated softmax hides differences.
     And the logits must give the file's output back, the way that a student's will.
 
-    A quantised file is run node by node, as it is written: the optimiser fuses it into integer
+    The file is run node by node, as it is written: the optimiser fuses quantised ones into integer
     kernels that round elsewhere. Where a sum lies between two integers, the order of additions
     decides which it becomes, so one quantisation step is allowed; and as many more as
     onnxruntime differs from itself with its optimiser, for in deep files such steps add up.
@@ -81,8 +79,10 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     path, name = teacher.source.path, teacher.output.name
     model = teacher.source.model
     quantised = rounds_to_integers(model)
-    session, named = open_source(teacher.source, also=scores_name, optimise=not quantised)
-    wanted = [name, scores_name] if named and scores_name is not None else [name]
+    named = any(scores_name in node.output for node in teacher.source.proto.graph.node)
+    wanted = list(dict.fromkeys([name, scores_name] if named and scores_name is not None else [name]))
+    # The optimiser computes what no run needs, such as the constants of a branch never taken.
+    session = open_source(teacher.source, wanted, optimise=False)
     values = [next((v for v in model.graph.outputs if v.name == w), model.graph.outputs[0]) for w in wanted]
     tolerance = HALF_TOLERANCE.get(model.meta.get(ROUNDED_TO, ir.DataType.FLOAT), TOLERANCE)
     batch = session.get_inputs()[0].shape[0]
@@ -109,7 +109,7 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
             if quantised:
                 allowed += steps * quantisation_step(values[i], theirs) / _scale(theirs)
             if quantised and gap > allowed:
-                noise = noise or _own_noise(teacher, scores_name, wanted, generator)
+                noise = noise or _own_noise(teacher, wanted, generator)
                 allowed += noise[i]
             if gap > allowed:
                 raise ParityError(
@@ -120,12 +120,12 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     return worst
 
 
-def _own_noise(teacher: Teacher, also: str | None, wanted: list[str], generator: torch.Generator) -> list[float]:
+def _own_noise(teacher: Teacher, wanted: list[str], generator: torch.Generator) -> list[float]:
     """How far onnxruntime's optimiser moves each value of a file."""
     unit = torch.rand((NOISE_SAMPLES, *teacher.domain.shape), generator=generator)
     x = teacher.domain.to_array(teacher.domain.to_file(unit))
     plain, fused = (
-        run(open_source(teacher.source, also=also, optimise=optimise)[0], x, wanted) for optimise in (False, True)
+        run(open_source(teacher.source, wanted, optimise=optimise), x, wanted) for optimise in (False, True)
     )
     return [difference(a, b) for a, b in zip(fused, plain, strict=True)]
 

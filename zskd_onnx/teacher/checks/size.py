@@ -41,7 +41,8 @@ def check_size(model: ModelProto) -> None:
             raise UnsupportedTeacherError(
                 f"opset {opset.version} of domain '{opset.domain}' is no version; the file is damaged, export it again"
             )
-    if len({_plain(opset.domain) for opset in model.opset_import}) < len(model.opset_import):
+    versions = {(_plain(opset.domain), opset.version) for opset in model.opset_import}  # skl2onnx writes some twice
+    if len({domain for domain, _ in versions}) < len(versions):
         raise UnsupportedTeacherError("two opset versions for one domain; the file is damaged, export it again")
     for value in model.graph.input:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
