@@ -30,7 +30,10 @@ def light_models() -> list[Path]:
 
 
 def with_random_weights(path: Path, folder: Path) -> Path:
-    """The same graph with an initialiser of random values for each ConstantOfShape."""
+    """The same graph with an initialiser of random values for each ConstantOfShape.
+
+    A softmax at its end becomes an Identity: saturated, it would hide what differs before it.
+    """
     made = folder / path.name
     if made.exists():
         return made
@@ -44,6 +47,10 @@ def with_random_weights(path: Path, folder: Path) -> Path:
         weights = _random(tuple(shapes[node.input[0]]), _role(graph, name), generator)
         graph.initializer.append(numpy_helper.from_array(weights, name))
         graph.node.remove(node)
+    for node in graph.node:
+        if node.op_type == "Softmax":
+            node.op_type = "Identity"
+            del node.attribute[:]
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(model, made.with_suffix(".part"))
     made.with_suffix(".part").replace(made)
@@ -51,8 +58,11 @@ def with_random_weights(path: Path, folder: Path) -> Path:
 
 
 def _role(graph: onnx.GraphProto, name: str) -> tuple[str, int]:
-    """The operator that a weight goes into, and at which input."""
-    return next((node.op_type, list(node.input).index(name)) for node in graph.node if name in node.input)
+    """The operator that a weight goes into, and at which input; what gives it axes does not count."""
+    node = next(node for node in graph.node if name in node.input)
+    if node.op_type in ("Unsqueeze", "Reshape"):
+        return _role(graph, node.output[0])
+    return node.op_type, list(node.input).index(name)
 
 
 def _random(shape: tuple[int, ...], role: tuple[str, int], generator: np.random.Generator) -> np.ndarray:

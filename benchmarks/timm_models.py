@@ -9,7 +9,8 @@ timm and torchvision belong in an environment of their own, beside zskd-onnx: wi
 torch, ``pip install --no-deps timm torchvision==0.28.0 huggingface_hub safetensors``. Weights are
 random and batch-norm statistics are not trivial, so nothing is downloaded.
 
-For each architecture the folder then holds ``NAME.default.onnx``, ``NAME.legacy.onnx`` and
+For each architecture the folder then holds ``NAME.default.onnx``, ``NAME.legacy.onnx`` (for three
+of them also ``NAME.default-fixed.onnx`` and ``NAME.legacy-fixed.onnx``) and
 ``NAME.npz`` with a ``Reference``; what is there already is not made again. Whoever reads the files
 needs no timm.
 """
@@ -22,6 +23,7 @@ import io
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +33,9 @@ from torch import nn
 FOLDER = Path(__file__).parent / "out" / "timm"
 CLASSES = 10
 EXPORTERS = ("default", "legacy")
+FIXED = ("default-fixed", "legacy-fixed")
+"""The same with the batch size fixed at 1, which is what the exporters do unless told."""
+FIXED_TOO = ("resnet18", "densenet121", "vit_tiny_patch16_224")
 ARCHITECTURES = [
     "resnet18",
     "resnet50d",
@@ -170,23 +175,19 @@ def classifier_weight(model: nn.Module) -> torch.Tensor:
 def export(model: nn.Module, x: torch.Tensor, path: Path, exporter: str) -> None:
     """Write the file whole or not at all."""
     made = path.with_suffix(".part")
+    kind, _, fixed = exporter.partition("-")
+    x = x[:1] if fixed else x
+    settings: dict[str, Any]
+    if kind == "default":
+        free = {0: torch.export.Dim("batch")}
+        settings = {"dynamo": True, "opset_version": 20, "dynamic_shapes": (free,), "external_data": False}
+    else:
+        settings = {"dynamo": False, "opset_version": 17, "input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
+    if fixed:
+        settings = {k: v for k, v in settings.items() if not k.startswith("dynamic")}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        if exporter == "default":
-            batch = torch.export.Dim("batch")
-            torch.onnx.export(
-                model, (x,), made, dynamo=True, opset_version=20, dynamic_shapes=({0: batch},), external_data=False
-            )
-        else:
-            torch.onnx.export(
-                model,
-                (x,),
-                made,
-                dynamo=False,
-                opset_version=17,
-                input_names=["x"],
-                dynamic_axes={"x": {0: "batch"}},
-            )
+        torch.onnx.export(model, (x,), made, **settings)
     made.replace(path)
 
 
@@ -196,7 +197,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     given = parser.parse_args()
     for name in given.only.split(","):
-        for exporter in EXPORTERS:
+        for exporter in (*EXPORTERS, *FIXED) if name in FIXED_TOO else EXPORTERS:
             try:
                 prepare(name, exporter, given.folder)
                 print(f"{name} {exporter}: {file_of(name, exporter, given.folder).stat().st_size >> 20} MiB", flush=True)
