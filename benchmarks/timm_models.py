@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import warnings
 from dataclasses import asdict, dataclass
@@ -86,7 +87,7 @@ class Reference:
     Attributes:
         x: inputs, (2, C, H, W).
         direction: one direction in the logits for each input, (2, K).
-        gradient: of the logits along ``direction`` with respect to ``x``.
+        gradient: of the logits along ``direction`` with respect to ``x``, computed in float64.
         weight: W of the classifier, (K, F); the mean of two where there are two heads.
     """
 
@@ -119,7 +120,8 @@ def prepare(name: str, exporter: str, folder: Path) -> None:
     model, x = build(name)
     if not beside.exists():
         np.savez(beside, **asdict(reference(model, x)))
-    export(model, x, path, exporter)
+    if not path.exists():
+        export(model, x, path, exporter)
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -136,7 +138,7 @@ def build(name: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """Batch-norm statistics and affine weights that a wrong import would get wrong."""
+    """Batch-norm statistics and weights that a wrong import would get wrong, in place of 0, 1 and almost 0."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             for tensor, low, high in (
@@ -150,13 +152,16 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
     for name, parameter in model.named_parameters():
         if name.endswith("gamma") or "layer_scale" in name or name.endswith(".ls1") or name.endswith(".ls2"):
             parameter.data.uniform_(0.5, 1.0, generator=generator)  # starts near 0 and would hide its branch
+        elif parameter.ndim > 1 and parameter.detach().abs().max() < 1e-5:
+            parameter.data.normal_(0, parameter[0].numel() ** -0.5, generator=generator)  # so would zeros
 
 
 def reference(model: nn.Module, x: torch.Tensor) -> Reference:
-    inputs = x.clone().requires_grad_()
+    """In float64: a unit at a ReLU's corner falls to either side in float32, in the original too."""
+    exact, inputs = copy.deepcopy(model).double(), x.double().requires_grad_()
     direction = torch.randn((len(x), CLASSES), generator=torch.Generator().manual_seed(1))
-    (gradient,) = torch.autograd.grad((model(inputs) * direction).sum(), inputs)
-    return Reference(x.numpy(), direction.numpy(), gradient.numpy(), classifier_weight(model).numpy())
+    (gradient,) = torch.autograd.grad((exact(inputs) * direction).sum(), inputs)
+    return Reference(x.numpy(), direction.numpy(), gradient.float().numpy(), classifier_weight(model).numpy())
 
 
 def classifier_weight(model: nn.Module) -> torch.Tensor:
