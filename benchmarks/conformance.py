@@ -168,9 +168,7 @@ def _ways(model: onnx.ModelProto) -> list[frozenset[int]]:
     return list(dict.fromkeys([frozenset(), frozenset(range(1, count)), frozenset(host)]))
 
 
-def _freeze(
-    model: onnx.ModelProto, inputs: Sequence[Any], frozen: frozenset[int]
-) -> tuple[onnx.ModelProto, list[Any]]:
+def _freeze(model: onnx.ModelProto, inputs: Sequence[Any], frozen: frozenset[int]) -> tuple[onnx.ModelProto, list[Any]]:
     """The model with some inputs as initialisers, and torch values for the others."""
     made = onnx.ModelProto()
     made.CopyFrom(model)

@@ -61,7 +61,9 @@ def rows(given: argparse.Namespace) -> Iterator[Row]:
         file = timm_models.file_of("resnet18", exporter, given.timm)
         yield Row(f"graph breaks, ResNet-18 ({exporter})", "graph_breaks", _existing([file]), _reason)
     if given.files is not None:
-        yield Row("scikit-learn classifiers", "any_batch", [str(path) for path in sorted(given.files.glob("sk_*.onnx"))])
+        yield Row(
+            "scikit-learn classifiers", "any_batch", [str(path) for path in sorted(given.files.glob("sk_*.onnx"))]
+        )
 
 
 def _existing(files: Sequence[Path]) -> list[str]:
@@ -79,7 +81,9 @@ def measure(row: Row, converter: Isolated, name: str, log: TextIO | None) -> str
         verdict = converter.ask(row.test, argument)
         verdicts.append(verdict)
         if verdict.verdict != "pass" and log is not None:
-            print(f"{name}\t{row.title}\t{Path(argument).name}\t{verdict.verdict}\t{verdict.reason}", file=log, flush=True)
+            print(
+                f"{name}\t{row.title}\t{Path(argument).name}\t{verdict.verdict}\t{verdict.reason}", file=log, flush=True
+            )
     return row.cell(verdicts)
 
 

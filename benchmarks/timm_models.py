@@ -205,7 +205,9 @@ def main() -> None:
         for exporter in (*EXPORTERS, *FIXED) if name in FIXED_TOO else EXPORTERS:
             try:
                 prepare(name, exporter, given.folder)
-                print(f"{name} {exporter}: {file_of(name, exporter, given.folder).stat().st_size >> 20} MiB", flush=True)
+                print(
+                    f"{name} {exporter}: {file_of(name, exporter, given.folder).stat().st_size >> 20} MiB", flush=True
+                )
             except Exception as error:
                 print(f"{name} {exporter}: not exported: {' '.join(str(error).split())[:200]}", flush=True)
 

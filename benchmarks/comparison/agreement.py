@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from comparison.converter import Converter
-from comparison.verdict import Verdict
 from timm_models import Reference
 from torch import Tensor, nn
 
+from comparison.converter import Converter
+from comparison.verdict import Verdict
 from zskd_onnx.runtime import open_session, run
 
 VALUES = 1e-3
@@ -23,9 +23,7 @@ GRADIENT = 1e-2
 """Length of the difference, relative to the original's."""
 
 
-def agrees(
-    converter: Converter, path: Path, sizes: Sequence[int], reference: Reference | None = None
-) -> Verdict:
+def agrees(converter: Converter, path: Path, sizes: Sequence[int], reference: Reference | None = None) -> Verdict:
     """Convert a file, run it at each batch size, and compare.
 
     Args:

@@ -31,7 +31,11 @@ class Isolated:
         self.stop()
 
     def ask(self, test: str, argument: str) -> Verdict:
-        """One test's verdict; no answer counts as refused, and the next test gets a new process."""
+        """One test's verdict; no answer counts as refused, and the next test gets a new process.
+
+        Raises:
+            RuntimeError: the converter does not import, which is no verdict on it.
+        """
         process = self.process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -51,13 +55,17 @@ class Isolated:
 
     def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
         )
+        assert process.stdout is not None
+        if process.stdout.readline() != b"ready\n":
+            raise RuntimeError(f"{' '.join(self.command)}: it does not start; check its environment")
+        return process
 
     def stop(self) -> None:
         if self.process is not None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import conformance
 import torch
+from onnx.backend.test.case.test_case import TestCase
+from timm_models import reference_of
+
 from comparison.agreement import agrees
 from comparison.converter import Converter
 from comparison.verdict import Verdict
-from onnx.backend.test.case.test_case import TestCase
-from timm_models import reference_of
 
 Test = Callable[[Converter, str], Verdict]
 TESTS: dict[str, Test] = {}
@@ -37,10 +38,7 @@ def operator(converter: Converter, case: str) -> Verdict:
 
 @test
 def architecture(converter: Converter, path: str) -> Verdict:
-    """A file of ``timm_models``: values at two batch sizes, and the input gradient.
-
-    Where the file fixes its batch size, so much the better for the test.
-    """
+    """A file of ``timm_models``: values at two batch sizes, other than its own where it has one; the input gradient."""
     file = Path(path)
     return agrees(converter, file, (2, 3), reference_of(file.name.split(".")[0], file.parent))
 

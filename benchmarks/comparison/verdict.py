@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verdict:
-    """"pass"; "refused": an error, a crash or no answer in time; "wrong": a value that is not the expected one."""
+    """What a test found.
+
+    Attributes:
+        verdict: "pass"; "refused" (an error, a crash, no answer in time); "wrong" (a value that is
+            not the expected one).
+        reason: why it is not "pass".
+    """
 
     verdict: str
     reason: str = ""

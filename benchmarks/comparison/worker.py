@@ -2,7 +2,8 @@
 
     python -m comparison.worker onnx2fx
 
-It reads ``{"test": ..., "argument": ...}`` and writes ``{"verdict": ..., "reason": ...}``, as JSON.
+It says when the converter is imported; then it reads ``{"test": ..., "argument": ...}`` and writes
+``{"verdict": ..., "reason": ...}``, as JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import warnings
 from dataclasses import asdict
 
 import torch
+
 from comparison.converter import find
 from comparison.tests import TESTS
 from comparison.verdict import Verdict
@@ -25,6 +27,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     converter = find(sys.argv[1])
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         try:
