@@ -61,10 +61,11 @@ def open_with_logits(path: Path) -> tuple[Any, bool]:
 
 
 def scores(outputs: Any) -> np.ndarray:
-    """The output that holds the classes: the first of floating-point values."""
+    """The output that holds the classes: the first of floating-point values, or of maps from label to value."""
     several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     arrays = [x.detach().numpy() if isinstance(x, Tensor) else np.asarray(x) for x in several]
-    return next(x for x in arrays if x.dtype.kind == "f")
+    maps = [np.array([list(m.values()) for m in x]) for x in arrays if x.size and isinstance(x.flat[0], dict)]
+    return next(x for x in [*maps, *arrays] if x.dtype.kind == "f")
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
