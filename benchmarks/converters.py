@@ -32,6 +32,17 @@ import timm_models
 from comparison.isolated import Isolated
 from comparison.verdict import Verdict, summary
 
+LARGE = (
+    "resnet50d",
+    "resnext50_32x4d",
+    "seresnet50",
+    "swin_tiny_patch4_window7_224",
+    "xception41",
+    "wide_resnet50_2",
+    "vgg11_bn",
+)
+"""Architectures left out unless named: files of a hundred megabytes and more, read four times each."""
+
 CONVERTERS = ("zskd-onnx", "onnx2torch", "onnx2fx", "onnx2pytorch")
 
 
@@ -90,7 +101,8 @@ def measure(row: Row, converter: Isolated, name: str, log: TextIO | None) -> str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[], metavar="CONVERTER=PYTHON")
-    parser.add_argument("--only", default=",".join(timm_models.ARCHITECTURES), help="timm architectures")
+    compared = [name for name in timm_models.ARCHITECTURES if name not in LARGE]
+    parser.add_argument("--only", default=",".join(compared), help="timm architectures")
     parser.add_argument("--rows", default="", help="only the rows whose title contains this")
     parser.add_argument("--timm", type=Path, default=timm_models.FOLDER, help="folder of timm_models.py's files")
     parser.add_argument("--light", type=Path, default=light_models.FOLDER, help="where light models are written")

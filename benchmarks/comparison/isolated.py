@@ -36,12 +36,11 @@ class Isolated:
         Raises:
             RuntimeError: the converter does not import, which is no verdict on it.
         """
-        process = self.process = self.process or self._start()
+        process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             process.stdin.write(json.dumps({"test": test, "argument": argument}).encode() + b"\n")
-            process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended; the empty answer below says so
         answered, _, _ = select.select([process.stdout], [], [], self.timeout)
@@ -57,11 +56,13 @@ class Isolated:
         path = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
         process = subprocess.Popen(
             self.command,
+            bufsize=0,  # nothing is left over for a process that has ended, or hidden from select
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
         )
+        self.process = process
         assert process.stdout is not None
         if process.stdout.readline() != b"ready\n":
             raise RuntimeError(f"{' '.join(self.command)}: it does not start; check its environment")
@@ -70,5 +71,5 @@ class Isolated:
     def stop(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
-            self.process = None
+            with self.process:  # closes the pipes and waits
+                self.process = None
