@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -39,10 +40,8 @@ class Isolated:
         process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended; the empty answer below says so
             process.stdin.write(json.dumps({"test": test, "argument": argument}).encode() + b"\n")
-        except BrokenPipeError:
-            pass  # it has ended; the empty answer below says so
         answered, _, _ = select.select([process.stdout], [], [], self.timeout)
         line = process.stdout.readline() if answered else None
         if line:
