@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ import torch
 from onnx import numpy_helper
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
+from torch import fx
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.importer import import_graph
@@ -83,6 +84,17 @@ class _Wrong(Exception):
     """An output that differs from the expected one."""
 
 
+Convert = Callable[[onnx.ModelProto], Callable[..., Any]]
+"""Makes a function of torch tensors from a model: a converter under test."""
+
+
+def importer(model: onnx.ModelProto) -> fx.GraphModule:
+    """This package's importer, without what makes a model a teacher."""
+    loaded = ir.from_proto(model)
+    fold_constants(loaded)
+    return import_graph(loaded)
+
+
 def cases() -> Iterator[TestCase]:
     """The cases that count."""
     with warnings.catch_warnings():
@@ -122,14 +134,15 @@ def _expressible(model: onnx.ModelProto) -> bool:
     return not any(onnx.TensorProto.DataType.Name(t).startswith(INEXPRESSIBLE) for t in _types(model.graph))
 
 
-def judge(case: TestCase) -> Outcome:
-    """Run a case in each of the ways that count, until one passes."""
+def judge(case: TestCase, convert: Convert = importer) -> Outcome:
+    """Convert and run a case in each of the ways that count, until one passes or is wrong."""
     node = case.model.graph.node[0]
     reasons = []
     for frozen in _ways(case.model):
         try:
             for inputs, expected in case.data_sets:
-                _check(_run(case.model, inputs, frozen), expected)
+                model, free = _freeze(case.model, inputs, frozen)
+                _check(convert(model)(*free), expected)
         except _Wrong as error:
             return Outcome(case.name, node.op_type, "wrong", str(error))
         except Exception as error:  # the teacher's fake run names the node for any of them
@@ -155,45 +168,63 @@ def _ways(model: onnx.ModelProto) -> list[frozenset[int]]:
     return list(dict.fromkeys([frozenset(), frozenset(range(1, count)), frozenset(host)]))
 
 
-def _run(model: onnx.ModelProto, inputs: Sequence[Any], frozen: frozenset[int]) -> list[Any]:
-    """Import a single-node model without what makes it a teacher, and run it."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model)
-    loaded = ir.from_proto(proto)
+def _freeze(model: onnx.ModelProto, inputs: Sequence[Any], frozen: frozenset[int]) -> tuple[onnx.ModelProto, list[Any]]:
+    """The model with some inputs as initialisers, and torch values for the others."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.input[:]
     free = []
-    for i, (value, data) in enumerate(zip(list(loaded.graph.inputs), inputs, strict=True)):
-        if isinstance(data, (list, type(None))):
-            raise UnsupportedTeacherError(f"input '{value.name}' is a sequence or an optional")
-        tensor = ir.from_proto(
-            data if isinstance(data, onnx.TensorProto) else numpy_helper.from_array(np.asarray(data))
-        )
+    for i, (value, data) in enumerate(zip(model.graph.input, inputs, strict=True)):
         if i in frozen:
-            loaded.graph.inputs.remove(value)
+            tensor = made.graph.initializer.add()
+            tensor.CopyFrom(_tensor(data))
             tensor.name = value.name
-            value.const_value = tensor
-            loaded.graph.register_initializer(value)
         else:
-            free.append(to_torch(tensor))
-    fold_constants(loaded)
-    outputs = import_graph(loaded)(*free)
-    return list(outputs)
+            made.graph.input.add().CopyFrom(value)
+            free.append(_value(data))
+    return made, free
 
 
-def _check(outputs: Sequence[Any], expected: Sequence[Any]) -> None:
-    if len(outputs) != len(expected):
-        raise _Wrong(f"{len(outputs)} outputs, expected {len(expected)}")
-    for i, (ours, theirs) in enumerate(zip(outputs, expected, strict=True)):
-        if not isinstance(ours, torch.Tensor) or isinstance(theirs, list):
-            raise UnsupportedTeacherError(f"output {i} is no tensor")
-        wanted = np.asarray(numpy_helper.to_array(theirs) if isinstance(theirs, onnx.TensorProto) else theirs)
-        got = _array(ours)
-        if got.shape != wanted.shape:
-            raise _Wrong(f"output {i} has shape {got.shape}, expected {wanted.shape}")
-        relative, absolute = TOLERANCE.get(wanted.dtype.name, (1e-3, 1e-5))
-        a, b = got.astype(np.float64), wanted.astype(np.float64)
-        if not np.allclose(a, b, rtol=relative, atol=absolute, equal_nan=True):
-            finite = np.isfinite(a) & np.isfinite(b)
-            raise _Wrong(f"output {i} differs by {np.abs(a - b)[finite].max(initial=0):.3g}")
+def _tensor(data: Any) -> onnx.TensorProto:
+    if isinstance(data, (list, type(None))):
+        raise UnsupportedTeacherError("a sequence or an optional is no tensor")
+    return data if isinstance(data, onnx.TensorProto) else numpy_helper.from_array(np.asarray(data))
+
+
+def _value(data: Any) -> Any:
+    """A case's value as torch has it: a sequence is a list, an empty optional None."""
+    if isinstance(data, list):
+        return [_value(x) for x in data]
+    return None if data is None else to_torch(ir.from_proto(_tensor(data)))
+
+
+def _check(outputs: Any, expected: Sequence[Any]) -> None:
+    """Compare what a converted model gives: a tensor, or several in the graph's order."""
+    given = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    if len(given) != len(expected) and len(expected) == 1:
+        given = [given]  # the one output is a sequence
+    if len(given) != len(expected):
+        raise _Wrong(f"{len(given)} outputs, expected {len(expected)}")
+    for i, (ours, theirs) in enumerate(zip(given, expected, strict=True)):
+        _compare(f"output {i}", ours, theirs)
+
+
+def _compare(name: str, ours: Any, theirs: Any) -> None:
+    if isinstance(ours, (list, tuple)) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            _compare(f"{name}[{i}]", one, other)
+        return
+    if not isinstance(ours, torch.Tensor) or isinstance(theirs, list):
+        raise UnsupportedTeacherError(f"{name} is no tensor")
+    wanted = np.asarray(numpy_helper.to_array(theirs) if isinstance(theirs, onnx.TensorProto) else theirs)
+    got = _array(ours)
+    if got.shape != wanted.shape:
+        raise _Wrong(f"{name} has shape {got.shape}, expected {wanted.shape}")
+    relative, absolute = TOLERANCE.get(wanted.dtype.name, (1e-3, 1e-5))
+    a, b = got.astype(np.float64), wanted.astype(np.float64)
+    if not np.allclose(a, b, rtol=relative, atol=absolute, equal_nan=True):
+        finite = np.isfinite(a) & np.isfinite(b)
+        raise _Wrong(f"{name} differs by {np.abs(a - b)[finite].max(initial=0):.3g}")
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

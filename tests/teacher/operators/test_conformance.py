@@ -16,8 +16,7 @@ REFUSED = {
     *("test_training_dropout_default", "test_training_dropout_default_mask"),
     *("test_training_dropout", "test_training_dropout_mask"),
     # Sequences and optionals are no tensors.
-    *("test_identity_sequence", "test_identity_opt", "test_if_seq", "test_if_opt"),
-    *("test_loop13_seq", "test_loop16_seq_none"),
+    *("test_if_seq", "test_if_opt", "test_loop13_seq", "test_loop16_seq_none"),
 }
 
 

@@ -1,0 +1,1 @@
+"""The importer and other converters, put to the same tests (``benchmarks/converters.py``)."""
