@@ -102,7 +102,10 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
             raise UnsupportedTeacherError(
                 f"{path}: the graph does not run at batch size {size} ({_reason(error)}); export it with a free batch size"
             ) from error
-        for what, ours, i, steps in imported:
+        # Logits so large that float32 cannot hold them to the tolerance decide alone: a softmax of
+        # such is made of rounding.
+        coarse = np.spacing(np.float32(np.abs(given[-1]).max())) > tolerance
+        for what, ours, i, steps in imported[2:] if coarse and len(wanted) > 1 else imported:
             theirs, mine = given[i], ours.numpy()
             gap = difference(mine.reshape(theirs.shape) if mine.size == theirs.size else mine, theirs)
             allowed = tolerance
