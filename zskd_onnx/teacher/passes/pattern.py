@@ -30,12 +30,14 @@ def number(value: ir.Value | None) -> float | None:
 
 
 def replace(node: ir.Node, domain: str, op_type: str, inputs: Sequence[ir.Value | None], **attributes: float) -> None:
-    """Let a new node make what a node makes."""
+    """Let a new node make what a node makes, unless that is an output: those are known by their value."""
     graph, old = node.graph, node.outputs[0]
     assert isinstance(graph, ir.Graph)
+    if old.is_graph_output():
+        return
     new = ir.node(op_type, inputs, attributes, domain=domain, name=node.name)
-    new.outputs[0].name, old.name = old.name, f"{old.name}_before"
+    new.outputs[0].name = old.name
     new.outputs[0].shape, new.outputs[0].type = old.shape, old.type
     graph.insert_after(node, new)
-    ir.convenience.replace_all_uses_with(old, new.outputs[0], replace_graph_outputs=True)
+    ir.convenience.replace_all_uses_with(old, new.outputs[0])
     graph.remove(node)
