@@ -38,6 +38,36 @@ def endless_by_condition(folder: Path) -> ModelProto:
     return model([number("c", True), loop("", "c", [node("Relu", ["l_s"], ["l_z"])], "x", "y", "l")])
 
 
+def endless_that_no_output_needs(folder: Path) -> ModelProto:
+    made = endless_by_condition(folder)
+    made.graph.node[-1].output[0] = "unused"
+    made.graph.node.append(node("Identity", ["x"], ["y"]))
+    return made
+
+
+def endless_behind_another_output(folder: Path) -> ModelProto:
+    """An integer output, which is never asked for, behind a loop that depends on the data."""
+    made = linear()
+    nodes = [
+        node("ReduceSum", ["x"], ["total"], keepdims=0),
+        node("Cast", ["total"], ["c"], to=TensorProto.BOOL),
+        loop("", "c", [node("Identity", ["l_s"], ["l_z"])], "total", "spun", "l"),
+        node("Cast", ["spun"], ["label"], to=TensorProto.INT64),
+    ]
+    made.graph.node.extend(nodes)
+    made.graph.output.append(values("label", [], TensorProto.INT64))
+    return made
+
+
+def division_in_a_branch_not_taken(folder: Path) -> ModelProto:
+    """The smallest integer by -1, which onnxruntime's constant folding would compute."""
+    taken = helper.make_graph([node("Relu", ["x"], ["z"])], "taken", [], [values("z")])
+    nodes = [number("a", -(1 << 63)), number("b", -1), node("Div", ["a", "b"], ["v"])]
+    nodes += [node("Cast", ["v"], ["o"], to=TensorProto.FLOAT)]
+    other = helper.make_graph(nodes, "other", [], [values("o")])
+    return model([number("c", True), node("If", ["c"], ["y"], then_branch=taken, else_branch=other)])
+
+
 def nested_loops(folder: Path) -> ModelProto:
     inner: list[NodeProto] = [node("Relu", ["l0_s"], ["l0_z"])]
     for level in range(1, 6):
@@ -334,6 +364,9 @@ HARMLESS: dict[str, Make] = {
     "metadata of 16 MB": huge_metadata,
     "5 branches in branches": branches(5),
     "functions of functions": functions(6),
+    "a loop that no output needs": endless_that_no_output_needs,
+    "a loop without end behind another output": endless_behind_another_output,
+    "a division that a branch never taken would end with": division_in_a_branch_not_taken,
 }
 
 

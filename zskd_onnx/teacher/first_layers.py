@@ -64,6 +64,8 @@ def follow_input(value: ir.Value, sample: tuple[int, ...]) -> FirstLayers:
     to_front = (0, rank - 1, *range(1, rank - 1))
     while len(uses := list(value.uses())) == 1:
         node, index = uses[0].node, uses[0].idx
+        if node.domain != "":
+            break  # what is called Add elsewhere may be anything
         if node.op_type == "Transpose" and "perm" in node.attributes:
             if tuple(node.attributes["perm"].value) == to_front and rank > 2:
                 found.layout, found.layout_node = last, describe(node)

@@ -131,13 +131,18 @@ class Teacher(nn.Module):
 
 def select_output(module: fx.GraphModule, index: int) -> fx.GraphModule:
     """The part of a module that computes one of its outputs; weights are shared."""
-    graph = fx.Graph()
-    outputs = graph.graph_copy(module.graph, {})
-    graph.output(outputs[index])  # type: ignore[index]
-    whole = fx.GraphModule(module, graph)
-    whole.graph.eliminate_dead_code()
-    # Made again so that it holds the weights of the nodes that are left, and no others.
-    return fx.GraphModule(whole, whole.graph, class_name="Teacher")
+    wanted: fx.Node = module.graph.output_node().args[0][index]  # type: ignore[index, assignment]
+    needed, waiting = {wanted}, [wanted]
+    while waiting:
+        before = set(waiting.pop().all_input_nodes) - needed
+        needed |= before
+        waiting += before
+    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for node in module.graph.nodes:
+        if node in needed or node.op == "placeholder":
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(copies[wanted])
+    return fx.GraphModule(module, graph, class_name="Teacher")
 
 
 def channels_last(module: nn.Module) -> None:
