@@ -90,7 +90,7 @@ def test_fused(save_model: SaveModel, monkeypatch: pytest.MonkeyPatch, name: str
     path = save_model([*nodes, *ends], SHAPE, ["N", 3], WEIGHTS)
     x = torch.rand(5, 2, 4, 6) * 4 - 2
     teacher = load_teacher(path)
-    functions = [n.target.__name__ for n in teacher._logits.graph.nodes if n.op == "call_function"]
+    functions = [n.target.__name__ for n in teacher._scores.graph.nodes if n.op == "call_function"]
     assert [f for f in functions if f in ("gelu", "attention", "linear")] == expected
 
     y, gradient = value_and_gradient(path, x)
