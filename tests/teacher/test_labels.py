@@ -127,3 +127,20 @@ def test_an_output_that_names_another_class_is_no_label(tmp_path: Path) -> None:
     assert load_teacher(path).labels == ()
     result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
     assert any("will not have: label" in note for note in result.notes)
+
+
+def test_an_output_in_a_sequence(tmp_path: Path) -> None:
+    nodes = [node("Gemm", ["x", "w"], ["z"], transB=1), node("SequenceConstruct", ["z"], ["y"])]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [info("x", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(W.numpy(), "w")],
+    )
+    path = tmp_path / "t.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    assert load_teacher(path).output.kind == "logits"
+    result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
+    (ours,), (theirs,) = (open_session(p).get_outputs() for p in (result.student, path))
+    assert (ours.name, ours.type) == (theirs.name, theirs.type)

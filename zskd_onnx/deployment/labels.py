@@ -16,21 +16,25 @@ ML = "ai.onnx.ml"
 def add_labels(model: onnx.ModelProto, teacher: Teacher) -> None:
     """Add to an exported student, in place, the outputs that the teacher has beside its values.
 
-    The label is that of the largest value. Where the teacher's output is a ZipMap, the student's
-    becomes one too. Outputs stand in the teacher's order.
+    The label is that of the largest value. Where the teacher's output is a ZipMap or a sequence,
+    the student's becomes one too. Outputs stand in the teacher's order.
     """
-    if not teacher.labels and teacher.zipped is None:
-        return
     graph = model.graph
     (values,) = graph.output
     given = {values.name: values}
     tensor = values.name
-    if teacher.zipped is not None:
+    makers = {name: node.op_type for node in teacher.source.proto.graph.node for name in node.output}
+    if makers.get(tensor) in ("ZipMap", "SequenceConstruct"):
         tensor = f"{values.name}_tensor"
         for node in graph.node:
             node.output[:] = [tensor if name == values.name else name for name in node.output]
-        given[values.name] = _zip_map(graph, tensor, values.name, teacher.zipped)
-        model.opset_import.append(helper.make_opsetid(ML, 1))
+        if teacher.zipped is not None:
+            given[values.name] = _zip_map(graph, tensor, values.name, teacher.zipped)
+            model.opset_import.append(helper.make_opsetid(ML, 1))
+        else:
+            graph.node.append(helper.make_node("SequenceConstruct", [tensor], [values.name]))
+            kind = helper.make_sequence_type_proto(values.type)
+            given[values.name] = helper.make_value_info(values.name, kind)
     for labels in teacher.labels:
         given[labels.name] = _label(graph, tensor, labels, teacher)
     del graph.output[:]
