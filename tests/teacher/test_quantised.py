@@ -311,3 +311,15 @@ def test_a_wrong_import_of_a_quantised_file_is_found(digits: Digits, monkeypatch
     monkeypatch.setattr(registry, "_TABLE", table)
     with pytest.raises(ParityError, match="differs from onnxruntime"):
         load(digits, "qoperator")
+
+
+@pytest.mark.parametrize("way", ["qdq", "qoperator"])
+def test_a_quantised_input_tells_its_range_and_layout(digits: Digits, way: str, tmp_path: Path) -> None:
+    """Pixels of the calibration images go from 0 to 16; nothing else in the file says so here."""
+    model = onnx.load(digits.files[way])
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    domain = load_teacher(tmp_path / "bare.onnx").domain
+    np.testing.assert_allclose([*domain.low, *domain.high], [0, 16], atol=16 / 255)
+    assert (domain.layout, domain.assumed) == ("NCHW", False)
+    assert "quantisation at" in domain.range_source

@@ -194,11 +194,13 @@ def _from_graph(shape: tuple[int, ...], dtype: ir.DataType, found: FirstLayers) 
     """Bounds that scaling at the start of the graph implies."""
     if dtype in PIXELS:
         return None
-    seen = found.image_range() if len(shape) > 1 else found.standardised_range()
+    seen: tuple[object, object] | None = found.quantised
+    if seen is None:
+        seen = found.image_range() if len(shape) > 1 else found.standardised_range()
     if seen is None:
         return None
     low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), shape[:1]) for end in seen)
-    return (low, high), f"scaling at {found.node}", False
+    return (low, high), f"{'scaling' if found.quantised is None else 'quantisation'} at {found.node}", False
 
 
 def _numbers_of(bounds: np.ndarray, shape: tuple[int, ...]) -> tuple[float, ...]:

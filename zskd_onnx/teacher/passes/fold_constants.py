@@ -16,7 +16,10 @@ from zskd_onnx.teacher.operators.elementwise import DIVISIONS, divides_safely
 from zskd_onnx.teacher.passes.control_flow import inline_control_flow
 
 LIMIT = 1 << 27
-"""Elements that a folded tensor may have (512 MiB of float32), and all of them beyond the file's own."""
+"""Elements that a folded tensor may have (512 MiB of float32)."""
+
+TOTAL_LIMIT = 3 << 26
+"""Elements that all of them may have beyond the file's own: VGG-19 as ONNX's light model makes 144 million."""
 
 COPIES = 4
 """How often the file's own elements may be copied, cast or moved on the way."""
@@ -40,7 +43,7 @@ def fold_constants(model: ir.Model) -> None:
     graph = model.graph
     opsets = model.opset_imports
     own = sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None)
-    folder = _Folder(LIMIT + COPIES * own)
+    folder = _Folder(TOTAL_LIMIT + COPIES * own)
     for node in graph:  # nodes that are put in behind the current one are visited too
         if inline_control_flow(node):
             continue
