@@ -108,9 +108,8 @@ def load_teacher(
         if batch is not None and bound is None:
             free_batch(module, sample, batch, domain.torch_dtype)
         cost = measure(module, sample, domain.torch_dtype, batch or 1, bound or SAMPLES)
-        file, scores, *features = (
-            select_output(module, outputs.index(value)) for value in (tail.values, tail.scores, *tail.features)
-        )
+        parts = {value: select_output(module, i) for i, value in enumerate(outputs)}
+        file, scores, *features = (parts[value] for value in (tail.values, tail.scores, *tail.features))
         width = math.prod(cost.outputs[outputs.index(tail.scores)][1:])
         settled = settle(tail, width, cost.outputs[0][1:])
         if settled.kind == "logits" and _gives_probabilities(file, domain, bound or 8):

@@ -24,6 +24,9 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = {ir.DataType.FLOAT16: 1e-2, ir.DataType.BFLOAT16: 8e-2}
 """The same of files in half precision, which runtimes round at different places."""
 
+KEPT = 1 << 26
+"""Values of one sample up to which onnxruntime may keep all of them."""
+
 NOISE_SAMPLES = 16
 """On which a deep quantised file is compared with itself."""
 
@@ -35,11 +38,14 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max()) / _scale(theirs)
 
 
-def open_source(source: Source, outputs: Sequence[str], *, optimise: bool = True) -> ort.InferenceSession:
+def open_source(
+    source: Source, outputs: Sequence[str], *, optimise: bool = True, reuse_memory: bool = True
+) -> ort.InferenceSession:
     """A session on a teacher's file as it was read, inputs fixed, and no more of it than is needed.
 
     Args:
         outputs: what to compute: outputs, or inner values.
+        optimise, reuse_memory: see ``open_session``.
 
     Raises:
         UnsupportedTeacherError: onnxruntime cannot load it.
@@ -50,7 +56,9 @@ def open_source(source: Source, outputs: Sequence[str], *, optimise: bool = True
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     keep_needed(model, outputs)
     try:
-        return open_session(model.SerializeToString(), folder=source.path.parent, optimise=optimise)
+        return open_session(
+            model.SerializeToString(), folder=source.path.parent, optimise=optimise, reuse_memory=reuse_memory
+        )
     except Exception as error:
         raise UnsupportedTeacherError(f"{source.path}: onnxruntime cannot load it ({_reason(error)})") from error
 
@@ -82,7 +90,8 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     named = any(scores_name in node.output for node in teacher.source.proto.graph.node)
     wanted = list(dict.fromkeys([name, scores_name] if named and scores_name is not None else [name]))
     # The optimiser computes what no run needs, such as the constants of a branch never taken.
-    session = open_source(teacher.source, wanted, optimise=False)
+    large = teacher.cost.activations > KEPT
+    session = open_source(teacher.source, wanted, optimise=False, reuse_memory=large)
     values = [next((v for v in model.graph.outputs if v.name == w), model.graph.outputs[0]) for w in wanted]
     tolerance = HALF_TOLERANCE.get(model.meta.get(ROUNDED_TO, ir.DataType.FLOAT), TOLERANCE)
     batch = session.get_inputs()[0].shape[0]
