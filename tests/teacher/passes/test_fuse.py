@@ -25,6 +25,7 @@ WEIGHTS = {
     "w": torch.randn(6, 6, generator=GENERATOR),
     "b": torch.randn(6, generator=GENERATOR),
     "column": torch.randn(4, 1, generator=GENERATOR),
+    **{f"i{i}": torch.tensor([i]) for i in (0, 1, 2, 4, 9)},
     "head": torch.randn(48, 3, generator=GENERATOR),
 }
 
@@ -63,6 +64,17 @@ def linear_read_twice() -> list[NodeProto]:
     return [*linear("b")[:1], node("Add", ["m", "b"], ["a"]), node("Mul", ["a", "m"], ["v"])]
 
 
+def sliced(*ends: int, axis: int = 2) -> list[NodeProto]:
+    """Pieces of x, each times another number, put together again."""
+    starts = [0, *ends[:-1]]
+    cuts = [
+        node("Slice", ["x", f"i{start}", f"i{end}", f"i{axis}"], [f"c{start}"])
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    scaled = [node("Mul", [f"c{start}", "root" if start else "half"], [f"m{start}"]) for start in starts]
+    return [*cuts, *scaled, node("Concat", [f"m{start}" for start in starts], ["v"], axis=axis)]
+
+
 CASES: dict[str, tuple[list[NodeProto], list[str]]] = {
     "gelu": (gelu(), ["gelu"]),
     "another root": (gelu(root="one"), []),
@@ -72,6 +84,9 @@ CASES: dict[str, tuple[list[NodeProto], list[str]]] = {
     "a softmax over another axis": (attention(2), []),
     "linear": (linear("b"), ["linear"]),
     "a bias for each row": (linear("column"), []),
+    "slices": (sliced(1, 2, 4), ["parts"]),
+    "slices beyond the end": (sliced(1, 2, 9), ["parts"]),
+    "one slice": (sliced(4), []),
     "a product that is read twice": (linear_read_twice(), []),
 }
 
@@ -91,7 +106,7 @@ def test_fused(save_model: SaveModel, monkeypatch: pytest.MonkeyPatch, name: str
     x = torch.rand(5, 2, 4, 6) * 4 - 2
     teacher = load_teacher(path)
     functions = [n.target.__name__ for n in teacher._scores.graph.nodes if n.op == "call_function"]
-    assert [f for f in functions if f in ("gelu", "attention", "linear")] == expected
+    assert [f for f in functions if f in ("gelu", "attention", "linear", "parts")] == expected
 
     y, gradient = value_and_gradient(path, x)
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])

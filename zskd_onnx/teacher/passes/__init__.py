@@ -12,6 +12,7 @@ from zskd_onnx.teacher.passes.fold_shapes import fold_shapes
 from zskd_onnx.teacher.passes.fuse_attention import fuse_attention
 from zskd_onnx.teacher.passes.fuse_gelu import fuse_gelu
 from zskd_onnx.teacher.passes.fuse_linear import fuse_linear
+from zskd_onnx.teacher.passes.fuse_slices import fuse_slices
 from zskd_onnx.teacher.passes.linear_models import expand_linear_models
 from zskd_onnx.teacher.passes.single_precision import single_precision
 
@@ -58,6 +59,7 @@ def fuse(model: ir.Model) -> None:
     fuse_gelu(model)
     fuse_attention(model)
     fuse_linear(model)
+    fuse_slices(model)
 
 
 def _inline(model: ir.Model) -> None:
