@@ -177,6 +177,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
     synthesis.pop("count")
     return {
         "teacher_sha256": plan.teacher.source.sha256,
+        "fixed_inputs": plan.teacher.source.fixed,
         "domain": {
             "shape": list(domain.shape),
             "low": list(domain.low),
@@ -208,10 +209,9 @@ def _reuse(folder: Path, plan: Plan) -> Samples:
     """The transfer set of an earlier run, whatever recipe made it."""
     transfer_set = TransferSet.open(folder)
     for key, value in _identity(plan).items():
-        if key in ("teacher_sha256", "domain") and transfer_set.identity.get(key) != value:
-            raise UsageError(
-                f"{folder}: made for another {'teacher' if key != 'domain' else 'input domain'}; leave --transfer-set out"
-            )
+        what = {"teacher_sha256": "teacher", "fixed_inputs": "constant of --fix", "domain": "input domain"}.get(key)
+        if what is not None and transfer_set.identity.get(key) != value:
+            raise UsageError(f"{folder}: made for another {what}; leave --transfer-set out")
     samples = transfer_set.load()
     if len(samples.inputs) <= plan.recipe.held_out:
         raise UsageError(

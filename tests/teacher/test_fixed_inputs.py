@@ -66,6 +66,17 @@ def test_at_the_terminal(cli: Cli, three_inputs: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_another_constant_makes_another_transfer_set(three_inputs: Path, tmp_path: Path) -> None:
+    result = compress(three_inputs, tmp_path / "a", overrides=SMALL, fix={"mask": 1, "temperature": 1})
+    made = result.student.parent / "transfer-set"
+    again = compress(
+        three_inputs, tmp_path / "b", overrides=SMALL, fix={"mask": 1, "temperature": 1}, transfer_set=made
+    )
+    assert again.student.read_bytes() == result.student.read_bytes()
+    with pytest.raises(UsageError, match="another constant of --fix"):
+        compress(three_inputs, tmp_path / "c", overrides=SMALL, fix={"mask": 2, "temperature": 1}, transfer_set=made)
+
+
 def options(overrides: tuple[str, ...]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 

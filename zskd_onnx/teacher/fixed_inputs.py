@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ LIMIT = 1 << 26
 """Values that a constant may have."""
 
 
-def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> None:
+def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> dict[str, str]:
     """Turn inputs into constants, in place.
 
     A value broadcasts to the declared shape. An input whose first size is open gets the value for
@@ -26,12 +27,15 @@ def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> None:
     Args:
         fixed: name of an input -> a number, an array of one sample, or a .npy file that holds one.
 
+    Returns:
+        The SHA-256 of each constant, by name.
+
     Raises:
         UsageError: no such input, or a value that does not fit it.
         UnsupportedTeacherError: not exactly one input would remain.
     """
     if not fixed:
-        return
+        return {}
     graph = model.graph
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: value for value in graph.input if value.name not in initialised}
@@ -44,10 +48,12 @@ def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> None:
             f"{len(left)} inputs remain ({', '.join(map(repr, left)) or 'none'}), expected one; give --fix for all but one"
         )
     nodes: list[onnx.NodeProto] = []
+    digests = {}
     for name, value in fixed.items():
         sizes, kind = _declared(inputs[name])
         free = bool(sizes) and sizes[0] is None
         constant = _broadcast(name, value, sizes[1:] if free else sizes, kind)
+        digests[name] = hashlib.sha256(constant.tobytes()).hexdigest()
         graph.input.remove(inputs[name])
         if free:
             prefix = f"{name}_fixed"
@@ -66,6 +72,7 @@ def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> None:
     kept = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *kept])
+    return digests
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[list[int | None], int]:

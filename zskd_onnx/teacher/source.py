@@ -7,7 +7,7 @@ file parses, ``checks`` finds it whole, and no weight is NaN.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class Source:
         proto: the model, external data not loaded, fixed inputs as constants.
         model: the same as onnx-ir.
         size: bytes of the file and of its external data.
+        fixed: the SHA-256 of each input's constant, by name.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Source:
     proto: onnx.ModelProto
     model: ir.Model
     size: int
+    fixed: dict[str, str] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:
@@ -79,7 +81,7 @@ def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
         external = check_model(proto, path.parent)
     except UnsupportedTeacherError as error:
         raise UnsupportedTeacherError(f"{path}: {error}") from error
-    fix_inputs(proto, fixed or {})
+    digests = fix_inputs(proto, fixed or {})
     for value in proto.graph.output:
         if value.type.WhichOneof("value") not in (None, "tensor_type"):
             value.ClearField("type")  # onnx-ir reads no maps; runtimes infer it
@@ -91,7 +93,7 @@ def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
         ) from error
     ir.external_data.set_base_dir(model.graph, str(path.parent))
     _check_finite(model, path)
-    return Source(path, hashlib.sha256(content).hexdigest(), proto, model, len(content) + external)
+    return Source(path, hashlib.sha256(content).hexdigest(), proto, model, len(content) + external, digests)
 
 
 def _first_line(error: Exception) -> str:
