@@ -45,6 +45,11 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 
 
 def numbers(text: str | None, option: str) -> list[float] | None:
+    """Numbers with commas between them; ``option`` is what messages name.
+
+    Raises:
+        UsageError: it is something else.
+    """
     if text is None:
         return None
     try:
@@ -78,6 +83,11 @@ def input_options(
     fix: list[str] | None,
     importer: str,
 ) -> dict[str, Any]:
+    """The options that describe a teacher, as ``load_teacher`` takes them.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
     shape = numbers(input_shape, "--input-shape")
     if shape is not None and any(n != int(n) for n in shape):
         raise UsageError(f"--input-shape '{input_shape}': expected whole numbers, such as 3,224,224")

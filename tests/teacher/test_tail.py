@@ -143,6 +143,12 @@ def test_a_linear_classifier_of_two_classes(save: Save, rows: int) -> None:
     torch.testing.assert_close(*probabilities(teacher, path))
 
 
+def test_opposite_rows_with_other_biases_are_two_labels(save: Save) -> None:
+    nodes = [node("Gemm", ["x", "w", "b"], ["z"], transB=1), node("Sigmoid", ["z"], ["y"])]
+    with pytest.raises(UnsupportedTeacherError, match="may hold together"):
+        load_teacher(save(nodes, [floats("y", 2)], {"w": torch.cat([-ROW, ROW]), "b": torch.tensor([1.0, 2.0])}))
+
+
 def test_one_against_the_rest(save: Save) -> None:
     nodes = [
         classifier(W, B, "LOGISTIC", [0, 1, 2]),

@@ -12,6 +12,7 @@ import onnx_ir as ir
 import torch
 
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
+from zskd_onnx.teacher.affine import Affine
 from zskd_onnx.teacher.head import SAME_VALUES, Head, find_affine
 from zskd_onnx.teacher.nodes import attributes, read_input, tensor_of
 from zskd_onnx.teacher.passes.single_precision import HALF
@@ -120,8 +121,7 @@ def _tail(output: ir.Value) -> Tail:
         value = read_input(node, 0)
     found = find_affine(scores)
     if kind == "sigmoid":
-        rows = None if found is None else found.weight
-        if rows is not None and len(rows) == 2 and torch.allclose(rows[0], -rows[1]):
+        if found is not None and _opposite(found):
             kind, mix = "softmax", OPPOSITE
         elif normalised:
             kind = "normalized_sigmoid"
@@ -129,6 +129,12 @@ def _tail(output: ir.Value) -> Tail:
         return Tail(output, values, kind, scores, mix, None, ())
     tail = Tail(output, values, kind, scores, None, Head(found.weight, found.bias, found.node), found.features)
     return tail if mix is None else _mixed(tail, mix)
+
+
+def _opposite(found: Affine) -> bool:
+    """Whether two scores are each other's opposite, so that their sigmoids sum to one."""
+    rows = found.weight if found.bias is None else torch.cat([found.weight, found.bias[:, None]], dim=1)
+    return len(rows) == 2 and torch.allclose(rows[0], -rows[1])
 
 
 def _before_rounding(value: ir.Value) -> ir.Value:
