@@ -23,8 +23,9 @@ from zskd_onnx import CompressionResult, compress
 from zskd_onnx.synthesis import TransferSet
 
 SMALL_OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
-COMMANDS = ([], *([c] for c in ("compress", "inspect", "verify", "demo", "doctor")))
+COMMANDS = ([], *([c] for c in ("compress", "inspect", "verify", "evaluate", "sweep", "demo", "doctor")))
 RECIPES = (["recipes"], ["recipes", "list"], ["recipes", "show"], ["recipes", "copy"])
+STUDENTS = (["students"], ["students", "list"])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *RECIPES], ids=" ".join)
+@pytest.mark.parametrize("command", [*COMMANDS, *RECIPES, *STUDENTS], ids=" ".join)
 def test_help_is_light_and_quick(command: list[str], environment: dict[str, str]) -> None:
     """Processor time, best of three: what else the computer does is not the program's fault."""
     times = []

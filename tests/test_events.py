@@ -44,6 +44,15 @@ def test_progress_goes_to_stderr_with_the_time_left(capsys: pytest.CaptureFixtur
     assert "done, 100 samples" in err
 
 
+def test_a_stage_that_begins_again_is_timed_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as listener:
+        for begin, pace in ((1000.0, 1), (2000.0, 2)):
+            for step in range(0, 100, 25):
+                listener(Event("progress", "synthesis", completed=step, total=100, time=begin + pace * step))
+            listener(Event("done", "synthesis", "100 samples", 100, 100, time=begin + pace * 100))
+    assert "50 of 100, about 100 s left" in capsys.readouterr().err
+
+
 def test_words_for_people() -> None:
     assert duration(90) == "90 s"
     assert duration(600) == "10 min"

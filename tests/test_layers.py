@@ -13,18 +13,27 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "zskd_onnx"
 
 ROAD = (
-    ("errors", "version", "events", "files", "randomness", "settings", "runtime", "output", "workers"),
+    (
+        *("errors", "version", "events", "files", "randomness", "settings", "runtime", "output", "workers"),
+        *("devices", "interruption", "plots"),
+    ),
     ("teacher",),
     ("priors",),
     ("synthesis",),
     ("students",),
+    ("losses",),
+    ("generators",),
     ("distillation",),
+    ("measures",),
     ("deployment",),
+    ("real_data",),
     ("recipe", "result"),
-    ("planning", "inspection", "verification"),
+    ("planning", "inspection", "verification", "evaluation"),
+    ("transfer", "learning"),
     ("compression",),
+    ("sweeps",),
     ("demo", "doctor", "terminal"),
-    ("options",),
+    ("commands",),
     ("assets", "cli"),
     ("__main__",),
 )

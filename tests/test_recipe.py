@@ -19,10 +19,50 @@ def test_every_built_in_recipe_loads_and_is_described() -> None:
         assert recipe.summary
 
 
-def test_a_built_in_recipe_writes_out_every_field() -> None:
-    """A reader of the file sees all there is to set."""
+def test_a_built_in_recipe_is_what_it_says() -> None:
+    """Each value of the file is the one in force, and the recipe with every field is the same recipe."""
+
+    def within(written: object, whole: object, where: str) -> None:
+        if isinstance(written, dict) and isinstance(whole, dict):
+            for key, value in written.items():
+                within(value, whole[key], f"{where}.{key}")
+        else:
+            assert written == whole, where
+
     for name in recipe_names():
-        assert yaml.safe_load(recipe_text(name)) == yaml.safe_load(load_recipe(name).to_yaml())
+        recipe = load_recipe(name)
+        within(yaml.safe_load(recipe_text(name)), yaml.safe_load(recipe.to_yaml()), name)
+        assert type(recipe).model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+def test_requirements_follow_from_the_parts() -> None:
+    """What a recipe is made of needs something of the teacher, and the recipe says so."""
+    for name in recipe_names():
+        recipe, needs = load_recipe(name), set()
+        if getattr(recipe.prior, "similarity", False) or getattr(recipe.prior, "layer", None):
+            needs.add("head")
+        if getattr(recipe.prior, "layer", None) == "second_last":
+            needs.add("second_last")
+        if getattr(recipe.synthesis, "activation", 0):
+            needs.add("convolution")
+        if getattr(recipe.synthesis, "kind", "") == "deep-inversion":
+            needs.add("batch_norm")
+        if getattr(recipe.generator, "activation", 0):
+            needs.add("head")
+        assert needs == set(recipe.requires) - {"data"}, name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["prior=null"], "needs a prior"),
+        (["synthesis=null"], "expected a synthesis, a generator"),
+        (["synthesis=null", "generator={kind: adversarial}"], "how many are an epoch"),
+    ],
+)
+def test_a_recipe_says_where_samples_come_from(change: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("zskd", change)
 
 
 def test_the_papers_settings() -> None:

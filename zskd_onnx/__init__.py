@@ -26,35 +26,46 @@ from zskd_onnx.version import __version__
 
 if TYPE_CHECKING:
     from zskd_onnx.compression import compress
+    from zskd_onnx.evaluation import Evaluation, evaluate
     from zskd_onnx.inspection import inspect
+    from zskd_onnx.measures import BeliefMatching
     from zskd_onnx.planning import Plan, prepare
     from zskd_onnx.recipe import Recipe, load_recipe
     from zskd_onnx.result import CompressionResult
+    from zskd_onnx.sweeps import Sweep, sweep
     from zskd_onnx.teacher import Teacher, load_teacher
     from zskd_onnx.verification import Verification, verify
 
 _HOME = {
+    "BeliefMatching": "measures",
     "CompressionResult": "result",
+    "Evaluation": "evaluation",
     "Plan": "planning",
     "Recipe": "recipe",
+    "Sweep": "sweeps",
     "Teacher": "teacher",
     "Verification": "verification",
     "compress": "compression",
+    "evaluate": "evaluation",
     "inspect": "inspection",
     "load_recipe": "recipe",
     "load_teacher": "teacher",
     "prepare": "planning",
+    "sweep": "sweeps",
     "verify": "verification",
 }
 
 __all__ = [
+    "BeliefMatching",
     "CompressionResult",
+    "Evaluation",
     "MissingExtraError",
     "ParityError",
     "Plan",
     "QualityError",
     "Recipe",
     "RecipeError",
+    "Sweep",
     "Teacher",
     "UnsupportedTeacherError",
     "UsageError",
@@ -62,10 +73,12 @@ __all__ = [
     "ZskdError",
     "__version__",
     "compress",
+    "evaluate",
     "inspect",
     "load_recipe",
     "load_teacher",
     "prepare",
+    "sweep",
     "verify",
 ]
 

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import torch
 
 from zskd_onnx import output as names
-from zskd_onnx import students
+from zskd_onnx import students, transfer
 from zskd_onnx.deployment import (
     Parity,
     Replacement,
@@ -27,18 +27,21 @@ from zskd_onnx.deployment import (
     save,
     score,
 )
-from zskd_onnx.distillation import agreement, distil
 from zskd_onnx.errors import ParityError, UsageError
 from zskd_onnx.events import Event, EventLog, Listener, both, silent
 from zskd_onnx.files import write_text
+from zskd_onnx.learning import learn
 from zskd_onnx.planning import Plan, prepare
 from zskd_onnx.priors import class_similarity
 from zskd_onnx.recipe import Recipe
 from zskd_onnx.result import CompressionResult, ModelFigures
 from zskd_onnx.runtime import open_session
-from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
+from zskd_onnx.synthesis import Samples
 from zskd_onnx.teacher import TeacherOptions, open_source
 from zskd_onnx.version import __version__
+
+
+PART = 512
 
 
 def compress(
@@ -51,6 +54,8 @@ def compress(
     seed: int | None = None,
     device: str = "auto",
     eval_data: str | Path | None = None,
+    data: str | Path | None = None,
+    init: str | None = None,
     transfer_set: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -70,6 +75,9 @@ def compress(
         device: "auto", "cpu" or "cuda".
         eval_data: an .npz with real samples ``x`` and class numbers ``y`` to score on. They
             train nothing and choose nothing.
+        data: an .npz with real samples ``x``, and class numbers ``y`` if there are any, to train on
+            beside what is synthesised. Some recipes need it; no other does.
+        init: "fresh", "inherit" or "auto", see ``Recipe``; default: the recipe's.
         transfer_set: the folder of a complete transfer set that an earlier run made from the
             same teacher; nothing is synthesised then.
         overwrite: replace what an earlier run wrote to ``output``.
@@ -100,15 +108,18 @@ def compress(
         seed=seed,
         device=device,
         eval_data=eval_data,
+        data=data,
+        init=init,
         **teacher_options,
     )
     seconds = {"teacher": time.perf_counter() - started}
+    samples = None
     if transfer_set is not None:
-        samples = _reuse(Path(transfer_set), plan)
-    else:
-        samples = None
-        if resume:
-            _check_same_run(folder / names.TRANSFER_SET, plan)
+        if plan.recipe.synthesis is None:
+            raise UsageError(f"recipe '{plan.recipe.name}' uses no transfer set; leave --transfer-set out")
+        samples = transfer.reuse(Path(transfer_set), plan)
+    elif resume and plan.recipe.synthesis is not None:
+        transfer.check_same_run(folder / names.TRANSFER_SET, plan)
     with names.output_folder(folder, overwrite=overwrite, resume=resume):
         return _run(plan, folder, samples, seconds, listener)
 
@@ -124,17 +135,16 @@ def _run(
 
     clock = _Clock(seconds)
     teacher.to(plan.device)
-    if samples is None:
-        samples = _synthesise(plan, folder / names.TRANSFER_SET, listener)
+    if samples is None and recipe.synthesis is not None:
+        samples = transfer.synthesise(plan, folder / names.TRANSFER_SET, listener)
     clock.mark("synthesis")
-    held_out, inputs = samples.inputs[: recipe.held_out], samples.inputs[recipe.held_out :]
-    draw_samples(held_out, samples.targets[: recipe.held_out], folder / names.IMPRESSIONS)
     if teacher.head is not None:
         draw_similarity(class_similarity(teacher.head.weight), folder / names.SIMILARITY)
 
     student = plan.student.to(plan.device)
-    distil(student, teacher, inputs, recipe.distillation, recipe.seed, listener)
-    agreed = agreement(student, teacher, held_out)
+    learned = learn(plan, samples, folder / names.CHECKPOINT, listener)
+    held_out, agreed = learned.held_out, learned.agreement
+    draw_samples(held_out, _classes(plan, samples, held_out), folder / names.IMPRESSIONS)
     clock.mark("distillation")
 
     parity, found = _deploy(plan, folder, held_out)
@@ -144,6 +154,8 @@ def _run(
         parity=parity,
         agreement=agreed,
         accuracy=found,
+        history=learned.history,
+        chosen=learned.chosen,
         teacher_size=ModelFigures(str(teacher.source.path), teacher.source.size, teacher.parameters_count),
         student_size=ModelFigures(
             str(folder / names.STUDENT), (folder / names.STUDENT).stat().st_size, students.parameters(student)
@@ -158,6 +170,16 @@ def _run(
     return result
 
 
+@torch.no_grad()
+def _classes(plan: Plan, samples: Samples | None, held_out: torch.Tensor) -> torch.Tensor:
+    """Which row of the picture each held-out sample belongs in: (N, K), by what it was made for."""
+    if samples is not None and plan.recipe.generator is None:
+        return samples.targets[: len(held_out)]
+    teacher = plan.teacher
+    parts = (part.to(plan.device, torch.float32) for part in held_out.split(PART))
+    return torch.cat([teacher.logits(teacher.domain.to_file(part)).float().cpu() for part in parts])
+
+
 class _Clock:
     """Times stages that follow one another."""
 
@@ -168,57 +190,6 @@ class _Clock:
     def mark(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage], self.last = now - self.last, now
-
-
-def _identity(plan: Plan) -> dict[str, Any]:
-    """What a transfer set depends on, its size left out: a larger one begins with the smaller."""
-    domain = plan.teacher.domain
-    synthesis = plan.recipe.synthesis.model_dump(mode="json")
-    synthesis.pop("count")
-    return {
-        "teacher_sha256": plan.teacher.source.sha256,
-        "fixed_inputs": plan.teacher.source.fixed,
-        "domain": {
-            "shape": list(domain.shape),
-            "low": list(domain.low),
-            "high": list(domain.high),
-            "layout": domain.layout,
-        },
-        "prior": plan.recipe.prior.model_dump(mode="json"),
-        "synthesis": synthesis,
-        "seed": plan.recipe.seed,
-    }
-
-
-def _synthesise(plan: Plan, folder: Path, listener: Listener) -> Samples:
-    recipe = plan.recipe
-    there = (folder / INDEX).is_file()
-    transfer_set = TransferSet.open(folder) if there else TransferSet.create(folder, _identity(plan))
-    count = recipe.synthesis.count + recipe.held_out
-    fill(transfer_set, plan.teacher, recipe.prior, recipe.synthesis, count, recipe.seed, plan.device, listener)
-    return transfer_set.load(count)
-
-
-def _check_same_run(folder: Path, plan: Plan) -> None:
-    """Refuse to continue another run's transfer set, before anything of that run is touched."""
-    if (folder / INDEX).is_file() and TransferSet.open(folder).identity != _identity(plan):
-        raise UsageError(f"{folder}: made from another teacher, recipe or seed; --overwrite starts anew")
-
-
-def _reuse(folder: Path, plan: Plan) -> Samples:
-    """The transfer set of an earlier run, whatever recipe made it."""
-    transfer_set = TransferSet.open(folder)
-    for key, value in _identity(plan).items():
-        what = {"teacher_sha256": "teacher", "fixed_inputs": "constant of --fix", "domain": "input domain"}.get(key)
-        if what is not None and transfer_set.identity.get(key) != value:
-            raise UsageError(f"{folder}: made for another {what}; leave --transfer-set out")
-    samples = transfer_set.load()
-    if len(samples.inputs) <= plan.recipe.held_out:
-        raise UsageError(
-            f"{folder}: holds {len(samples.inputs)} samples, expected more than the {plan.recipe.held_out} held out; "
-            "finish it with --resume"
-        )
-    return samples
 
 
 def _deploy(plan: Plan, folder: Path, held_out: torch.Tensor) -> tuple[Parity, Score | None]:
@@ -259,6 +230,8 @@ def _manifest(plan: Plan, result: CompressionResult) -> dict[str, Any]:
         "architecture": plan.choice.name,
         "recipe": plan.recipe.model_dump(mode="json"),
         "seed": plan.recipe.seed,
+        "history": result.history,
+        "chosen": result.chosen,
         "device": str(plan.device),
         "threads": torch.get_num_threads(),
     }

@@ -32,7 +32,7 @@ def examine() -> dict[str, Any]:
     facts["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     facts["threads"] = torch.get_num_threads()
     facts["onnxruntime providers"] = ", ".join(providers())
-    for module, extra in (("sklearn", "demo"), ("onnx2torch", "onnx2torch")):
+    for module, extra in (("sklearn", "demo"), ("matplotlib", "plots"), ("onnx2torch", "onnx2torch")):
         there = importlib.util.find_spec(module) is not None
         facts[f"extra {extra}"] = "installed" if there else f"not installed: pip install 'zskd-onnx[{extra}]'"
     facts["ZSKD_DATA"] = os.environ.get("ZSKD_DATA", "not set (benchmarks alone need it)")

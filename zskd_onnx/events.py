@@ -16,7 +16,8 @@ class Event:
 
     Attributes:
         kind: "note" (a text), "progress" (a stage moved on) or "done" (a stage ended).
-        stage: "teacher", "synthesis", "distillation", "deployment" or "evaluation".
+        stage: "teacher", "synthesis", "distillation", "fine-tuning", "deployment", "belief matching" or
+            "sweep".
         text: for people.
         completed, total: units of work of the stage; 0 where they do not apply.
         figures: measured values.

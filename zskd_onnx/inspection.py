@@ -11,7 +11,7 @@ import onnx
 from zskd_onnx import students
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.priors import class_similarity
-from zskd_onnx.recipe import load_recipe, recipe_names
+from zskd_onnx.recipe import holds, load_recipe, recipe_names
 from zskd_onnx.teacher import Head, Teacher, TeacherOptions, load_teacher
 
 QUANTISED = {
@@ -68,8 +68,14 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> dict[str, An
         "recipes": {name: _suits(name, teacher) for name in recipe_names()},
         "student": {"name": choice.name, "why": choice.why},
         "students": [
-            {"name": name, "parameters": size, "share": round(size / max(1, teacher.parameters_count), 4)}
-            for name, size in students.sizes(domain.shape, teacher.classes).items()
+            {
+                "name": entry.name,
+                "parameters": entry.parameters,
+                "multiply_adds": entry.multiply_adds,
+                "share": round(entry.parameters / max(1, teacher.parameters_count), 4),
+            }
+            for entry in students.describe(domain.shape, teacher.classes)
+            if entry.parameters is not None
         ],
     }
 
@@ -116,8 +122,7 @@ def _describe_head(head: Head) -> dict[str, Any]:
 def _suits(name: str, teacher: Teacher) -> dict[str, Any]:
     """What a recipe needs, and whether the teacher has it."""
     recipe = load_recipe(name)
-    has = {"head": teacher.head is not None}
-    needs = {requirement: has[requirement] for requirement in recipe.requires}
+    needs = {requirement: holds(teacher, requirement) for requirement in recipe.requires}
     try:
         recipe.check(teacher)
     except UnsupportedTeacherError as error:

@@ -16,8 +16,9 @@ EVENTS = "events.jsonl"
 IMPRESSIONS = "impressions.png"
 SIMILARITY = "class_similarity.png"
 TRANSFER_SET = "transfer-set"
+CHECKPOINT = "checkpoint.pt"
 
-_FILES = (STUDENT, MANIFEST, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY)
+_FILES = (STUDENT, MANIFEST, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY, CHECKPOINT)
 
 
 def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
@@ -49,8 +50,8 @@ def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Pa
     """The folder for one run.
 
     ``overwrite`` removes what an earlier run wrote and nothing else. If the run fails, what it
-    wrote is removed. If it is interrupted, or the student fails a check, the transfer set stays,
-    for ``resume``; a student never does.
+    wrote is removed. If it is interrupted, or the student fails a check, the transfer set and the
+    state of training stay, for ``resume``; a student never does.
     """
     check_output(folder, overwrite=overwrite, resume=resume)
     existed = folder.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,11 +14,15 @@ from torch import nn
 
 from zskd_onnx import students
 from zskd_onnx.deployment import EvaluationData, read_evaluation_data
-from zskd_onnx.distillation import soft_target_loss
+from zskd_onnx.devices import choose_device
+from zskd_onnx.distillation import Distillation
 from zskd_onnx.errors import UsageError
+from zskd_onnx.generators import GeneratorTraining
+from zskd_onnx.losses import soft_target_loss
 from zskd_onnx.randomness import generator_for
-from zskd_onnx.recipe import Recipe, load_recipe
-from zskd_onnx.teacher import Teacher, TeacherOptions, load_teacher
+from zskd_onnx.real_data import RealSamples, read_real_samples
+from zskd_onnx.recipe import Recipe, load_recipe, recipe_names
+from zskd_onnx.teacher import Asking, Teacher, TeacherOptions, load_teacher
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Plan:
         student: with its starting weights.
         device: where it will run.
         evaluation: real samples to score on, or None.
+        data: real samples to train on, or None.
         notes: what was assumed or chosen.
     """
 
@@ -40,6 +46,7 @@ class Plan:
     student: nn.Module
     device: torch.device
     evaluation: EvaluationData | None
+    data: RealSamples | None
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,19 +76,46 @@ class Plan:
             x = made.requires_grad_()
             torch.autograd.grad(teacher.logits(teacher.domain.to_file(x)).sum(), x)
 
-        def distillation() -> None:
-            x = recipe.distillation.augmentation.apply(seen, generator)
+        def distillation(settings: Distillation, seen: torch.Tensor) -> None:
+            x = settings.augmentation.apply(seen, generator)
             with torch.no_grad():
                 soft = teacher.logits(teacher.domain.to_file(x)).float()
-            soft_target_loss(student(x), soft, recipe.distillation.temperature).backward()
+            soft_target_loss(student(x), soft, settings.temperature).backward()
 
-        samples = recipe.synthesis.count + recipe.held_out
-        made, seen = batch(recipe.synthesis.batch_size), batch(recipe.distillation.batch_size)
-        passes = -(-samples // recipe.synthesis.batch_size) * recipe.synthesis.passes
-        return {
-            "synthesis": round(passes * _seconds(synthesis), 1),
-            "distillation": round(recipe.distillation.steps(recipe.synthesis.count) * _seconds(distillation), 1),
-        }
+        found, stored = {}, 0 if self.data is None else len(self.data.inputs)
+        if recipe.synthesis is not None:
+            made = batch(recipe.synthesis.batch_size)
+            passes = -(-(recipe.synthesis.count + recipe.held_out) // recipe.synthesis.batch_size)
+            found["synthesis"] = round(passes * recipe.synthesis.passes * _seconds(synthesis), 1)
+            stored += recipe.synthesis.count
+        for stage, settings in (("distillation", recipe.distillation), ("fine-tuning", recipe.fine_tuning)):
+            if settings is not None:
+                seen = batch(settings.batch_size)
+                seconds = _seconds(partial(distillation, settings, seen)) + self._generator_seconds(settings)
+                found[stage] = round(settings.steps(stored) * seconds, 1)
+        return found
+
+    def _generator_seconds(self, settings: Distillation) -> float:
+        """What a generator adds to each step of the student."""
+        recipe = self.recipe
+        size = settings.shares(recipe.sources(self.data is not None)).get("generator", 0)
+        if recipe.generator is None or not size:
+            return 0.0
+        training = GeneratorTraining(
+            recipe.generator,
+            self.teacher,
+            Asking(self.teacher),
+            batch=size,
+            steps=recipe.generator.student_steps,
+            seed=recipe.seed,
+            device=self.device,
+        )
+
+        def iteration() -> None:
+            for step in range(training.settings.student_steps):
+                training.batch(step, self.student)
+
+        return _seconds(iteration) / training.settings.student_steps
 
 
 def prepare(
@@ -93,6 +127,8 @@ def prepare(
     seed: int | None = None,
     device: str = "auto",
     eval_data: str | Path | None = None,
+    data: str | Path | None = None,
+    init: str | None = None,
     **teacher_options: Unpack[TeacherOptions],
 ) -> Plan:
     """Resolve and check everything that a run needs; see ``compress`` for the arguments."""
@@ -104,19 +140,25 @@ def prepare(
         if not 0 <= seed < 2**63:
             raise UsageError(f"seed {seed}: expected 0 to 2^63 - 1")
         resolved = resolved.model_copy(update={"seed": seed})
-    place = _device(device)
+    if init is not None:
+        resolved = _with_init(resolved, init)
+    place = choose_device(device)
     loaded = load_teacher(teacher, **teacher_options)
     resolved.check(loaded)
     domain = loaded.domain
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
+    started = _start(module, resolved, loaded, choice.name)
+    samples = _real_samples(resolved, loaded, data)
     evaluation = None if eval_data is None else read_evaluation_data(Path(eval_data), domain, loaded.classes)
     low, high = min(domain.low), max(domain.high)
     notes = [
         f"input '{domain.name}': {domain.layout} {domain.file_shape(1)[1:]}, values {low:g} to {high:g} "
         f"(range: {domain.range_source}; layout: {domain.layout_source})",
-        f"student {choice.name}: {choice.why}",
+        f"student {choice.name}: {choice.why}; {started}",
     ]
+    if samples is not None:
+        notes.append(f"{len(samples.inputs):,} real samples are trained on")
     if loaded.batch is not None:
         notes.append(
             f"the graph runs at batch size {loaded.batch} alone, so everything is asked of it in pieces of that size; "
@@ -132,17 +174,41 @@ def prepare(
         notes.append(
             "the input range is only assumed: if the teacher was trained on another one the student will be useless; say it with --input-range"
         )
-    return Plan(loaded, resolved, choice, module, place, evaluation, tuple(notes))
+    return Plan(loaded, resolved, choice, module, place, evaluation, samples, tuple(notes))
 
 
-def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device '{name}': expected auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
+def _with_init(recipe: Recipe, init: str) -> Recipe:
+    if init not in ("fresh", "inherit", "auto"):
+        raise UsageError(f"init '{init}': expected fresh, inherit or auto")
+    return recipe.model_copy(update={"init": init})
+
+
+def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> str:
+    """Give the student its starting weights; how, in words.
+
+    Raises:
+        UsageError: it is to inherit, and has not the teacher's topology.
+    """
+    if recipe.init == "fresh":
+        return "it starts fresh"
+    reason = students.inherits(student, teacher)
+    if reason is None:
+        students.inherit(student, teacher)
+        return "it inherits the teacher's strongest channels"
+    if recipe.init == "inherit":
+        raise UsageError(f"student {name} cannot inherit from this teacher: {reason}; take --init fresh")
+    return f"it starts fresh, for it cannot inherit ({reason})"
+
+
+def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> RealSamples | None:
+    if data is not None:
+        return read_real_samples(Path(data), teacher, recipe.data.per_class, recipe.seed)
+    if "data" in recipe.requires:
         raise UsageError(
-            "device 'cuda': no CUDA device answers; use --device cpu (zskd-onnx doctor shows what is there)"
+            f"recipe '{recipe.name}' trains on real samples; give some with --data FILE.npz, or take a recipe that "
+            f"needs none: {', '.join(name for name in recipe_names() if 'data' not in load_recipe(name).requires)}"
         )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    return None
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -9,40 +9,70 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from zskd_onnx.deployment import Deployment
-from zskd_onnx.distillation import Distillation
+from zskd_onnx.distillation import Distillation, Source
 from zskd_onnx.errors import RecipeError, UnsupportedTeacherError
+from zskd_onnx.generators import GENERATORS
 from zskd_onnx.priors import PRIORS
 from zskd_onnx.settings import Settings
 from zskd_onnx.synthesis import SYNTHESES
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.teacher import Teacher, find_second_last
 
 SIZE_LIMIT = 1 << 20
 """Bytes that a recipe file may have."""
 
-Requirement = Literal["head"]
+Requirement = Literal["head", "second_last", "convolution", "batch_norm", "data"]
+
+SECTIONS_WITH_KINDS = ("prior", "synthesis", "generator")
+
+LACKS: dict[Requirement, str] = {
+    "head": "a final fully connected layer, and none was found behind the output",
+    "second_last": "a fully connected layer before the final one, and none was found",
+    "convolution": "a convolution, and none was found",
+    "batch_norm": "batch normalisation, and exporters often fold it away: no statistics are left in the file",
+}
+"""What a message says of a teacher that lacks something."""
 
 
 def _one_of(classes: Sequence[type[Settings]]) -> Any:
     """A section that holds one of several classes, told apart by ``kind``."""
-    if len(classes) == 1:
-        return classes[0]
     return Annotated[Union[tuple(classes)], Field(discriminator="kind")]  # noqa: UP007
+
+
+class RealData(Settings):
+    """How real samples that a user has are trained on.
+
+    Attributes:
+        per_class: how many of each class at most, M, drawn by the seed; None takes all. Classes are the
+            labels, or what the teacher says where there are none.
+    """
+
+    per_class: PositiveInt | None = None
 
 
 class Recipe(Settings):
     """One way to compress a teacher.
 
+    The student learns from a transfer set (``prior`` and ``synthesis``), from a ``generator`` that is
+    trained beside it, from real samples that the user gives (``data``), or from several of them at once.
+
     Attributes:
         name, summary, paper: for people.
-        requires: what the teacher must have: "head", a final fully connected layer.
+        expected: figures that the paper and the benchmarks have for it.
+        requires: what the teacher must have: "head", a final fully connected layer; "second_last", one
+            before it; "convolution"; "batch_norm" statistics; and "data", real samples from the user.
         prior: where soft targets come from.
         synthesis: how inputs are made.
+        generator: what makes samples while the student learns.
+        data: how real samples are taken, where the user gives some.
         student: an architecture's name, "half" or "auto".
+        init: "inherit" starts the student from the teacher's strongest channels, where it has the
+            teacher's topology; "auto" does so where it can; "fresh" never.
         distillation: how the student is trained.
-        held_out: impressions beyond the transfer set that measure agreement and train nothing.
+        fine_tuning: how it is trained once more after that, or None.
+        held_out: synthesised samples beyond the transfer set that measure agreement and train nothing.
         deployment: how the student is delivered.
         seed: of every random draw.
     """
@@ -50,14 +80,35 @@ class Recipe(Settings):
     name: str
     summary: str
     paper: str = ""
+    expected: str = ""
     requires: tuple[Requirement, ...] = ()
-    prior: _one_of(PRIORS)  # type: ignore[valid-type]
-    synthesis: _one_of(SYNTHESES)  # type: ignore[valid-type]
+    prior: _one_of(PRIORS) | None = None  # type: ignore[valid-type]
+    synthesis: _one_of(SYNTHESES) | None = None  # type: ignore[valid-type]
+    generator: _one_of(GENERATORS) | None = None  # type: ignore[valid-type]
+    data: RealData = RealData()
     student: str = "auto"
+    init: Literal["fresh", "inherit", "auto"] = "fresh"
     distillation: Distillation = Distillation()
+    fine_tuning: Distillation | None = None
     held_out: Annotated[int, Field(ge=100, le=100_000)] = 1000
     deployment: Deployment = Deployment()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _has_samples(self) -> Recipe:
+        """Every recipe says where its samples come from."""
+        if self.synthesis is not None and self.synthesis.needs_prior and self.prior is None:
+            raise ValueError(f"synthesis.kind {self.synthesis.kind} needs a prior for its targets")
+        if self.synthesis is None and self.generator is None and "data" not in self.requires:
+            raise ValueError("expected a synthesis, a generator, or 'data' among requires")
+        if self.synthesis is None and "data" not in self.requires and self.distillation.epoch_samples is None:
+            raise ValueError("a generator stores no samples; say with distillation.epoch_samples how many are an epoch")
+        return self
+
+    def sources(self, data: bool) -> tuple[Source, ...]:
+        """Where samples come from, in the order of a batch; ``data``: whether the user gave real ones."""
+        there = {"transfer_set": self.synthesis is not None, "data": data, "generator": self.generator is not None}
+        return tuple(name for name, has in there.items() if has)  # type: ignore[misc]
 
     @field_validator("student")
     @classmethod
@@ -73,12 +124,26 @@ class Recipe(Settings):
 
     def check(self, teacher: Teacher) -> None:
         """Raise UnsupportedTeacherError if the teacher lacks what the recipe requires."""
-        if "head" in self.requires and teacher.head is None:
-            others = [name for name in recipe_names() if "head" not in load_recipe(name).requires]
+        has = {name: holds(teacher, name) for name in self.requires if name != "data"}
+        for lack in (name for name, there in has.items() if not there):
+            others = [name for name in recipe_names() if lack not in load_recipe(name).requires]
             raise UnsupportedTeacherError(
-                f"{teacher.source.path}: recipe '{self.name}' needs a final fully connected layer, and none was found "
-                f"behind the output; recipes that do not: {', '.join(others)}"
+                f"{teacher.source.path}: recipe '{self.name}' needs {LACKS[lack]}; "
+                f"recipes that do not: {', '.join(others)}"
             )
+
+
+def holds(teacher: Teacher, requirement: Requirement) -> bool:
+    """Whether a teacher has what a recipe may require."""
+    if requirement == "head":
+        return teacher.head is not None
+    if requirement == "second_last":
+        return find_second_last(teacher) is not None
+    return {
+        "convolution": teacher.layers.convolutions > 0,
+        "batch_norm": teacher.layers.batch_norms > 0,
+        "data": True,
+    }[requirement]
 
 
 def recipe_names() -> list[str]:
@@ -162,8 +227,10 @@ def _faults(error: ValidationError) -> str:
     """All faults on one line."""
     faults = []
     for fault in error.errors(include_input=False, include_url=False):
-        # The discriminator of a section stands in the location as if it were a key.
-        where = ".".join(str(part) for part in fault["loc"])
+        loc = list(fault["loc"])
+        if loc[:1] and loc[0] in SECTIONS_WITH_KINDS and len(loc) > 1:
+            del loc[1]  # the section's kind, which stands in the location as if it were a key
+        where = ".".join(str(part) for part in loc)
         text = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"][:1].lower() + fault["msg"][1:]
         faults.append(f"{where}: {text}" if where else text)
     return "; ".join(faults)

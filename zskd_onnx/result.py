@@ -32,11 +32,13 @@ class CompressionResult:
     Attributes:
         student: path of the ONNX file.
         parity: onnxruntime against torch on the student.
-        agreement: with the teacher, on held-out impressions.
+        agreement: with the teacher, on held-out synthesised samples.
         accuracy: of both on the evaluation data, and their agreement there; None if not scored.
         teacher_size, student_size: sizes.
         seconds: time of each stage.
         notes: what was assumed or chosen.
+        history: of each stage of training, what was measured of the student on the way.
+        chosen: of each stage, the step whose weights were kept.
         missed_gates: what the student falls short of, a sentence each.
         manifest: path of the manifest.
     """
@@ -49,6 +51,8 @@ class CompressionResult:
     student_size: ModelFigures
     seconds: dict[str, float]
     notes: tuple[str, ...]
+    history: dict[str, list[dict[str, Any]]]
+    chosen: dict[str, int]
     missed_gates: tuple[str, ...]
     manifest: Path
 

@@ -43,7 +43,11 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         except ZskdError as error:
             kind, message, code = type(error).__name__, str(error), error.exit_code
         except KeyboardInterrupt:
-            kind, message, code = "Interrupted", "interrupted; compress --resume continues where a run stopped", 130
+            kind, message, code = (
+                "Interrupted",
+                "interrupted; compress --resume, or the same sweep again, continues where it stopped",
+                130,
+            )
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             kind, message, code = "OSError", f"{where}{error.strerror or error}; nothing was kept", 1
@@ -105,6 +109,7 @@ def progress() -> Iterator[Listener]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
+        ended: dict[str, bool] = {}
 
         def listen(event: Event) -> None:
             if event.kind == "note":
@@ -112,7 +117,10 @@ def progress() -> Iterator[Listener]:
             elif event.total:
                 if event.stage not in tasks:
                     tasks[event.stage] = bars.add_task(event.stage, total=event.total, figures="")
+                elif ended.pop(event.stage, False):  # the next run of a sweep
+                    bars.reset(tasks[event.stage], total=event.total)
                 bars.update(tasks[event.stage], completed=event.completed, figures=_words(event.figures))
+                ended[event.stage] = event.kind == "done"
 
         yield listen
 
@@ -129,6 +137,7 @@ class _PlainProgress:
             self._print(f"{event.stage}: {event.text}")
         elif event.kind == "done":
             self._print(f"{event.stage}: done, {event.text}")
+            self.started.pop(event.stage, None)  # a sweep begins it again
         else:
             begin, first = self.started.setdefault(event.stage, (event.time, event.completed))
             if event.time - self.last < PLAIN_SECONDS or event.completed == first:

@@ -11,7 +11,7 @@ from onnx import helper
 
 from tests.conftest import SaveModel
 from zskd_onnx import UsageError
-from zskd_onnx.deployment import EvaluationData, read_evaluation_data, score
+from zskd_onnx.deployment import EvaluationData, read_evaluation_data, read_samples, score
 from zskd_onnx.deployment.evaluation import predict
 from zskd_onnx.runtime import open_session
 from zskd_onnx.teacher import Domain
@@ -61,7 +61,7 @@ def test_samples_as_the_teacher_takes_them_stay_as_they_are(tmp_path: Path) -> N
         (images(3, 4, 5), np.zeros(3, np.float32), "class numbers"),
         (images(3, 4, 5), np.array([0, 1, 10]), "0 to 9"),
         (images(3, 4, 5), np.array([0, 1, -1]), "0 to 9"),
-        (images(0, 4, 5), None, "class numbers"),
+        (images(0, 4, 5), None, "one sample or more"),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path: Path, x: np.ndarray, y: np.ndarray | None, match: str) -> None:
@@ -76,7 +76,7 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     path.write_text("no arrays")
     with pytest.raises(UsageError, match=r"expected an \.npz"):
         read_evaluation_data(path, GREY, 10)
-    np.savez(path, x=np.zeros(3))
+    np.savez(path, x=np.zeros((3, 1, 4, 5)))
     with pytest.raises(UsageError, match="arrays x and y"):
         read_evaluation_data(path, GREY, 10)
     np.savez(path, x=np.array([object()]), y=np.array([0]))
@@ -85,6 +85,15 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     np.save(tmp_path / "data.npy", np.zeros(3))
     with pytest.raises(UsageError):
         read_evaluation_data(tmp_path / "data.npy", GREY, 10)
+
+
+def test_samples_without_class_numbers(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((6, 1, 4, 5), dtype=np.float32)
+    path = tmp_path / "data.npz"
+    np.savez(path, x=x)
+    found, labels = read_samples(path, GREY, 10)
+    np.testing.assert_array_equal(found, x)
+    assert labels is None
 
 
 @pytest.mark.parametrize("batch", ["N", 1, 4])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 
 from zskd_onnx.distillation import Augmentation
@@ -153,7 +156,10 @@ def test_samples_are_changed_differently() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"fraction": 1.1}, {"rotation": -1}, {"scale": (0.0, 1.0)}, {"noise": -1}, {"tilt": 3}],
+    [
+        *({"fraction": 1.1}, {"rotation": -1}, {"scale": (0.0, 1.0)}, {"noise": -1}, {"tilt": 3}),
+        *({"pad": -1}, {"pad": 1.5}, {"transpose": 2}, {"salt_and_pepper": 1.1}, {"outside": "wrap"}),
+    ],
 )
 def test_fields_are_checked(fields: dict) -> None:
     with pytest.raises(ValidationError):
@@ -189,3 +195,99 @@ def test_features_are_redrawn_over_the_whole_domain() -> None:
     torch.testing.assert_close(redrawn[fresh].mean(), torch.tensor(0.5), atol=0.01, rtol=0)
     images = pictures()
     torch.testing.assert_close(Augmentation(**STILL, redraw=1.0).apply(images, generator()), images, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sides", [(32, 32), (9, 21), (5, 40)])
+@pytest.mark.parametrize(("outside", "padding"), [("zero", "zeros"), ("edge", "border")])
+def test_the_resampling_is_that_of_torch(sides: tuple[int, int], outside: str, padding: str) -> None:
+    """The affine map of the fields' definitions, from the same draws in the documented order."""
+    height, width = sides
+    x, draws = pictures(height, width, count=20), generator(5)
+    angle, scale, mirror, right, down = (torch.rand(20, generator=draws) for _ in range(5))
+    angle, scale = (2 * angle - 1) * math.radians(40), 0.5 + 0.7 * scale
+    theta = torch.stack(
+        [
+            *(angle.cos() / scale, -angle.sin() / scale * height / width, (2 * right - 1) * 2 * 0.3),
+            *(angle.sin() / scale * width / height, angle.cos() / scale, (2 * down - 1) * 2 * 0.3),
+        ],
+        dim=1,
+    ).view(20, 2, 3)
+    theta[mirror < 0.5, :, 0] *= -1
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    expected = F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
+    settings = Augmentation(fraction=1.0, rotation=40.0, scale=(0.5, 1.2), shift=0.3, flip=0.5, outside=outside)
+    torch.testing.assert_close(settings.apply(x, generator(5)), expected, rtol=0, atol=1e-4)
+
+
+def test_a_certain_flip_mirrors_up_and_down() -> None:
+    x = pictures(6, 10)
+    flipped = Augmentation(**STILL, flip_up_down=1.0).apply(x, generator())
+    torch.testing.assert_close(flipped, x.flip(2), rtol=0, atol=1e-5)
+
+
+def test_transposition_exchanges_equal_sides_alone() -> None:
+    x, oblong = pictures(7, 7), pictures(6, 10)
+    settings = Augmentation(**STILL, transpose=1.0)
+    torch.testing.assert_close(settings.apply(x, generator()), x.transpose(2, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(settings.apply(oblong, generator()), oblong, rtol=0, atol=1e-5)
+
+
+def test_flips_and_transposition_give_all_eight_symmetries() -> None:
+    x = pictures(5, 5, channels=1, count=1)
+    turns = [torch.rot90(y, quarters, (2, 3)) for y in (x, x.flip(3)) for quarters in range(4)]
+    seen = Augmentation(**STILL, flip=0.5, flip_up_down=0.5, transpose=0.5).apply(
+        x.expand(400, -1, -1, -1), generator()
+    )
+    close = (seen - torch.cat(turns)[:, None, 0, None]).abs().flatten(2).amax(2) < 1e-4
+    assert (close.sum(0) == 1).all()
+    assert (close.sum(1) > 25).all()  # 50 of each; a binomial is below 25 with a probability of 1e-5
+
+
+@pytest.mark.parametrize(("outside", "mode"), [("zero", "constant"), ("edge", "replicate")])
+def test_padding_and_cropping_shifts_by_whole_positions(outside: str, mode: str) -> None:
+    x = pictures(6, 9, count=1)
+    padded = F.pad(x, (2, 2, 2, 2), mode=mode)
+    crops = torch.cat([padded[:, :, top : top + 6, left : left + 9] for top in range(5) for left in range(5)])
+    seen = Augmentation(**STILL, pad=2, outside=outside).apply(x.expand(1000, -1, -1, -1), generator())
+    close = (seen[None] - crops[:, None]).abs().flatten(2).amax(2) < 1e-4
+    assert (close.sum(0) == 1).all()
+    assert (close.sum(1) > 15).all()  # 40 of each
+
+
+def test_a_sequence_is_cropped_along_its_axis() -> None:
+    x = torch.zeros(200, 1, 21)
+    x[:, :, 10] = 1
+    moved = Augmentation(**STILL, pad=3).apply(x, generator())
+    assert (moved.sum((0, 1)) > 0.5).nonzero().flatten().tolist() == list(range(7, 14))
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 9), (2, 30), (2, 3, 9, 9)])
+def test_the_edge_goes_on_outside(shape: tuple[int, ...]) -> None:
+    x = torch.full((10, *shape), 0.7)
+    fields = {"fraction": 1.0, "scale": (0.4, 0.6), "pad": 2}
+    torch.testing.assert_close(Augmentation(**fields, outside="edge").apply(x, generator()), x)
+    assert (Augmentation(**fields).apply(x, generator()) == 0).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (3, 256), (3, 4, 8, 8), (256,)])
+def test_salt_and_pepper_covers_up_to_its_share_of_positions(shape: tuple[int, ...]) -> None:
+    x = torch.full((2000, *shape), 0.5)
+    seen = Augmentation(**STILL, salt_and_pepper=0.4).apply(x, generator())
+    if len(shape) > 1:
+        assert (seen == seen[:, :1]).all()
+        seen = seen[:, 0]
+    salt, pepper = ((seen > 0.99).float().flatten(1).mean(1), (seen == 0).float().flatten(1).mean(1))
+    # Shares are uniform on [0, 0.4], half of it each.
+    torch.testing.assert_close(salt.mean(), torch.tensor(0.1), atol=0.01, rtol=0)
+    torch.testing.assert_close(pepper.mean(), torch.tensor(0.1), atol=0.01, rtol=0)
+    torch.testing.assert_close((salt + pepper).std(), torch.tensor(0.4 / 12**0.5), atol=0.01, rtol=0)
+    changed = (salt + pepper + ((seen - 0.5).abs() < 1e-4).float().flatten(1).mean(1)).sub(1).abs()
+    assert changed.max() < 1e-6
+
+
+def test_gaussian_noise_comes_after_salt_and_pepper() -> None:
+    x = torch.full((100, 1, 16, 16), 0.5)
+    sprinkled = Augmentation(**STILL, salt_and_pepper=1.0).apply(x, generator())
+    both = Augmentation(**STILL, salt_and_pepper=1.0, noise=0.1).apply(x, generator())
+    assert float((both[sprinkled == 0] > 0).float().mean()) == pytest.approx(0.5, abs=0.02)
+    assert float((both - sprinkled).abs().amax()) < 0.6

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import nn
 
 from zskd_onnx import students
 from zskd_onnx.demo import held_out_digits
-from zskd_onnx.distillation import Augmentation, Distillation, agreement, distil
-from zskd_onnx.events import Event, silent
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.distillation import Augmentation, Checkpoint, Checks, Distillation, Sources, Stored, agreement, distil
+from zskd_onnx.distillation.batches import NO_LABEL
+from zskd_onnx.events import Event, Listener, silent
+from zskd_onnx.generators import Adversarial, GeneratorTraining
+from zskd_onnx.teacher import Asking, Teacher, blocks_probe
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +36,44 @@ def fresh(seed: int = 0) -> nn.Module:
 PLAIN = Augmentation(fraction=0.0)
 
 
+def train(
+    student: nn.Module,
+    teacher: Teacher,
+    inputs: torch.Tensor,
+    settings: Distillation,
+    seed: int = 0,
+    listener: Listener = silent,
+    *,
+    labels: torch.Tensor | None = None,
+    checks: Checks | None = None,
+    checkpoint: Checkpoint | None = None,
+    generator: bool = False,
+) -> None:
+    steps = settings.steps(len(inputs))
+    shares = settings.shares(("transfer_set", "generator") if generator else ("transfer_set",))
+    ask = Asking(teacher)
+    stored = Stored("transfer_set", inputs, labels, min(shares["transfer_set"], len(inputs)))
+    beside = None
+    if generator:
+        beside = GeneratorTraining(
+            Adversarial(width=4, student_steps=3),
+            teacher,
+            ask,
+            batch=shares["generator"],
+            steps=steps,
+            seed=seed,
+            device=CPU,
+        )
+    sources = Sources((stored,), beside)
+    distil(student, sources, ask, settings, steps, seed, checks=checks, checkpoint=checkpoint, listener=listener)
+
+
 def test_a_student_learns(digits: Teacher, inputs: torch.Tensor) -> None:
     events: list[Event] = []
     student = fresh()
     before = agreement(student, digits, inputs)
-    distil(student, digits, inputs, Distillation(epochs=30, batch_size=64, augmentation=PLAIN), 0, events.append)
+    settings = Distillation(epochs=30, batch_size=64, augmentation=PLAIN)
+    train(student, digits, inputs, settings, listener=events.append)
     assert agreement(student, digits, inputs) > max(0.95, before)
     assert not student.training
     losses = [e.figures["loss"] for e in events if e.kind == "progress"]
@@ -40,11 +82,15 @@ def test_a_student_learns(digits: Teacher, inputs: torch.Tensor) -> None:
     assert events[-1].completed == events[-1].total == 30 * 8
 
 
+def flat(student: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in student.parameters()])
+
+
 def weights(seed: int, digits: Teacher, inputs: torch.Tensor) -> torch.Tensor:
     student = fresh()
     settings = Distillation(epochs=2, batch_size=100, augmentation=Augmentation(noise=0.1, mixup=0.5))
-    distil(student, digits, inputs, settings, seed, silent)
-    return torch.cat([p.detach().flatten() for p in student.parameters()])
+    train(student, digits, inputs, settings, seed)
+    return flat(student)
 
 
 def test_the_seed_decides(digits: Teacher, inputs: torch.Tensor) -> None:
@@ -60,15 +106,46 @@ def test_the_global_generator_is_left_alone(digits: Teacher, inputs: torch.Tenso
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize(("samples", "batch", "steps"), [(100, 100, 3), (101, 100, 6), (50, 512, 3)])
-def test_steps(samples: int, batch: int, steps: int) -> None:
-    assert Distillation(epochs=3, batch_size=batch).steps(samples) == steps
+@pytest.mark.parametrize(
+    ("samples", "batch", "epoch", "steps"),
+    [
+        (100, 100, None, 3),
+        (101, 100, None, 6),
+        (50, 512, None, 3),
+        # The replication's eq. 4: epochs' = size / (10 M) epochs, so M = 20 takes the steps of all 600.
+        (200, 100, 600, 18),
+        (0, 100, 250, 9),
+    ],
+)
+def test_steps(samples: int, batch: int, epoch: int | None, steps: int) -> None:
+    assert Distillation(epochs=3, batch_size=batch, epoch_samples=epoch).steps(samples) == steps
+
+
+@pytest.mark.parametrize(
+    ("mixture", "shares"),
+    [
+        (None, {"transfer_set": 50, "data": 50, "generator": 50}),
+        ({"generator": 1}, {"transfer_set": 0, "data": 0, "generator": 150}),
+        ({"transfer_set": 2, "generator": 1}, {"transfer_set": 100, "data": 0, "generator": 50}),
+        ({"transfer_set": 1, "data": 1e-4}, {"transfer_set": 150, "data": 0, "generator": 0}),
+    ],
+)
+def test_shares(mixture: dict | None, shares: dict) -> None:
+    settings = Distillation(batch_size=150, mixture=mixture)
+    assert settings.shares(("transfer_set", "data", "generator")) == shares
+
+
+def test_a_mixture_names_sources() -> None:
+    with pytest.raises(ValidationError):
+        Distillation(mixture={"noise": 1})
+    with pytest.raises(ValidationError, match="patience"):
+        Distillation(checks=0, patience=2)
 
 
 def test_fewer_samples_than_a_batch(digits: Teacher, inputs: torch.Tensor) -> None:
     student = fresh()
-    distil(student, digits, inputs[:7], Distillation(epochs=2, batch_size=64), 0, silent)
-    assert all(torch.isfinite(p).all() for p in student.parameters())
+    train(student, digits, inputs[:7], Distillation(epochs=2, batch_size=64))
+    assert torch.isfinite(flat(student)).all()
 
 
 def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
@@ -84,3 +161,101 @@ def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
 
     assert agreement(Same(0), digits, inputs) == 1.0
     assert agreement(Same(1), digits, inputs) == 0.0
+
+
+def test_labels_pull_the_student_away_from_the_teacher(digits: Teacher, inputs: torch.Tensor) -> None:
+    """Wrong labels with much weight win over soft targets; samples without one know nothing of them."""
+    wrong = (digits.logits(digits.domain.to_file(inputs.float())).argmax(1) + 1) % 10
+    settings = Distillation(epochs=20, batch_size=64, labels=30.0, augmentation=PLAIN, checks=0)
+    student = fresh()
+    train(student, digits, inputs, settings, labels=wrong)
+    found = student(inputs.float()).argmax(1)
+    assert float((found == wrong).float().mean()) > 0.9
+    unlabelled, plain = fresh(), fresh()
+    train(unlabelled, digits, inputs, settings, labels=torch.full_like(wrong, NO_LABEL))
+    train(plain, digits, inputs, settings.model_copy(update={"labels": 0.0}))
+    torch.testing.assert_close(flat(unlabelled), flat(plain))
+
+
+def test_attention_transfer_brings_attention_closer(digits: Teacher, inputs: torch.Tensor) -> None:
+    probe = blocks_probe(digits)
+    gaps = {}
+    for weight in (0.0, 250.0):
+        student = fresh()
+        blocks = students.Blocks(student, (1, 8, 8), probe.sizes)
+        assert blocks.sizes
+        settings = Distillation(epochs=5, batch_size=64, attention=weight, augmentation=PLAIN)
+        ask = Asking(digits, probe, blocks.sizes)
+        sources = Sources((Stored("transfer_set", inputs, None, 64),), None)
+        distil(student, sources, ask, settings, settings.steps(len(inputs)), 0, blocks=blocks, listener=silent)
+        maps = []
+        for values in (blocks(inputs.float())[1], ask(inputs.float()).blocks):
+            maps.append([F.normalize(v.detach().square().mean(1).flatten(1), dim=1) for v in values])
+        gaps[weight] = sum(float((a - b).square().mean()) for a, b in zip(*maps, strict=True))
+    assert gaps[250.0] < 0.5 * gaps[0.0]
+
+
+def test_the_best_is_kept_and_history_is_told(digits: Teacher, inputs: torch.Tensor) -> None:
+    """A rate that is far too high at the end: the last student is not the best."""
+    student = fresh()
+    checks = Checks(digits, inputs[:100], watch=lambda s: 0.5)
+    settings = Distillation(
+        epochs=12, batch_size=64, learning_rate=0.3, schedule="constant", augmentation=PLAIN, checks=8
+    )
+    train(student, digits, inputs, settings, checks=checks)
+    best = min(checks.history, key=lambda found: found["kl"])
+    assert checks.chosen == best["step"]
+    assert agreement(student, digits, inputs[:100]) == pytest.approx(best["agreement"], abs=1e-5)
+    assert len(checks.history) == 8
+    assert {found["accuracy"] for found in checks.history} == {0.5}
+
+
+def test_patience_ends_training(digits: Teacher, inputs: torch.Tensor) -> None:
+    events: list[Event] = []
+    checks = Checks(digits, inputs[:100])
+    settings = Distillation(
+        epochs=40, batch_size=64, learning_rate=0.5, schedule="constant", augmentation=PLAIN, checks=40, patience=2
+    )
+    train(fresh(), digits, inputs, settings, listener=events.append, checks=checks)
+    assert len(checks.history) < 40
+    assert [found["step"] for found in checks.history].index(checks.chosen) == len(checks.history) - 3
+
+
+@pytest.mark.parametrize("generator", [False, True])
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+    digits: Teacher, inputs: torch.Tensor, tmp_path: Path, generator: bool
+) -> None:
+    settings = Distillation(epochs=6, batch_size=64, augmentation=PLAIN, checks=6)
+
+    def run(checkpoint: Checkpoint | None, listener: Listener = silent) -> nn.Module:
+        student = fresh()
+        checks = Checks(digits, inputs[:50])
+        train(
+            student,
+            digits,
+            inputs,
+            settings,
+            checks=checks,
+            checkpoint=checkpoint,
+            generator=generator,
+            listener=listener,
+        )
+        return student
+
+    def interrupt(event: Event) -> None:
+        if event.kind == "progress" and event.completed >= 20:
+            signal.raise_signal(signal.SIGINT)
+
+    whole = run(None)
+    kept = Checkpoint(tmp_path / "state.pt", "one")
+    with pytest.raises(KeyboardInterrupt):
+        run(kept, interrupt)
+    assert not list(tmp_path.glob(".*"))
+    saved = kept.load(CPU)
+    assert saved is not None
+    assert 20 <= saved["step"] < 48
+    begun: list[int] = []
+    resumed = run(kept, lambda event: begun.append(event.completed))
+    assert min(begun) > 20
+    torch.testing.assert_close(flat(resumed), flat(whole), rtol=0, atol=0)
+    assert Checkpoint(kept.path, "another").load(CPU) is None

@@ -52,7 +52,7 @@ def test_beta_survives(digits: Teacher) -> None:
 
 
 def draw(prior: Dirichlet, teacher: Teacher, count: int, first: int = 0) -> torch.Tensor:
-    return prior.draw(teacher, first, count, generator())
+    return prior.sampler(teacher)(first, count, generator())
 
 
 def test_half_of_the_samples_have_each_beta(digits: Teacher) -> None:
@@ -97,7 +97,7 @@ def test_classes_follow_the_number_of_the_sample(digits: Teacher) -> None:
 
 def test_the_same_generator_gives_the_same_draw(digits: Teacher) -> None:
     assert torch.equal(draw(Dirichlet(), digits, 50), draw(Dirichlet(), digits, 50))
-    other = Dirichlet().draw(digits, 0, 50, generator(1))
+    other = Dirichlet().sampler(digits)(0, 50, generator(1))
     assert not torch.equal(draw(Dirichlet(), digits, 50), other)
 
 

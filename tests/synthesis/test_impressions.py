@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from tests.conftest import SaveModel
+from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.priors import Dirichlet
 from zskd_onnx.synthesis import Impressions
 from zskd_onnx.teacher import Teacher, load_teacher
+from zskd_onnx.teacher.probe import last_convolution_probe
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -19,7 +21,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture
 def targets(digits: Teacher) -> torch.Tensor:
-    return Dirichlet().draw(digits, 0, 40, generator())
+    return Dirichlet().sampler(digits)(0, 40, generator())
 
 
 def loss(teacher: Teacher, x: torch.Tensor, targets: torch.Tensor, temperature: float) -> float:
@@ -65,7 +67,7 @@ def test_the_teacher_does_not_change(digits: Teacher, targets: torch.Tensor) -> 
 
 def test_samples_of_a_batch_are_independent(digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss is a sum, Adam works on each value: the neighbours in a batch do not matter."""
-    targets = Dirichlet().draw(digits, 0, 6, generator())
+    targets = Dirichlet().sampler(digits)(0, 6, generator())
     noise = torch.randn(6, 1, 8, 8, generator=generator(5))
     settings = Impressions(iterations=20, learning_rate=0.1, resolution=(1.0,))
     with monkeypatch.context() as patch:
@@ -114,11 +116,67 @@ def test_vectors(save_model: SaveModel) -> None:
 
     w = torch.randn(4, 6, generator=generator())
     teacher = load_teacher(save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 4], ["N", 6], {"w": w}))
-    wanted = Dirichlet().draw(teacher, 0, 12, generator())
+    wanted = Dirichlet().sampler(teacher)(0, 12, generator())
     x = Impressions(iterations=50, learning_rate=0.1, temperature=1.0).make(teacher, wanted, generator())
     assert x.shape == (12, 4)
     assert x.min() >= 0
     assert x.max() <= 1
+
+
+def test_activation_encourages_the_last_convolution(digits: Teacher, targets: torch.Tensor) -> None:
+    """Wang 2021, eq. 9: the output of the last convolution, as the file's own nodes have it, grows."""
+    probe = last_convolution_probe(digits)
+    norms, losses = [], []
+    for weight in (0.0, 0.5):
+        settings = Impressions(iterations=40, learning_rate=0.1, activation=weight, temperature=4.0, resolution=(1.0,))
+        x = settings.make(digits, targets, generator())
+        norms.append(float(probe(digits.domain.to_file(x))[1][0].abs().sum()))
+        losses.append(loss(digits, x, targets, 4.0))
+    assert norms[1] > 1.2 * norms[0]
+    assert losses[1] < 1.5 * loss(digits, torch.rand(40, 1, 8, 8, generator=generator()), targets, 4.0)
+
+
+def test_activation_needs_a_convolution(save_model: SaveModel) -> None:
+    from onnx import helper
+
+    w = torch.randn(4, 6, generator=generator())
+    teacher = load_teacher(save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 4], ["N", 6], {"w": w}))
+    with pytest.raises(UnsupportedTeacherError, match="no convolution"):
+        Impressions(activation=0.1).make(teacher, torch.eye(6), generator())
+
+
+CLASSES = Impressions(
+    batch_size=8,
+    iterations=200,
+    learning_rate=0.01,
+    temperature=1.0,
+    l2=0.0,
+    confidence=(0.55, 0.7),
+    clip="step",
+    resolution=(1.0,),
+)
+
+
+def test_class_impressions_end_at_their_confidence(digits: Teacher) -> None:
+    x = CLASSES.make(digits, torch.eye(10).repeat(4, 1), generator())
+    sure = digits.logits(digits.domain.to_file(x)).softmax(1)[torch.arange(40), torch.arange(40) % 10]
+    assert sure.min() >= 0.55 - 1e-3
+    # Samples end soon after their own draw; going on for all iterations makes the teacher certain.
+    assert sure.mean() < 0.8
+    on = CLASSES.model_copy(update={"confidence": None}).make(digits, torch.eye(10), generator())
+    assert digits.logits(digits.domain.to_file(on)).softmax(1).diagonal().mean() > 0.95
+
+
+def test_neighbours_do_not_matter_to_class_impressions(digits: Teacher) -> None:
+    """The same chunk through places of other numbers: only the rounding of sums may differ."""
+    targets = torch.eye(10).repeat(3, 1)
+    few, many = (CLASSES.model_copy(update={"batch_size": n}).make(digits, targets, generator()) for n in (4, 30))
+    torch.testing.assert_close(few, many, rtol=0, atol=1e-3)
+
+
+def test_chunks() -> None:
+    assert Impressions(batch_size=100).chunk == 100
+    assert CLASSES.chunk == 10 * CLASSES.batch_size
 
 
 @pytest.mark.parametrize(
@@ -135,6 +193,10 @@ def test_vectors(save_model: SaveModel) -> None:
         {"resolution": [1.5]},
         {"count": 0},
         {"batch_size": 0},
+        {"activation": -0.1},
+        {"confidence": [0.7, 0.55]},
+        {"confidence": [0.5, 1.5]},
+        {"confidence": [0.5]},
     ],
 )
 def test_fields_are_checked(fields: dict) -> None:

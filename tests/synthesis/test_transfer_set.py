@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from zskd_onnx import UsageError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.priors import Dirichlet
-from zskd_onnx.synthesis import Impressions, TransferSet, fill
+from zskd_onnx.synthesis import Impressions, Noise, Synthesis, TransferSet, fill
 from zskd_onnx.teacher import Teacher
 
 
@@ -114,9 +114,17 @@ def test_an_empty_set_has_nothing_to_load(tmp_path: Path) -> None:
 QUICK = Impressions(batch_size=20, iterations=2)
 
 
-def filled(folder: Path, teacher: Teacher, count: int, seed: int = 0, listener: Listener = silent) -> TransferSet:
+def filled(
+    folder: Path,
+    teacher: Teacher,
+    count: int,
+    seed: int = 0,
+    listener: Listener = silent,
+    synthesis: Synthesis = QUICK,
+) -> TransferSet:
     transfer_set = TransferSet.open(folder) if folder.exists() else TransferSet.create(folder, {})
-    fill(transfer_set, teacher, Dirichlet(), QUICK, count, seed, torch.device("cpu"), listener)
+    prior = Dirichlet() if synthesis.needs_prior else None
+    fill(transfer_set, teacher, prior, synthesis, count, seed, torch.device("cpu"), listener)
     return transfer_set
 
 
@@ -138,10 +146,19 @@ def test_an_interrupted_set_continues_to_the_same(
     assert torch.equal(continued.targets, whole.targets)
 
 
-def test_a_larger_set_begins_with_the_smaller(tmp_path: Path, digits: Teacher) -> None:
-    large = filled(tmp_path / "large", digits, 90).load(90)
-    small = filled(tmp_path / "grown", digits, 50).load(50)  # two batches and a half
-    grown = filled(tmp_path / "grown", digits, 90).load(90)
+@pytest.mark.parametrize(
+    "synthesis",
+    [
+        QUICK,
+        Impressions(batch_size=4, iterations=30, learning_rate=0.05, temperature=1, confidence=(0.3, 0.5), clip="step"),
+        Noise(batch_size=20),
+    ],
+    ids=["impressions", "class impressions", "noise"],
+)
+def test_a_larger_set_begins_with_the_smaller(tmp_path: Path, digits: Teacher, synthesis: Synthesis) -> None:
+    large = filled(tmp_path / "large", digits, 90, synthesis=synthesis).load(90)
+    small = filled(tmp_path / "grown", digits, 50, synthesis=synthesis).load(50)  # a chunk and a part of one
+    grown = filled(tmp_path / "grown", digits, 90, synthesis=synthesis).load(90)
     assert len(small.inputs) == len(small.targets) == 50
     assert torch.equal(small.inputs, large.inputs[:50])
     assert torch.equal(grown.inputs, large.inputs)

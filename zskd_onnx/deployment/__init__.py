@@ -1,6 +1,6 @@
 """From a trained student to a verified ONNX file."""
 
-from zskd_onnx.deployment.evaluation import EvaluationData, Score, read_evaluation_data, score
+from zskd_onnx.deployment.evaluation import EvaluationData, Score, read_evaluation_data, read_samples, score
 from zskd_onnx.deployment.export import Replacement, describe_teacher, export, save
 from zskd_onnx.deployment.labels import add_labels
 from zskd_onnx.deployment.parity import Parity, check_interface, check_values
@@ -21,6 +21,7 @@ __all__ = [
     "draw_similarity",
     "export",
     "read_evaluation_data",
+    "read_samples",
     "save",
     "score",
 ]

@@ -45,32 +45,50 @@ class Score:
 
 
 def read_evaluation_data(path: Path, domain: Domain, classes: int) -> EvaluationData:
-    """Read an .npz with ``x`` and ``y``.
+    """Read an .npz with ``x`` and ``y``; see ``read_samples``.
+
+    Raises:
+        UsageError: no such file, no ``y``, or arrays that do not fit; the message says what was expected.
+    """
+    x, y = read_samples(path, domain, classes)
+    if y is None:
+        raise UsageError(f"{path}: holds no y; expected an .npz with arrays x and y")
+    return EvaluationData(x, y)
+
+
+def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read an .npz with ``x`` and, where the classes are known, ``y``.
 
     Args:
         path: ``x`` holds samples as the teacher's file takes them, or uint8 images (0 to 255)
             of shape (N, H, W), (N, H, W, C) or (N, C, H, W); ``y`` holds class numbers.
+
+    Returns:
+        (N, ...) as the teacher's file takes them, and (N,) class numbers or None.
 
     Raises:
         UsageError: no such file, or arrays that do not fit; the message says what was expected.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("x", "y")}
+            x, y = file["x"], file.get("y")
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; expected an .npz with arrays x and y") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: expected an .npz with arrays x and y ({error})") from error
-    x, y = arrays["x"], arrays["y"]
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x) or not len(y):
+    if not x.ndim or not len(x):
+        raise UsageError(f"{path}: x has shape {x.shape}, expected one sample or more")
+    if y is None:
+        return as_file_input(x, domain, str(path)), None
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x):
         raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}, expected {len(x)} class numbers")
     if y.min() < 0 or y.max() >= classes:
         raise UsageError(f"{path}: y holds classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
-    return EvaluationData(as_file_input(x, domain, str(path)), y.astype(np.int64))
+    return as_file_input(x, domain, str(path)), y.astype(np.int64)
 
 
 def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
-    """Samples as the teacher's file takes them; see ``read_evaluation_data``.
+    """Samples as the teacher's file takes them; see ``read_samples``.
 
     Raises:
         UsageError: the shape or the type does not fit.

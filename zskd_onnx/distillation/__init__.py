@@ -1,7 +1,21 @@
-"""From a transfer set to a trained student."""
+"""From samples to a trained student."""
 
 from zskd_onnx.distillation.augmentation import Augmentation
-from zskd_onnx.distillation.losses import soft_target_loss
-from zskd_onnx.distillation.training import Distillation, agreement, distil
+from zskd_onnx.distillation.batches import Sources, Stored
+from zskd_onnx.distillation.checkpoint import Checkpoint
+from zskd_onnx.distillation.checks import Checks, Score, agreement
+from zskd_onnx.distillation.settings import Distillation, Source
+from zskd_onnx.distillation.training import distil
 
-__all__ = ["Augmentation", "Distillation", "agreement", "distil", "soft_target_loss"]
+__all__ = [
+    "Augmentation",
+    "Checkpoint",
+    "Checks",
+    "Distillation",
+    "Score",
+    "Source",
+    "Sources",
+    "Stored",
+    "agreement",
+    "distil",
+]

@@ -1,13 +1,13 @@
-"""Augmentation as random tensor operations, each batch anew (ZSKD supplement, section 4)."""
+"""Augmentation as random tensor operations, each batch anew (ZSKD supplement, section 4; Wang 2021)."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from zskd_onnx.settings import Settings
@@ -18,8 +18,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Augmentation(Settings):
     """What may happen to a sample in the unit space.
 
-    Geometry is for what has positions: images, volumes (each slice alike) and sequences (scale and
-    shift along their one axis).
+    Geometry is for what has positions: images, volumes (the slices of one alike) and sequences
+    (scale, shift and crop along their one axis). What is drawn for a sample is composed, so that it
+    is resampled once.
 
     Attributes:
         fraction: share of each batch that is changed; the rest stays as synthesised.
@@ -27,12 +28,20 @@ class Augmentation(Settings):
         scale: smallest and largest size, relative.
         shift: largest shift either way, as a share of the side.
         flip: probability of a left-right flip.
+        flip_up_down: probability of an up-down flip.
+        transpose: probability that height and width are exchanged, where they are equal.
+        pad: positions added on every side before a random crop of the original size.
+        outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge",
+            the value at the edge.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
             them that is drawn for each; vectors have no geometry, and real ones lie between what
             the teacher is sure of and what means nothing to it.
         mixup: probability that a sample is blended with another of the batch (Zhang et al.
             2018; no labels are blended, the teacher answers the blend itself).
-        noise: largest standard deviation of Gaussian noise, drawn for each sample.
+        salt_and_pepper: largest share of positions, all channels of each, that become 1 or 0,
+            drawn for each sample; for a vector it is of features.
+        noise: largest standard deviation of Gaussian noise, drawn for each sample; it is added
+            after salt and pepper.
     """
 
     fraction: Fraction = 0.5
@@ -40,8 +49,13 @@ class Augmentation(Settings):
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.6, 1.1)
     shift: Fraction = 0.2
     flip: Fraction = 0.0
+    flip_up_down: Fraction = 0.0
+    transpose: Fraction = 0.0
+    pad: NonNegativeInt = 0
+    outside: Literal["zero", "edge"] = "zero"
     redraw: Fraction = 0.0
     mixup: Fraction = 0.0
+    salt_and_pepper: Fraction = 0.0
     noise: NonNegativeFloat = 0.0
 
     def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -54,20 +68,22 @@ class Augmentation(Settings):
         Returns:
             A batch of the same shape, in [0, 1].
         """
-        changed = round(len(x) * self.fraction)
-        if not changed:
+        kept = len(x) - round(len(x) * self.fraction)
+        if kept == len(x):
             return x
-        kept, part = x[: len(x) - changed], x[len(x) - changed :]
+        part = x[kept:]
         if self.mixup:
             part = self._mix(part, generator)
         if self.redraw and part.ndim == 2:
             part = self._redraw(part, generator)
         if part.ndim > 2:
             part = self._move(part, generator)
+        if self.salt_and_pepper:
+            part = self._sprinkle(part, generator)
         if self.noise:
             deviation = self.noise * _uniform(part, generator)
             part = part + deviation * torch.randn(part.shape, generator=generator, device=part.device)
-        part = torch.cat([kept, part.clamp(0, 1)])
+        part = torch.cat([x[:kept], part.clamp(0, 1)])
         return part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part
 
     def _mix(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -82,11 +98,18 @@ class Augmentation(Settings):
         return torch.where(chance < share, fresh, x)
 
     def _move(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Rotate, scale, shift and flip in one resampling; what comes from outside is 0."""
-        if x.ndim == 3:
-            return self._move_along(x, generator)
         if x.ndim == 5:
             return self._move(x.flatten(1, 2), generator).unflatten(1, x.shape[1:3])
+        if x.ndim == 3:
+            return self._resample(x.unsqueeze(2), self._along(x, generator)).squeeze(2)
+        return self._resample(x, self._across(x, generator))
+
+    def _across(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """An affine map for each image (N, C, H, W), from positions after it to positions before it.
+
+        Returns:
+            (N, 2, 3); positions are (x, y, 1) in half sides from the middle.
+        """
         n, _, height, width = x.shape
 
         def draw(low: float, high: float) -> Tensor:
@@ -94,27 +117,60 @@ class Augmentation(Settings):
 
         angle = draw(-self.rotation, self.rotation) * (math.pi / 180)
         zoom = 1 / draw(*self.scale)
-        mirror = torch.where(draw(0, 1) < self.flip, -1.0, 1.0)
         theta = x.new_zeros((n, 2, 3))
-        # affine_grid's units are half sides, so rotation has to undo the aspect ratio.
-        theta[:, 0, 0] = angle.cos() * zoom * mirror
+        # In units of half sides, rotation has to undo the aspect ratio.
+        theta[:, 0, 0] = angle.cos() * zoom
         theta[:, 0, 1] = -angle.sin() * zoom * (height / width)
-        theta[:, 1, 0] = angle.sin() * zoom * mirror * (width / height)
+        theta[:, 1, 0] = angle.sin() * zoom * (width / height)
         theta[:, 1, 1] = angle.cos() * zoom
+        theta[:, :, 0] *= torch.where(draw(0, 1) < self.flip, -1, 1)[:, None]
         theta[:, 0, 2] = draw(-2 * self.shift, 2 * self.shift)
         theta[:, 1, 2] = draw(-2 * self.shift, 2 * self.shift)
-        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, align_corners=False)
+        if self.flip_up_down:
+            theta[:, :, 1] *= torch.where(draw(0, 1) < self.flip_up_down, -1, 1)[:, None]
+        if self.transpose and height == width:
+            chosen = (draw(0, 1) < self.transpose)[:, None, None]
+            theta[:, :, :2] = torch.where(chosen, theta[:, :, :2].flip(2), theta[:, :, :2])
+        if self.pad:
+            theta[:, 0, 2] += self._crop(x, 3, generator)
+            theta[:, 1, 2] += self._crop(x, 2, generator)
+        return theta
 
-    def _move_along(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Scale and shift sequences (N, C, L)."""
+    def _along(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """The same for sequences (N, C, L), taken for images of height 1."""
         shares = torch.rand((2, len(x)), generator=generator, device=x.device)
         theta = x.new_zeros((len(x), 2, 3))
         theta[:, 0, 0] = 1 / (self.scale[0] + (self.scale[1] - self.scale[0]) * shares[0])
         theta[:, 0, 2] = (4 * shares[1] - 2) * self.shift
-        flat = x.unsqueeze(2)
-        grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
-        return F.grid_sample(flat, grid, align_corners=False).squeeze(2)
+        if self.pad:
+            theta[:, 0, 2] += self._crop(x, 2, generator)
+        return theta
+
+    def _crop(self, x: Tensor, axis: int, generator: torch.Generator) -> Tensor:
+        """Shifts by whole positions along an axis, (N,), in half sides."""
+        positions = torch.randint(-self.pad, self.pad + 1, (len(x),), generator=generator, device=x.device)
+        return positions * (2 / x.shape[axis])
+
+    def _resample(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Images (N, C, H, W) with bilinear values at the positions that ``theta`` names."""
+        height, width = x.shape[2:]
+        horizontal, vertical, constant = theta[:, :, :, None, None].unbind(2)
+        # The grid of affine_grid, to the bit; that multiplies a matrix for each sample, ten times slower.
+        grid = horizontal * _centres(width, x) + vertical * _centres(height, x)[:, None]
+        grid += constant
+        beyond = "zeros" if self.outside == "zero" else "border"
+        return F.grid_sample(x, grid.movedim(1, 3), padding_mode=beyond, align_corners=False)
+
+    def _sprinkle(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        share = self.salt_and_pepper * _uniform(x, generator)
+        positions = x[:, :1] if x.ndim > 2 else x
+        level = torch.rand(positions.shape, generator=generator, device=x.device)
+        return x.masked_fill(level < share / 2, 0).masked_fill(level > 1 - share / 2, 1)
+
+
+def _centres(count: int, like: Tensor) -> Tensor:
+    """The middles of ``count`` positions side by side, from -1 to 1."""
+    return torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device) * (count - 1) / count
 
 
 def _uniform(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,113 +1,162 @@
-"""Training the student on what the teacher says of the transfer set."""
+"""Training the student on what the teacher says."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from zskd_onnx.distillation.augmentation import Augmentation
-from zskd_onnx.distillation.losses import soft_target_loss
+from zskd_onnx.distillation.batches import NO_LABEL, Batch, Sources
+from zskd_onnx.distillation.checkpoint import Checkpoint
+from zskd_onnx.distillation.checks import Checks
+from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
-from zskd_onnx.randomness import generator_for, seed_for
-from zskd_onnx.settings import Settings
-from zskd_onnx.teacher import Teacher
-from zskd_onnx.workers import in_order
+from zskd_onnx.interruption import deferred_interrupt
+from zskd_onnx.losses import attention_loss, soft_target_loss
+from zskd_onnx.randomness import seed_for
+from zskd_onnx.students import Blocks
+from zskd_onnx.teacher import Asking
 
 EVENT_STEPS = 20
 
-
-class Distillation(Settings):
-    """How the student is trained (ZSKD, eq. 2, without labels).
-
-    Attributes:
-        epochs: passes over the transfer set.
-        batch_size: samples in a step.
-        learning_rate: the peak of a one-cycle schedule for Adam (Smith & Topin 2018).
-        temperature: tau of the soft targets.
-        augmentation: what happens to a batch before both nets see it.
-    """
-
-    epochs: PositiveInt = 50
-    batch_size: PositiveInt = 512
-    learning_rate: PositiveFloat = 0.01
-    weight_decay: NonNegativeFloat = 0.0
-    temperature: PositiveFloat = 1.0
-    augmentation: Augmentation = Augmentation()
-
-    def steps(self, samples: int) -> int:
-        """Optimiser steps for a transfer set of so many samples."""
-        return self.epochs * max(1, math.ceil(samples / self.batch_size))
+Run = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]
+"""A student that gives its logits, and the blocks that attention transfer compares."""
 
 
 def distil(
-    student: nn.Module, teacher: Teacher, inputs: Tensor, settings: Distillation, seed: int, listener: Listener
+    student: nn.Module,
+    sources: Sources,
+    ask: Asking,
+    settings: Distillation,
+    steps: int,
+    seed: int,
+    *,
+    blocks: Blocks | None = None,
+    checks: Checks | None = None,
+    checkpoint: Checkpoint | None = None,
+    stage: str = "distillation",
+    listener: Listener,
 ) -> None:
-    """Train a student in place; it ends in inference mode.
-
-    The teacher answers what the student sees: soft targets are recomputed on every augmented
-    batch, so no answer belongs to an image that has changed since.
+    """Train a student in place; it ends in inference mode, with the weights that the checks chose.
 
     Args:
         student: maps (N, *shape) in the unit space to logits (N, K).
-        inputs: the transfer set, (N, *shape) in the unit space, on the CPU.
+        sources: where batches come from.
+        ask: the teacher.
+        steps: of the optimiser.
+        blocks: runs the student where attention transfer compares its blocks with those of ``ask``.
+        checks: chooses among the student's states; without it, the last stays.
+        checkpoint: where the state is kept; what it holds of this stage is taken up again.
+        stage: "distillation" or "fine-tuning".
     """
     device = next(student.parameters()).device
-    if inputs.ndim == 4:
+    if any(part.inputs.ndim == 4 for part in sources.stored) or sources.generator is not None:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = settings.steps(len(inputs))
-    size = min(settings.batch_size, len(inputs))
-    order = _order(len(inputs), size, steps, seed)
-
-    @torch.no_grad()
-    def ask(step: int) -> tuple[Tensor, Tensor]:
-        """What the student sees in a step, and the teacher's logits for it."""
-        x = inputs[order[step]].to(device, torch.float32)
-        x = settings.augmentation.apply(x, generator_for(seed, "augmentation", step, device=device))
-        return x, teacher.logits(teacher.domain.to_file(x)).float()
-
     optimiser = torch.optim.AdamW(
         student.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
+    schedule = _schedule(optimiser, settings, steps)
+    state = _State(student, optimiser, schedule, sources, checks, stage)
+    run: Run = blocks or (lambda x: (student(x), ()))
+    every = math.ceil(steps / settings.checks) if checks is not None and settings.checks else steps + 1
     student.train()
-    # The teacher answers on other threads while the student learns on this one.
-    workers = torch.get_num_threads() // 2 if device.type == "cpu" else 0
     with torch.random.fork_rng():
-        torch.manual_seed(seed_for(seed, "dropout"))
-        for step, (x, answer) in enumerate(in_order(ask, range(steps), workers), 1):
-            loss = soft_target_loss(student(x), answer, settings.temperature)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if step % EVENT_STEPS == 0 or step == steps:
-                figures = {"loss": round(float(loss.detach()), 6)}
-                listener(Event("progress", "distillation", completed=step, total=steps, figures=figures))
+        torch.manual_seed(seed_for(seed, "dropout" if stage == "distillation" else f"dropout, {stage}"))
+        begin = state.load(checkpoint, device)
+        if checkpoint is not None and not begin:
+            state.save(checkpoint, 0)  # an earlier stage is not trained again
+        todo = sources.batches(range(begin, steps), steps, ask, settings.augmentation, seed, student)
+        step = begin
+        figures: dict[str, Any] = {}
+        with deferred_interrupt() as interrupted:
+            for step, batch in enumerate(todo, begin + 1):
+                loss = _loss(run, batch, settings)
+                optimiser.zero_grad()
+                loss.backward()
+                if settings.clip is not None:
+                    nn.utils.clip_grad_norm_(student.parameters(), settings.clip)
+                optimiser.step()
+                schedule.step()
+                if checks is not None and (step % every == 0 or (step == steps and settings.checks)):
+                    figures = _check(checks, sources, student, step)
+                    if checks.exhausted(settings.patience):
+                        break
+                if step % EVENT_STEPS == 0 or step == steps:
+                    seen = {"loss": round(float(loss.detach()), 6), **figures}
+                    listener(Event("progress", stage, completed=step, total=steps, figures=seen))
+                if checkpoint is not None and (checkpoint.due or interrupted()):
+                    state.save(checkpoint, step)
+                if interrupted():
+                    raise KeyboardInterrupt
+    if checks is not None:
+        checks.restore(student)
     student.eval()
-    listener(Event("done", "distillation", f"{steps:,} steps", steps, steps))
+    listener(Event("done", stage, f"{step:,} steps", steps, steps))
 
 
-def _order(samples: int, size: int, steps: int, seed: int) -> Tensor:
-    """Which samples each step takes, (steps, size): one shuffle after another, end to end."""
-    generator = generator_for(seed, "order")
-    passes = -(-steps * size // samples)
-    shuffled = torch.cat([torch.randperm(samples, generator=generator) for _ in range(passes)])
-    return shuffled[: steps * size].view(steps, size)
+def _loss(run: Run, batch: Batch, settings: Distillation) -> Tensor:
+    """Soft targets, and where they are asked for, real labels and attention."""
+    logits, blocks = run(batch.x)
+    loss = soft_target_loss(logits, batch.answer.logits, settings.temperature)
+    if settings.labels:
+        missed = F.cross_entropy(logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
+        loss = loss + settings.labels * missed / (batch.labels != NO_LABEL).sum().clamp_min(1)
+    if settings.attention and blocks:
+        loss = loss + settings.attention * attention_loss(blocks, batch.answer.blocks)
+    return loss
 
 
-@torch.no_grad()
-def agreement(student: nn.Module, teacher: Teacher, inputs: Tensor) -> float:
-    """Share of inputs on which both name the same class.
+def _check(checks: Checks, sources: Sources, student: nn.Module, step: int) -> dict[str, Any]:
+    """Measure the student; a generator first gives its share of what it is measured on."""
+    if sources.generator is not None:
+        samples = max(1, sources.generator.batch_size // 2)
+        checks.add(sources.generator.samples(samples, "check", step))
+    found = checks.measure(student, step)
+    return {name: found[name] for name in ("kl", "agreement")}
 
-    Args:
-        inputs: (N, *shape) in the unit space.
-    """
-    device = next(student.parameters()).device
-    same = 0
-    for part in inputs.split(512):
-        x = part.to(device, torch.float32)
-        same += int((student(x).argmax(1) == teacher.logits(teacher.domain.to_file(x)).argmax(1)).sum())
-    return same / len(inputs)
+
+def _schedule(optimiser: torch.optim.Optimizer, settings: Distillation, steps: int) -> LRScheduler:
+    if settings.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
+    if settings.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    return torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
+
+
+class _State:
+    """Everything that training changes."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        schedule: LRScheduler,
+        sources: Sources,
+        checks: Checks | None,
+        stage: str,
+    ) -> None:
+        self.parts: dict[str, Any] = {"student": student, "optimiser": optimiser, "schedule": schedule}
+        if sources.generator is not None:
+            self.parts["generator"] = sources.generator
+        if checks is not None:
+            self.parts["checks"] = checks
+        self.stage = stage
+
+    def save(self, checkpoint: Checkpoint, step: int) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        checkpoint.save(self.stage, {"step": step, "random": torch.get_rng_state(), **state})
+
+    def load(self, checkpoint: Checkpoint | None, device: torch.device) -> int:
+        """Take up what was saved of this stage; how many steps that had."""
+        saved = None if checkpoint is None else checkpoint.load(device)
+        if saved is None or saved["stage"] != self.stage:
+            return 0
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        torch.set_rng_state(saved["random"].cpu())
+        return int(saved["step"])

@@ -10,7 +10,7 @@ from annotated_types import MinLen
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from zskd_onnx.priors.prior import Prior
+from zskd_onnx.priors.prior import Prior, Sampler
 from zskd_onnx.priors.similarity import class_similarity, concentration
 from zskd_onnx.teacher import Teacher
 
@@ -30,17 +30,20 @@ class Dirichlet(Prior):
     floor: Annotated[float, Field(gt=0)] = 1e-4
     similarity: bool = True
 
-    def draw(self, teacher: Teacher, first: int, count: int, generator: torch.Generator) -> Tensor:
+    def sampler(self, teacher: Teacher) -> Sampler:
         """Classes and betas take turns, so every class gets the same number of each."""
-        sample = np.arange(first, first + count)
-        beta = np.asarray(self.beta)[(sample // teacher.classes) % len(self.beta)]
         if self.similarity:
             assert teacher.head is not None  # the recipe requires it
             rows = concentration(class_similarity(teacher.head.weight), self.floor).numpy()
         else:
             rows = np.ones((teacher.classes, teacher.classes))
-        alpha = beta[:, None] * rows[sample % teacher.classes]
-        return sample_dirichlet(alpha, generator)
+
+        def draw(first: int, count: int, generator: torch.Generator) -> Tensor:
+            sample = np.arange(first, first + count)
+            beta = np.asarray(self.beta)[(sample // teacher.classes) % len(self.beta)]
+            return sample_dirichlet(beta[:, None] * rows[sample % teacher.classes], generator)
+
+        return draw
 
 
 def sample_dirichlet(alpha: np.ndarray, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,29 @@
 """Students. A new architecture is a file here that registers itself, and an import below."""
 
-from zskd_onnx.students import alexnet, cnn, lenet, mlp
-from zskd_onnx.students.choose import Choice, build, choose, parameters, sizes
+from zskd_onnx.students import alexnet, cnn, lenet, mlp, resnet, vgg, wide_resnet
+from zskd_onnx.students.blocks import Blocks
+from zskd_onnx.students.choose import Choice, build, choose
+from zskd_onnx.students.describe import Description, describe, parameters
+from zskd_onnx.students.inherit import inherit, inherits
 from zskd_onnx.students.registry import STUDENTS, Student
 
-__all__ = ["STUDENTS", "Choice", "Student", "alexnet", "build", "choose", "cnn", "lenet", "mlp", "parameters", "sizes"]
+__all__ = [
+    "STUDENTS",
+    "Blocks",
+    "Choice",
+    "Description",
+    "Student",
+    "alexnet",
+    "build",
+    "choose",
+    "cnn",
+    "describe",
+    "inherit",
+    "inherits",
+    "lenet",
+    "mlp",
+    "parameters",
+    "resnet",
+    "vgg",
+    "wide_resnet",
+]

@@ -14,7 +14,8 @@ from torch import nn
 
 from zskd_onnx.errors import UsageError
 from zskd_onnx.randomness import seed_for
-from zskd_onnx.students.registry import STUDENTS, Factory, Shape
+from zskd_onnx.students.describe import outline, parameters
+from zskd_onnx.students.registry import STUDENTS, Factory, Shape, find
 
 HALVES = ("lenet5-half", "alexnet-half")
 
@@ -55,14 +56,15 @@ def choose(name: str, shape: Shape, teacher_parameters: int) -> Choice:
             if STUDENTS[half].misfit(shape) is None:
                 return Choice(half, f"the papers' half-size student for {_words(shape)}", STUDENTS[half].build)
         raise UsageError(f"student 'half': no half-size student takes {_words(shape)}; try --student auto")
-    if name not in STUDENTS:
+    entry = find(name)
+    if entry is None:
         nearest = difflib.get_close_matches(name, [*STUDENTS, "auto", "half"], 1)
         hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
         raise UsageError(f"student '{name}': expected auto, half, {', '.join(STUDENTS)}, or file.py:factory{hint}")
-    misfit = STUDENTS[name].misfit(shape)
+    misfit = entry.misfit(shape)
     if misfit is not None:
         raise UsageError(f"student '{name}' does not suit {_words(shape)}: {misfit}; try --student auto")
-    return Choice(name, "as asked", STUDENTS[name].build)
+    return Choice(name, "as asked", entry.build)
 
 
 def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:
@@ -92,21 +94,6 @@ def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:
     return module
 
 
-def parameters(module: nn.Module) -> int:
-    """Elements of all weights."""
-    return sum(p.numel() for p in module.parameters())
-
-
-def sizes(shape: Shape, classes: int) -> dict[str, int]:
-    """Parameters of the students that take such samples, the largest first."""
-    found = {}
-    for name, entry in STUDENTS.items():
-        if entry.misfit(shape) is None:
-            with torch.device("meta"):
-                found[name] = parameters(entry.build(shape, classes))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
 def _words(shape: Shape) -> str:
     if len(shape) == 1:
         return f"vectors of {shape[0]} values"
@@ -124,7 +111,8 @@ def _automatic(shape: Shape, teacher_parameters: int) -> Choice:
         preferred = ["alexnet-half", "cnn", "cnn-small"]
     else:
         preferred = ["cnn", "cnn-small"]
-    found = sizes(shape, 2)  # they do not depend on the class count by more than the last layer
+    # They do not depend on the class count by more than the last layer.
+    found = {name: parameters(outline(STUDENTS[name], shape, 2)) for name in preferred}
     for name in preferred:
         if found[name] < teacher_parameters:
             why = f"picked for {_words(shape)}: the first of {', '.join(preferred)} that is smaller than the teacher"

@@ -31,6 +31,9 @@ class Student:
 
 STUDENTS: dict[str, Student] = {}
 
+FAMILIES: dict[str, Callable[[str], Student]] = {}
+"""The first word of a name -> makes any member of that family from its whole name."""
+
 
 def student(name: str, summary: str, misfit: Callable[[Shape], str | None]) -> Callable[[Factory], Factory]:
     """Register the decorated factory."""
@@ -40,6 +43,28 @@ def student(name: str, summary: str, misfit: Callable[[Shape], str | None]) -> C
         return build
 
     return register
+
+
+def family(word: str) -> Callable[[Callable[[str], Student]], Callable[[str], Student]]:
+    """Register the decorated function for all names that start with a word and a hyphen."""
+
+    def register(member: Callable[[str], Student]) -> Callable[[str], Student]:
+        FAMILIES[word] = member
+        return member
+
+    return register
+
+
+def find(name: str) -> Student | None:
+    """The student of that name, or the member of a family that it spells.
+
+    Raises:
+        UsageError: the family has no such member.
+    """
+    word, hyphen, _ = name.partition("-")
+    if name not in STUDENTS and hyphen and word in FAMILIES:
+        return FAMILIES[word](name)
+    return STUDENTS.get(name)
 
 
 def needs_images(least_side: int) -> Callable[[Shape], str | None]:

@@ -23,7 +23,7 @@ MEMORY = 4 << 30
 def fill(
     transfer_set: TransferSet,
     teacher: Teacher,
-    prior: Prior,
+    prior: Prior | None,
     synthesis: Synthesis,
     count: int,
     seed: int,
@@ -32,29 +32,41 @@ def fill(
 ) -> None:
     """Synthesise until the transfer set holds ``count`` samples, the last batch whole.
 
+    Without a prior, the teacher's own answers are kept as targets.
     Every batch has its own generators, named after its first sample, and shards hold whole
     batches: a set that was interrupted, or made larger, is the set that one run makes.
     """
 
+    draw = None if prior is None else prior.sampler(teacher)
+
     def make(first: int) -> tuple[Tensor, Tensor]:
-        targets = prior.draw(teacher, first, synthesis.batch_size, generator_for(seed, "prior", first)).to(device)
         noise = generator_for(seed, "synthesis", first, device=device)
+        if draw is None:
+            x = synthesis.make(teacher, torch.zeros((synthesis.chunk, teacher.classes), device=device), noise)
+            return x.cpu(), _answer(teacher, x).cpu()
+        targets = draw(first, synthesis.chunk, generator_for(seed, "prior", first)).to(device)
         return synthesis.make(teacher, targets, noise).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
-    batches_in_shard = max(1, min(SHARD_BATCHES, SHARD_BYTES // (sample_bytes * synthesis.batch_size)))
-    batches = range(transfer_set.count, count, synthesis.batch_size)
+    batches_in_shard = max(1, min(SHARD_BATCHES, SHARD_BYTES // (sample_bytes * synthesis.chunk)))
+    batches = range(transfer_set.count, count, synthesis.chunk)
     pending: list[tuple[Tensor, Tensor]] = []
     for first, made in zip(
         batches, in_order(make, batches, _workers(teacher, synthesis.batch_size, device)), strict=True
     ):
         pending.append(made)
-        done = first + synthesis.batch_size
+        done = first + synthesis.chunk
         if len(pending) == batches_in_shard or done >= count:
             transfer_set.append(torch.cat([x for x, _ in pending]), torch.cat([y for _, y in pending]))
             pending = []
         listener(Event("progress", "synthesis", completed=min(done, count), total=count))
     listener(Event("done", "synthesis", f"{count:,} samples", count, count))
+
+
+@torch.no_grad()
+def _answer(teacher: Teacher, x: Tensor) -> Tensor:
+    """What the teacher says of samples that were made for no target."""
+    return teacher.logits(teacher.domain.to_file(x)).float().softmax(1)
 
 
 def _workers(teacher: Teacher, batch_size: int, device: torch.device) -> int:

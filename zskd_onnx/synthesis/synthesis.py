@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -16,12 +17,20 @@ class Synthesis(Settings):
     """A way to make inputs, with its parameters as fields.
 
     Attributes:
+        needs_prior: whether inputs are made for targets.
         count: samples in the transfer set.
         batch_size: samples made together; a matter of speed alone, the samples are independent.
     """
 
+    needs_prior: ClassVar[bool] = True
+
     count: PositiveInt = 48_000
     batch_size: PositiveInt = 100
+
+    @property
+    def chunk(self) -> int:
+        """Samples that one call of ``make`` is given; a batch where nothing is gained by more."""
+        return self.batch_size
 
     @property
     @abstractmethod

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.domain import Domain
+from zskd_onnx.teacher.graph import join
 from zskd_onnx.teacher.head import Head
 from zskd_onnx.teacher.layers import Layers
 from zskd_onnx.teacher.output import Labels, Names, Output
@@ -99,17 +100,25 @@ class Teacher(nn.Module):
         """
         if not self._features:
             raise UnsupportedTeacherError(f"{self.source.path}: no final fully connected layer was found")
-        inputs = [self._run(part, x) for part in self._features]
-        found = [h if h.ndim == 2 else h.flatten(2).mean(2) for h in inputs]
-        return torch.stack(found).mean(0) if len(found) > 1 else found[0]
+        return mean_features([self._run(part, x) for part in self._features])
+
+    def graph(self, *, features: bool = False) -> fx.GraphModule:
+        """A copy of the graph that gives (scores, *inputs of the head): to look into, to change, to cut.
+
+        Weights are shared. ``graph.shape_of`` tells the shapes of one sample, or of ``batch`` of them.
+
+        Args:
+            features: whether to give the inputs of the head.
+        """
+        device = next((b.device for b in self.buffers()), None)
+        sample = torch.zeros(self.domain.file_shape(self.batch or 1), dtype=self.domain.torch_dtype, device=device)
+        with torch.no_grad():
+            return join([self._scores, *(self._features if features else ())], sample)
 
     def _run(self, part: nn.Module, x: Tensor) -> Tensor:
         """Run a part of the graph at whatever batch size it allows."""
-        if self.batch is None:
-            return part(x)
-        missing = -len(x) % self.batch
-        filled = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
-        return torch.cat([part(piece) for piece in filled.split(self.batch)])[: len(x)]
+        pieces = [part(piece) for piece in batches(x, self.batch)]
+        return pieces[0] if self.batch is None else torch.cat(pieces)[: len(x)]
 
     @property
     def parameters_count(self) -> int:
@@ -127,6 +136,21 @@ class Teacher(nn.Module):
             bias = None if self.head.bias is None else fn(self.head.bias)
             self.head = Head(fn(self.head.weight), bias, self.head.node)
         return self
+
+
+def batches(x: Tensor, size: int | None) -> tuple[Tensor, ...]:
+    """x whole, or in pieces of ``size`` samples, the last one filled up."""
+    if size is None:
+        return (x,)
+    missing = -len(x) % size
+    filled = torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+    return filled.split(size)
+
+
+def mean_features(inputs: Sequence[Tensor]) -> Tensor:
+    """Inputs of the head (N, F), or (N, F, *positions) of a 1x1 convolution, as the one (N, F) that W multiplies."""
+    found = [h if h.ndim == 2 else h.flatten(2).mean(2) for h in inputs]
+    return torch.stack(found).mean(0) if len(found) > 1 else found[0]
 
 
 def select_output(module: fx.GraphModule, index: int) -> fx.GraphModule:

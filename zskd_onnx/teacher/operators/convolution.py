@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from zskd_onnx.teacher.operators.block_convolution import block_convolution, block_side
 from zskd_onnx.teacher.operators.padding import Ints, for_rank, pad_spatial, resolve_pads
 from zskd_onnx.teacher.operators.registry import operator
 
@@ -34,6 +35,10 @@ def conv(
     begin, end = resolve_pads(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
     if begin != end or min(begin) < 0:
         x, begin = pad_spatial(x, begin, end), [0] * rank
+    if x.requires_grad and x.is_cpu and rank == 2 and group == 1 and set(strides) == set(dilations) == {1}:
+        side = block_side(weight)
+        if side > 1:
+            return block_convolution(x, weight, bias, begin, side)
     return convolve(x, weight, bias, strides, begin, dilations, group)
 
 

@@ -1,4 +1,4 @@
-"""The soft-target loss against arithmetic."""
+"""Losses against arithmetic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zskd_onnx.distillation import soft_target_loss
+from zskd_onnx.losses import attention_loss, soft_target_loss
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -51,3 +51,21 @@ def test_gradient_is_the_difference_of_probabilities() -> None:
     s.requires_grad_()
     gradient = torch.autograd.grad(soft_target_loss(s, t, 2.0), s)[0]
     torch.testing.assert_close(gradient, 2.0 * ((s.detach() / 2).softmax(1) - (t / 2).softmax(1)) / 3)
+
+
+def test_attention_against_numpy() -> None:
+    """The replication's section 3.1: mean of squares over channels, length 1, mean squared difference."""
+    random = np.random.default_rng(0)
+    pairs = [(random.normal(size=(3, 4, 5, 5)), random.normal(size=(3, 7, 5, 5))) for _ in range(2)]
+    expected = 0.0
+    for ours, theirs in pairs:
+        maps = [(block**2).mean(1).reshape(3, -1) for block in (ours, theirs)]
+        a, b = (m / np.sqrt((m**2).sum(1, keepdims=True)) for m in maps)
+        expected += ((a - b) ** 2).mean()
+    students, teachers = ([torch.from_numpy(pair[i]) for pair in pairs] for i in (0, 1))
+    assert float(attention_loss(students, teachers)) == pytest.approx(expected)
+
+
+def test_attention_does_not_see_scale() -> None:
+    block = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert float(attention_loss([5 * block], [block])) == pytest.approx(0, abs=1e-10)

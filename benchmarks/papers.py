@@ -1,0 +1,190 @@
+"""Every recipe on MNIST, LeNet-5 to LeNet-5-Half, beside the published figures.
+
+    ZSKD_DATA=folder python benchmarks/papers.py --seeds 3
+    ZSKD_DATA=folder python benchmarks/papers.py --only zskd best --seeds 1
+    ZSKD_DATA=folder python benchmarks/papers.py --table
+
+A teacher of its own for each seed; real images train it, and the students of ``kd``, ``kd-at`` and
+``abm-few-shot`` alone. The 10,000 test images score and choose nothing. A run that is done is kept in
+``--output`` and not made again; ``--table`` prints what is there and runs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from data import data_folder, mnist
+from teachers import export_default, train_lenet5
+
+from zskd_onnx import compress, evaluate
+from zskd_onnx.measures import BeliefMatching
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the table.
+
+    Attributes:
+        recipe: with ``overrides``.
+        published: the papers' figures, as text.
+        real: whether the recipe trains on real images.
+        beliefs: whether belief matching is measured.
+    """
+
+    recipe: str
+    published: str
+    overrides: tuple[str, ...] = ()
+    real: bool = False
+    beliefs: bool = False
+
+
+PLAIN = "distillation.augmentation.fraction=0"
+EXPERIMENTS = {
+    "best": Experiment("best", "-"),
+    "zskd": Experiment("zskd", "98.77"),
+    "zskd, no augmentation": Experiment("zskd", "96.98; 97.92 independent", (PLAIN,)),
+    "zskd-uniform": Experiment("zskd-uniform", "-"),
+    "zskd-uniform, no augmentation": Experiment("zskd-uniform", "95.16", (PLAIN,)),
+    "class-impressions": Experiment("class-impressions", "plot only"),
+    "noise": Experiment("noise", "87.58"),
+    "mvn": Experiment("mvn", "99.08"),
+    "mvn-softmax": Experiment("mvn-softmax", "98.92"),
+    "dafl": Experiment("dafl", "98.20"),
+    "abm": Experiment("abm", "-", beliefs=True),
+    "abm-modified": Experiment("abm-modified", "-", beliefs=True),
+    "kd": Experiment("kd", "99.25, 99.18", real=True),
+    "kd-at": Experiment("kd-at", "-", real=True, beliefs=True),
+    "abm-few-shot": Experiment("abm-few-shot", "-", real=True),
+    **{
+        f"zskd, {share} %": Experiment(
+            "zskd", published, (PLAIN, f"synthesis.count={600 * share}", f"distillation.epochs={epochs}")
+        )
+        for share, epochs, published in (
+            (1, 1000, "92.15 independent"),
+            (5, 400, "91.31 independent"),
+            (10, 200, "96.69 independent"),
+            (20, 200, "-"),
+            (40, 100, "97.92 independent"),
+        )
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    parser.add_argument("--table", action="store_true", help="print what earlier runs gave")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/out/papers"))
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    if not given.table:
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
+            teacher = teacher_file(given.output, data_folder(given.data), seed)
+            for name in given.only:
+                measure(name, seed, teacher, given)
+    print_table(given.output, given.only)
+
+
+def teacher_file(folder: Path, data: Path, seed: int) -> Path:
+    """A teacher of this seed, the test images and real images to train on, each made once."""
+    path = folder / f"teacher-{seed}.onnx"
+    if not path.exists():
+        x_train, y_train, x_test, y_test = mnist(data)
+        np.savez(folder / "test.npz", x=x_test, y=y_test)
+        np.savez(folder / "train.npz", x=x_train, y=y_train)
+        export_default(train_lenet5(x_train, y_train, seed), path)
+    return path
+
+
+def measure(name: str, seed: int, teacher: Path, given: argparse.Namespace) -> None:
+    """Run one experiment and keep its row, unless it is there."""
+    experiment = EXPERIMENTS[name]
+    changed = "".join(f"; {override}" for override in given.overrides)
+    path = given.output / f"{(name + changed).replace('/', '_')}, seed {seed}.json"
+    if path.exists():
+        return
+    wall, cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        result = compress(
+            teacher,
+            Path(folder) / "out",
+            recipe=experiment.recipe,
+            overrides=[*experiment.overrides, *given.overrides],
+            student="lenet5-half",
+            seed=seed,
+            input_range=(0, 1),
+            eval_data=given.output / "test.npz",
+            data=given.output / "train.npz" if experiment.real else None,
+        )
+        row: dict[str, Any] = {"seconds": time.perf_counter() - wall, "cpu seconds": time.process_time() - cpu}
+        assert result.accuracy is not None
+        row |= {
+            "teacher": result.accuracy.teacher,
+            "student": result.accuracy.student,
+            "agreement": result.accuracy.agreement,
+            "agreement on held-out samples": result.agreement,
+            "stages": result.seconds,
+            "history": result.history,
+            "chosen": result.chosen,
+            "threads": torch.get_num_threads(),
+        }
+        if experiment.beliefs:
+            found = evaluate(
+                result.student,
+                teacher=teacher,
+                eval_data=given.output / "test.npz",
+                belief_matching=BeliefMatching(samples=100),
+            )
+            assert found.transitions is not None
+            row["mean transition error"] = found.transitions.error
+    path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"{name}, seed {seed}: {100 * row['student']:.2f} (teacher {100 * row['teacher']:.2f}), {row['seconds']:.0f} s",
+        flush=True,
+    )
+
+
+def print_table(folder: Path, names: Sequence[str]) -> None:
+    print(
+        "| recipe | published | teacher | student, mean | deviation | seeds | seconds | mean transition error | choice |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in names:
+        rows = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}, seed *.json"))]
+        if not rows:
+            print(f"| {name} | {EXPERIMENTS[name].published} | | not run | | | | | |")
+            continue
+        students = [100 * row["student"] for row in rows]
+        seconds = ", ".join(f"{row['seconds']:.0f}" for row in rows)
+        errors = [row["mean transition error"] for row in rows if "mean transition error" in row]
+        print(
+            f"| {name} | {EXPERIMENTS[name].published} | {statistics.mean(100 * row['teacher'] for row in rows):.2f} "
+            f"| **{statistics.mean(students):.2f}** | {statistics.stdev(students) if len(rows) > 1 else 0:.2f} "
+            f"| {', '.join(f'{s:.2f}' for s in students)} | {seconds} "
+            f"| {f'{statistics.mean(errors):.2f}' if errors else ''} | {statistics.mean(map(regret, rows)):.2f} |"
+        )
+
+
+def regret(row: dict[str, Any]) -> float:
+    """Points by which the student that held-out samples chose is below the best one on the way."""
+    (*_, (stage, history)) = row["history"].items()
+    accuracies = {found["step"]: found["accuracy"] for found in history}
+    return 100 * (max(accuracies.values()) - accuracies[row["chosen"][stage]])
+
+
+if __name__ == "__main__":
+    main()

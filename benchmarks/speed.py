@@ -1,0 +1,97 @@
+"""How fast impressions are made: the package against the plain loop that anybody would write first.
+
+    OMP_NUM_THREADS=1 python benchmarks/speed.py                # LeNet-5 with random weights
+    OMP_NUM_THREADS=1 python benchmarks/speed.py --data folder  # trained on MNIST first
+
+One impression-iteration is one sample's pass through LeNet-5 at 32x32 and back, and its step of Adam.
+Both sides take batches of 100 on one thread. Rounds alternate, so that what else the machine does
+falls on all, and the ratio is the median of the rounds' ratios. The gap is the mean KL from the
+targets to the answers at the end: that of the first two must be alike, they do the same work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from data import mnist
+from teachers import EXPORTS, train_lenet5
+from torch import Tensor, nn
+
+from zskd_onnx import load_teacher
+from zskd_onnx.priors import Dirichlet
+from zskd_onnx.students import STUDENTS
+from zskd_onnx.synthesis import Impressions
+
+BATCH = 100
+SETTINGS = Impressions(batch_size=BATCH)
+
+
+def plain(net: nn.Module, targets: Tensor, iterations: int) -> Tensor:
+    """torch with its defaults: contiguous, parameters that require gradients, ``backward``."""
+    x = torch.randn(len(targets), 1, 32, 32, requires_grad=True)
+    optimiser = torch.optim.Adam([x], lr=SETTINGS.learning_rate)
+    for _ in range(iterations):
+        optimiser.zero_grad()
+        log_p = F.log_softmax(net(x) / SETTINGS.temperature, dim=1)
+        loss = -(targets * log_p).sum() + 0.5 * SETTINGS.l2 * (x**2).sum()
+        loss.backward()
+        optimiser.step()
+    return x.detach().clamp(0, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with mnist.npz: train the teacher")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--iterations", type=int, default=50)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    net = _lenet5(given.data)
+    with tempfile.TemporaryDirectory() as folder:
+        EXPORTS["legacy, opset 17"](net, Path(folder) / "teacher.onnx")
+        teacher = load_teacher(Path(folder) / "teacher.onnx", input_range=(0, 1))
+    targets = Dirichlet().sampler(teacher)(0, BATCH, torch.Generator().manual_seed(0))
+
+    def ours(resolution: tuple[float, ...]) -> Callable[[], Tensor]:
+        settings = SETTINGS.model_copy(update={"iterations": given.iterations, "resolution": resolution})
+        return lambda: settings.make(teacher, targets, torch.Generator().manual_seed(0))
+
+    ways = {
+        "plain loop": lambda: plain(net, targets, given.iterations),
+        "zskd-onnx, the same": ours((1.0,)),
+        "zskd-onnx, grid of 3/8": ours((0.375,)),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    gaps: dict[str, float] = {}
+    for _ in range(given.rounds):
+        for name, make in ways.items():
+            begin = time.perf_counter()
+            x = make()
+            rates[name].append(BATCH * given.iterations / (time.perf_counter() - begin))
+            with torch.no_grad():
+                log_p = F.log_softmax(net(x) / SETTINGS.temperature, dim=1)
+            gaps[name] = float(F.kl_div(log_p, targets, reduction="batchmean"))
+
+    print("| way | impression-iterations a second | best | to the plain loop | gap |\n|---|---|---|---|---|")
+    for name, found in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(found, rates["plain loop"], strict=True))
+        print(f"| {name} | {statistics.median(found):,.0f} | {max(found):,.0f} | {ratio:.2f} | {gaps[name]:.3f} |")
+
+
+def _lenet5(data: Path | None) -> nn.Module:
+    if data is not None:
+        x, y, _, _ = mnist(data)
+        return train_lenet5(x, y, seed=0, epochs=3)
+    torch.manual_seed(0)
+    return STUDENTS["lenet5"].build((1, 32, 32), 10).eval()
+
+
+if __name__ == "__main__":
+    main()

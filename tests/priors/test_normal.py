@@ -1,0 +1,119 @@
+"""Normal targets against closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.conftest import Exports, SaveModel
+from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.priors import Dirichlet, Normal, OneHot
+from zskd_onnx.priors.normal import covariance_root, draw_normal
+from zskd_onnx.teacher import Teacher, load_teacher
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_draws_have_the_covariance() -> None:
+    r = torch.tensor([[1.0, 0.8, -0.3], [0.8, 1.0, 0.1], [-0.3, 0.1, 1.0]], dtype=torch.float64)
+    s = draw_normal(covariance_root(r), 200_000, generator()).double()
+    torch.testing.assert_close(s.T @ s / len(s), r, rtol=0, atol=0.015)
+    torch.testing.assert_close(s.mean(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("slip", [0.0, -1e-9])
+def test_a_singular_or_slightly_indefinite_matrix(slip: float) -> None:
+    """Two equal rows are one variable; rounding may make an eigenvalue negative."""
+    r = torch.tensor([[1.0, 1.0], [1.0, 1.0 + slip]], dtype=torch.float64)
+    s = draw_normal(covariance_root(r), 1000, generator())
+    assert torch.isfinite(s).all()
+    torch.testing.assert_close(s[:, 0], s[:, 1], rtol=0, atol=1e-4)
+
+
+def test_softmax_space(digits: Teacher) -> None:
+    """y = softmax(s / tau), so log y gives s back up to a constant, with eq. 5's correlations."""
+    prior = Normal(layer="softmax", sigma=4.0, balanced=False, temperature=2.0)
+    y = prior.sampler(digits)(0, 100_000, generator()).double()
+    s = 2.0 * y.log()
+    s = s - s.mean(1, keepdim=True)
+    rows = torch.nn.functional.normalize(digits.head.weight.double(), dim=1)
+    centre = torch.eye(10, dtype=torch.float64) - 0.1
+    torch.testing.assert_close(s.T @ s / len(s), centre @ (4.0 * rows @ rows.T) @ centre, rtol=0, atol=0.15)
+
+
+def test_larger_sigmas_are_surer(digits: Teacher) -> None:
+    """Wang 2021, figure 2."""
+    peaks = [
+        float(Normal(layer="softmax", sigma=sigma).sampler(digits)(0, 2000, generator()).amax(1).mean())
+        for sigma in (1.0, 25.0, 100.0, 400.0)
+    ]
+    assert peaks == sorted(peaks)
+    assert peaks[0] < 0.13
+    assert peaks[-1] > 0.25
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9])
+def test_sigma_is_derived(exports: Exports, confidence: float) -> None:
+    """By Wang's figure 2 read backwards: fresh draws are as sure as was asked for."""
+    teacher = load_teacher(exports.path("lenet5", "dynamo"))
+    prior = Normal(confidence=confidence, temperature=1.0, balanced=False)
+    y = prior.sampler(teacher)(0, 4000, generator(7))
+    assert float(y.amax(1).mean()) == pytest.approx(confidence, abs=0.02)
+    given = Normal(sigma=prior.deviation(teacher) ** 2, temperature=1.0, balanced=False)
+    torch.testing.assert_close(given.sampler(teacher)(0, 50, generator()), prior.sampler(teacher)(0, 50, generator()))
+
+
+@pytest.mark.parametrize("activation", [True, False])
+def test_second_last_layer(exports: Exports, activation: bool) -> None:
+    """T_rest of eq. 7, by the original module's own last layers."""
+    teacher = load_teacher(exports.path("lenet5", "dynamo"))
+    *_, before, relu, last = exports.network("lenet5").module
+    prior = Normal(sigma=9.0, balanced=False, temperature=20.0, activation=activation)
+    y = prior.sampler(teacher)(0, 64, generator(3))
+    rows = torch.nn.functional.normalize(before.weight.detach().double(), dim=1)
+    s = 3.0 * draw_normal(covariance_root(rows @ rows.T), 64, generator(3))
+    with torch.no_grad():
+        expected = (last(relu(s) if activation else s) / 20.0).softmax(1)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_balanced_draws(exports: Exports) -> None:
+    """The class asked for wins; no more than half of the draws as they come are of the right class."""
+    teacher = load_teacher(exports.path("lenet5", "dynamo"))
+    wanted = torch.arange(30, 430) % 10
+    share = {
+        balanced: float(
+            (Normal(balanced=balanced).sampler(teacher)(30, 400, generator()).argmax(1) == wanted).float().mean()
+        )
+        for balanced in (True, False)
+    }
+    assert share[True] > 0.95  # one class of this untrained net hardly ever wins
+    assert share[False] < 0.5
+
+
+def test_mismatch(digits: Teacher) -> None:
+    """Wang 2021: Dirichlet draws often peak at another class than the one they were drawn for; normal ones never."""
+    classes = torch.arange(4000) % 10
+    missed = {
+        name: float((prior.sampler(digits)(0, 4000, generator()).argmax(1) != classes).float().mean())
+        for name, prior in (("dirichlet", Dirichlet()), ("normal", Normal(layer="softmax")), ("one hot", OneHot()))
+    }
+    assert missed["dirichlet"] > 0.1
+    assert missed["normal"] == missed["one hot"] == 0.0
+
+
+def test_one_hot(digits: Teacher) -> None:
+    y = OneHot().sampler(digits)(8, 4, generator())
+    assert y.tolist() == torch.eye(10)[[8, 9, 0, 1]].tolist()
+
+
+def test_a_teacher_with_one_layer(save_model: SaveModel) -> None:
+    from onnx import helper
+
+    teacher = load_teacher(
+        save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 4], ["N", 6], {"w": torch.randn(4, 6)})
+    )
+    with pytest.raises(UnsupportedTeacherError, match=r"before the final one.*mvn-softmax"):
+        Normal().sampler(teacher)

@@ -1,0 +1,53 @@
+"""Sizes and cost of the students."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tests.conftest import export
+from zskd_onnx import load_teacher
+from zskd_onnx.students import STUDENTS, describe, parameters
+
+LENET = {
+    "convolution 1": 6 * 25 * 24 * 24,
+    "convolution 2": 16 * 6 * 25 * 8 * 8,
+    "fully connected": 256 * 120 + 120 * 84 + 84 * 10,
+}
+"""Multiply-adds at 28x28: filters x inputs x kernel x positions."""
+
+
+def test_every_student_is_there_and_counted() -> None:
+    found = {entry.name: entry for entry in describe((1, 28, 28), 10)}
+    assert set(found) == set(STUDENTS)
+    assert found["lenet5"].multiply_adds == sum(LENET.values())
+    for name in ("lenet5", "cnn", "wrn-16-1"):
+        assert found[name].parameters == parameters(STUDENTS[name].build((1, 28, 28), 10))
+
+
+def test_they_are_counted_as_a_teacher_is(tmp_path: Path) -> None:
+    net = STUDENTS["vgg-small"].build((3, 16, 16), 10).eval()
+    export(net, (3, 16, 16), tmp_path / "vgg.onnx", "17", fixed=False)
+    teacher = load_teacher(tmp_path / "vgg.onnx")
+    described = next(entry for entry in describe((3, 16, 16), 10) if entry.name == "vgg-small")
+    assert described.multiply_adds == teacher.cost.multiply_adds
+
+
+def test_the_largest_comes_first_and_misfits_last() -> None:
+    entries = describe((1, 12, 12), 10)
+    fitting = [entry for entry in entries if entry.misfit is None]
+    assert entries[: len(fitting)] == fitting
+    sizes = [entry.parameters or 0 for entry in fitting]
+    assert sizes == sorted(sizes, reverse=True)
+    for entry in entries[len(fitting) :]:
+        assert entry.parameters is None
+        assert entry.misfit is not None
+        assert "16 or more" in entry.misfit or "side" in entry.misfit
+    assert {entry.name for entry in entries if entry.misfit} >= {"lenet5", "resnet18"}
+
+
+def test_it_draws_nothing() -> None:
+    before = torch.get_rng_state()
+    describe((3, 32, 32), 10)
+    assert torch.equal(before, torch.get_rng_state())

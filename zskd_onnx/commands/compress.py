@@ -1,0 +1,134 @@
+"""``compress``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zskd_onnx.commands.options import (
+    DeviceOption,
+    FixOption,
+    FormatOption,
+    ImporterOption,
+    LayoutOption,
+    MeanOption,
+    OutputNameOption,
+    OutputOption,
+    RangeOption,
+    SeedOption,
+    ShapeOption,
+    StdOption,
+    TeacherFile,
+    input_options,
+)
+from zskd_onnx.terminal import Format, duration, percent, print_json, print_table, progress, reports_errors
+
+
+@reports_errors
+def compress(
+    teacher: TeacherFile,
+    output: OutputOption = Path("zskd-out"),
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A built-in recipe or a .yaml file.")] = "zskd",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as distillation.epochs=50."),
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option("--student", help="An architecture, half, auto, package.module:factory or file.py:factory."),
+    ] = None,
+    eval_data: Annotated[
+        Path | None,
+        typer.Option("--eval-data", metavar="FILE.npz", help="Real samples x and class numbers y, to score on only."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE.npz", help="Real samples x, and classes y if known, to train on."),
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option("--init", help="fresh, inherit (the teacher's strongest channels) or auto.")
+    ] = None,
+    transfer_set: Annotated[
+        Path | None,
+        typer.Option("--transfer-set", metavar="FOLDER", help="Impressions of an earlier run on this teacher."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run's files.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Resolve, inspect, print plan and cost; train nothing.")
+    ] = False,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    input_range: RangeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    layout: LayoutOption = None,
+    input_shape: ShapeOption = None,
+    output_name: OutputNameOption = None,
+    fix: FixOption = None,
+    importer: ImporterOption = "native",
+    format: FormatOption = Format.TEXT,
+) -> None:
+    """Distil a smaller student from TEACHER.onnx, with no training data.
+
+    Writes student.onnx, manifest.json, recipe.yaml, events.jsonl, pictures and the transfer set.
+    Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 teacher unsupported, 4 parity
+    failed, 5 quality gate missed, 130 interrupted.
+    """
+    from zskd_onnx import compression, planning
+
+    options: dict[str, Any] = {
+        "recipe": recipe,
+        "overrides": set_ or [],
+        "student": student,
+        "seed": seed,
+        "device": device,
+        "eval_data": eval_data,
+        "data": data,
+        "init": init,
+        **input_options(input_range, mean, std, layout, input_shape, output_name, fix, importer),
+    }
+    if dry_run:
+        _print_plan(planning.prepare(teacher, **options), format)
+        return
+    with progress() as listener:
+        result = compression.compress(
+            teacher, output, transfer_set=transfer_set, overwrite=overwrite, resume=resume, listener=listener, **options
+        )
+    print_result(result, format)
+    result.check_gates()
+
+
+def _print_plan(plan: Any, format: Format) -> None:
+    estimate = plan.estimate()
+    if format == Format.JSON:
+        print_json({"plan": {**plan.to_dict(), "estimate": estimate}})
+        return
+    for note in plan.notes:
+        print(note)
+    print_table({f"{stage} (estimate)": duration(seconds) for stage, seconds in estimate.items()})
+    print()
+    print(plan.recipe.to_yaml(), end="")
+
+
+def print_result(result: Any, format: Format) -> None:
+    if format == Format.JSON:
+        print_json(result.to_dict())
+        return
+    print(result.student)
+    teacher, student = result.teacher_size, result.student_size
+    rows = {
+        "agreement": f"{percent(result.agreement)} with the teacher on held-out samples",
+        "parity": f"{result.parity.max_abs_difference:.2g} from onnxruntime (tolerance {result.parity.tolerance:.2g})",
+        "parameters": f"{teacher.parameters:,} -> {student.parameters:,} ({teacher.parameters / student.parameters:.1f} times fewer)",
+        "file": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
+        "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
+    }
+    if result.accuracy is not None:
+        rows = {
+            "accuracy": f"teacher {percent(result.accuracy.teacher)}, student {percent(result.accuracy.student)}",
+            **rows,
+        }
+    print_table(rows)

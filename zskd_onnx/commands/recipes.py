@@ -1,0 +1,64 @@
+"""``recipes``: list, show and copy the built-in recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zskd_onnx.commands.options import FormatOption
+from zskd_onnx.errors import UsageError
+from zskd_onnx.terminal import Format, print_json, print_table, reports_errors
+
+recipes = typer.Typer(no_args_is_help=True, help="List, show and copy the built-in recipes.")
+
+
+@recipes.command("list")
+@reports_errors
+def list_(format: FormatOption = Format.TEXT) -> None:
+    """The built-in recipes."""
+    from zskd_onnx.recipe import load_recipe, recipe_names
+
+    found = {name: load_recipe(name) for name in recipe_names()}
+    if format == Format.JSON:
+        described = [
+            r.model_dump(mode="json", include={"name", "summary", "paper", "requires"}) for r in found.values()
+        ]
+        print_json({"recipes": described})
+    else:
+        print_table({name: recipe.summary for name, recipe in found.items()})
+
+
+@recipes.command("show")
+@reports_errors
+def show(name: str, format: FormatOption = Format.TEXT) -> None:
+    """A recipe with its comments."""
+    from zskd_onnx.recipe import load_recipe, recipe_text
+
+    if format == Format.JSON:
+        print_json({"recipe": load_recipe(name).model_dump(mode="json")})
+    else:
+        print(recipe_text(name), end="")
+
+
+@recipes.command("copy")
+@reports_errors
+def copy(
+    name: str,
+    target: Annotated[Path | None, typer.Argument(help="Default: NAME.yaml here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    format: FormatOption = Format.TEXT,
+) -> None:
+    """Copy a recipe to a file of your own."""
+    from zskd_onnx.files import write_text
+    from zskd_onnx.recipe import recipe_text
+
+    text, path = recipe_text(name), target or Path(f"{name}.yaml")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: exists; --overwrite replaces it")
+    write_text(path, text)
+    if format == Format.JSON:
+        print_json({"path": str(path)})
+    else:
+        print(path)

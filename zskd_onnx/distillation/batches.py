@@ -1,0 +1,120 @@
+"""What the student sees in each step: samples from one source or several, and the teacher's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zskd_onnx.distillation.augmentation import Augmentation
+from zskd_onnx.distillation.settings import Source
+from zskd_onnx.generators import GeneratorTraining
+from zskd_onnx.randomness import generator_for
+from zskd_onnx.teacher import Answer, Asking
+from zskd_onnx.workers import in_order
+
+NO_LABEL = -100
+"""The class number of a sample that has none, as torch's cross-entropy reads it."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Samples that are there before training: a transfer set, or the user's.
+
+    Attributes:
+        name: which source they are.
+        inputs: (N, *shape) in the unit space, on the CPU.
+        labels: class numbers (N,), or None.
+        size: samples of each batch.
+    """
+
+    name: Source
+    inputs: Tensor
+    labels: Tensor | None
+    size: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's samples.
+
+    Attributes:
+        x: (N, *shape) in the unit space, on the student's device.
+        answer: the teacher's.
+        labels: class numbers (N,); ``NO_LABEL`` where there is none.
+    """
+
+    x: Tensor
+    answer: Answer
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where batches come from.
+
+    Attributes:
+        stored: may be none.
+        generator: stepped as the student goes; or None.
+    """
+
+    stored: tuple[Stored, ...]
+    generator: GeneratorTraining | None
+
+    def batches(
+        self, steps: range, total: int, ask: Asking, augmentation: Augmentation, seed: int, student: nn.Module
+    ) -> Iterator[Batch]:
+        """A batch for each step.
+
+        The teacher answers what the student sees, augmented samples too. It does so on other threads
+        while the student learns on this one; what a generator makes depends on the student and is
+        made in its turn.
+
+        Args:
+            steps: of ``total``, those still to be taken.
+        """
+        device = next(student.parameters()).device
+        orders = {part.name: _order(part, total, seed) for part in self.stored}
+
+        @torch.no_grad()
+        def make(step: int) -> Batch:
+            xs, labels = [], []
+            for part in self.stored:
+                chosen = orders[part.name][step]
+                x = part.inputs[chosen].to(device, torch.float32)
+                # A transfer set's purpose is the one it has always had, so that old runs repeat.
+                purpose = ("augmentation", step) if part.name == "transfer_set" else ("augmentation", part.name, step)
+                xs.append(augmentation.apply(x, generator_for(seed, *purpose, device=device)))
+                none = torch.full((len(chosen),), NO_LABEL)
+                labels.append(none if part.labels is None else part.labels[chosen])
+            x = torch.cat(xs) if len(xs) > 1 else xs[0]
+            return Batch(x, ask(x), torch.cat(labels).to(device))
+
+        if self.generator is None:
+            workers = torch.get_num_threads() // 2 if device.type == "cpu" else 0
+            yield from in_order(make, steps, workers)
+            return
+        for step in steps:
+            x, answer = self.generator.batch(step, student)
+            made = Batch(x, answer, torch.full((len(x),), NO_LABEL, device=device))
+            yield _join(make(step), made) if self.stored else made
+
+
+def _join(first: Batch, second: Batch) -> Batch:
+    return Batch(
+        torch.cat([first.x, second.x]),
+        Answer.join([first.answer, second.answer]),
+        torch.cat([first.labels, second.labels]),
+    )
+
+
+def _order(part: Stored, steps: int, seed: int) -> Tensor:
+    """Which samples each step takes, (steps, size): one shuffle after another, end to end."""
+    samples = len(part.inputs)
+    purpose = ("order",) if part.name == "transfer_set" else ("order", part.name)
+    generator = generator_for(seed, *purpose)
+    passes = -(-steps * part.size // samples)
+    shuffled = torch.cat([torch.randperm(samples, generator=generator) for _ in range(passes)])
+    return shuffled[: steps * part.size].view(steps, part.size)

@@ -1,0 +1,129 @@
+"""Choosing a student without real data: by what it makes of held-out samples."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zskd_onnx.losses import soft_target_loss
+from zskd_onnx.teacher import Teacher
+
+PART = 512
+
+Score = Callable[[nn.Module], float]
+
+
+@torch.no_grad()
+def agreement(student: nn.Module, teacher: Teacher, inputs: Tensor) -> float:
+    """Share of inputs on which both name the same class.
+
+    Args:
+        inputs: (N, *shape) in the unit space.
+    """
+    return _compare(student, teacher, inputs)[0]
+
+
+@torch.no_grad()
+def _compare(student: nn.Module, teacher: Teacher, inputs: Tensor) -> tuple[float, float]:
+    """Agreement, and the mean KL(T || S) at temperature 1."""
+    device = next(student.parameters()).device
+    same, divergence = 0, 0.0
+    for part in inputs.split(PART):
+        x = part.to(device, torch.float32)
+        ours, theirs = student(x).float(), teacher.logits(teacher.domain.to_file(x)).float()
+        same += int((ours.argmax(1) == theirs.argmax(1)).sum())
+        divergence += float(soft_target_loss(ours, theirs, 1.0)) * len(x)
+    return same / len(inputs), divergence / len(inputs)
+
+
+class Checks:
+    """Measures a student now and then, and remembers the best.
+
+    Two students are compared on the same samples: where a generator adds to them as it learns, the best
+    so far is measured anew beside the present one.
+
+    Attributes:
+        history: of each check the step, KL and agreement on held-out samples, and the real accuracy
+            where somebody gave data to score on. That figure is written down and chooses nothing.
+        chosen: the step of the best.
+    """
+
+    def __init__(self, teacher: Teacher, held_out: Tensor, watch: Score | None = None) -> None:
+        """
+        Args:
+            held_out: (N, *shape) in the unit space; train nothing.
+            watch: accuracy on real samples.
+        """
+        self.teacher = teacher
+        self.held_out = held_out
+        self.history: list[dict[str, Any]] = []
+        self.chosen = 0
+        self._watch = watch
+        self._best: dict[str, Tensor] | None = None
+        self._best_kl = float("inf")
+        self._since = 0
+
+    def add(self, samples: Tensor) -> None:
+        """More held-out samples."""
+        samples = samples.to("cpu", torch.float16)
+        self.held_out = samples if not len(self.held_out) else torch.cat([self.held_out, samples])
+        if self._best is not None:
+            self._best_kl = float("nan")  # of fewer samples
+
+    def measure(self, student: nn.Module, step: int) -> dict[str, Any]:
+        """Measure the student, in inference mode, and keep its weights if it is the best so far."""
+        student.eval()
+        agreed, divergence = _compare(student, self.teacher, self.held_out)
+        found: dict[str, Any] = {"step": step, "kl": round(divergence, 6), "agreement": round(agreed, 6)}
+        if self._watch is not None:
+            found["accuracy"] = round(self._watch(student), 6)
+        if self._best is not None and math.isnan(self._best_kl):
+            self._best_kl = self._measure_best(student)
+        if divergence <= self._best_kl:
+            self._best, self._best_kl, self.chosen, self._since = _weights(student), divergence, step, 0
+        else:
+            self._since += 1
+        self.history.append(found)
+        student.train()
+        return found
+
+    def _measure_best(self, student: nn.Module) -> float:
+        assert self._best is not None
+        present = _weights(student)
+        student.load_state_dict(self._best)
+        _, divergence = _compare(student, self.teacher, self.held_out)
+        student.load_state_dict(present)
+        return divergence
+
+    def exhausted(self, patience: int | None) -> bool:
+        """Whether the last ``patience`` checks brought nothing better."""
+        return patience is not None and self._since >= patience
+
+    def restore(self, student: nn.Module) -> None:
+        """Give the student the weights of the best."""
+        if self._best is not None:
+            student.load_state_dict(self._best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs to go on from here."""
+        return {
+            "history": copy.deepcopy(self.history),
+            "chosen": self.chosen,
+            "best": self._best,
+            "best_kl": self._best_kl,
+            "since": self._since,
+            "held_out": self.held_out,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history, self.chosen, self._since = state["history"], state["chosen"], state["since"]
+        self._best, self._best_kl, self.held_out = state["best"], state["best_kl"], state["held_out"]
+
+
+def _weights(student: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in student.state_dict().items()}

@@ -1,0 +1,78 @@
+"""How a student is trained."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from zskd_onnx.distillation.augmentation import Augmentation
+from zskd_onnx.settings import Settings
+
+Source = Literal["transfer_set", "generator", "data"]
+"""Where samples of a batch come from: synthesised before, made by a generator, or the user's real ones."""
+
+
+class Distillation(Settings):
+    """How the student is trained (ZSKD, eq. 2).
+
+    Attributes:
+        epochs: passes over the stored samples.
+        epoch_samples: how many samples make an epoch; default: all that are stored. A few real samples
+            take the size of the set that they were drawn from, so that the number of steps does not
+            depend on how few they are (ABM's replication, eq. 4); a generator stores none and needs it.
+        batch_size: samples in a step.
+        mixture: share of each batch from each source; default: equal shares of what the recipe has.
+        learning_rate: of Adam; the peak where the schedule has one.
+        schedule: "one_cycle" (Smith & Topin 2018), "cosine" to zero, or "constant".
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient; None leaves it.
+        temperature: tau of the soft targets.
+        labels: weight of the cross-entropy with real labels, lambda; where samples have none, it is not
+            taken. Hinton's term in ZSKD's eq. 2.
+        attention: weight of attention transfer, beta_AT (ABM, eq. 2), over blocks of teacher and student
+            that have one spatial size.
+        augmentation: what happens to stored samples before both nets see them.
+        checks: how often, over the run, the student is measured on held-out samples; the best measured
+            is kept. 0 keeps the last.
+        patience: checks without a better student after which training ends; None trains to the end.
+    """
+
+    epochs: PositiveInt = 50
+    epoch_samples: PositiveInt | None = None
+    batch_size: PositiveInt = 512
+    mixture: dict[Source, Annotated[float, Field(gt=0)]] | None = None
+    learning_rate: PositiveFloat = 0.01
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    weight_decay: NonNegativeFloat = 0.0
+    clip: PositiveFloat | None = None
+    temperature: PositiveFloat = 1.0
+    labels: NonNegativeFloat = 0.0
+    attention: NonNegativeFloat = 0.0
+    augmentation: Augmentation = Augmentation()
+    checks: NonNegativeInt = 20
+    patience: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _patience_needs_checks(self) -> Distillation:
+        if self.patience is not None and not self.checks:
+            raise ValueError("patience counts checks; set checks above 0")
+        return self
+
+    def steps(self, samples: int) -> int:
+        """Optimiser steps where so many samples are stored."""
+        return self.epochs * max(1, math.ceil((self.epoch_samples or samples) / self.batch_size))
+
+    def shares(self, sources: tuple[Source, ...]) -> dict[Source, int]:
+        """Samples of a batch from each source; they sum to the batch size.
+
+        Sources that the mixture does not name give none; names without a source are passed over.
+        """
+        weights = {name: (self.mixture or {}).get(name, 0.0 if self.mixture else 1.0) for name in sources}
+        total = sum(weights.values())
+        ends = [0.0]
+        for name in sources:
+            ends.append(ends[-1] + (weights[name] if total else 0.0))
+        bounds = [round(self.batch_size * end / (total or 1.0)) for end in ends]
+        return {name: bounds[i + 1] - bounds[i] for i, name in enumerate(sources)}

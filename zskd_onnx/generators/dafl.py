@@ -1,0 +1,42 @@
+"""Data-free learning: a generator against the fixed teacher (Chen et al. 2019)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat
+from torch import Tensor, nn
+
+from zskd_onnx.generators.generator import Generator
+from zskd_onnx.teacher import Probe, Teacher, features_probe
+
+
+class DataFreeLearning(Generator):
+    """CE(z, argmax z) - activation |h|_1 / n + balance * sum_k p_k log p_k, p the batch's mean softmax(z).
+
+    The teacher is to be sure of each sample, active on it, and to see all classes equally often
+    (Chen et al. 2019, eq. 4 to 7). h is the input of the final fully connected layer; its L1 norm is
+    taken per feature, as the authors' code does.
+
+    Attributes:
+        one_hot, activation, balance: weights of the three terms.
+    """
+
+    kind: Literal["dafl"] = "dafl"
+    one_hot: NonNegativeFloat = 1.0
+    activation: NonNegativeFloat = 0.1
+    balance: NonNegativeFloat = 5.0
+
+    def probe(self, teacher: Teacher) -> Probe | None:
+        """See ``Generator.probe``."""
+        return features_probe(teacher) if self.activation else None
+
+    def loss(self, x: Tensor, logits: Tensor, inner: tuple[Tensor, ...], student: nn.Module) -> Tensor:
+        """See ``Generator.loss``."""
+        mean = logits.softmax(1).mean(0)
+        loss = self.one_hot * F.cross_entropy(logits, logits.argmax(1))
+        loss = loss + self.balance * (mean * mean.clamp_min(1e-12).log()).sum()
+        if inner:
+            loss = loss - self.activation * inner[0].abs().mean()
+        return loss

@@ -1,0 +1,176 @@
+"""The student's training as a recipe has it: from which samples, in which stages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zskd_onnx.distillation import Checkpoint, Checks, Distillation, Score, Sources, Stored, agreement, distil
+from zskd_onnx.events import Event, Listener
+from zskd_onnx.generators import GeneratorTraining
+from zskd_onnx.planning import Plan
+from zskd_onnx.students import Blocks
+from zskd_onnx.synthesis import Samples
+from zskd_onnx.teacher import Asking, blocks_probe
+
+PART = 512
+STAGES = ("distillation", "fine-tuning")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training gave, beside the student itself.
+
+    Attributes:
+        agreement: with the teacher, on held-out samples.
+        held_out: those samples, (N, *shape) in the unit space.
+        history: what was measured of the student on the way, a list for each stage.
+        chosen: of each stage, the step whose weights were kept.
+    """
+
+    agreement: float
+    held_out: Tensor
+    history: dict[str, list[dict[str, Any]]]
+    chosen: dict[str, int]
+
+
+def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Listener) -> Learned:
+    """Train the plan's student in place.
+
+    Args:
+        samples: the transfer set, or None.
+        checkpoint: file that holds the state of training until it is done.
+    """
+    recipe = plan.recipe
+    kept = Checkpoint(checkpoint, _identity(plan, samples))
+    saved = kept.load(plan.device)
+    stages = [(name, one) for name, one in zip(STAGES, (recipe.distillation, recipe.fine_tuning), strict=True) if one]
+    if saved is not None and saved["stage"] == "fine-tuning":
+        stages = stages[1:]
+    history: dict[str, list[dict[str, Any]]] = {}
+    chosen: dict[str, int] = {}
+    generator: GeneratorTraining | None = None
+    stored, held_out = _stored(plan, samples)
+    for stage, settings in stages:
+        ask, blocks = _asking(plan, settings, listener)
+        steps = settings.steps(sum(len(part.inputs) for part in stored))
+        sources = _sources(plan, stored, settings, ask, steps, generator)
+        checks = Checks(plan.teacher, held_out, _watch(plan))
+        distil(
+            plan.student,
+            sources,
+            ask,
+            settings,
+            steps,
+            recipe.seed,
+            blocks=blocks,
+            checks=checks,
+            checkpoint=kept,
+            stage=stage,
+            listener=listener,
+        )
+        generator, held_out = sources.generator or generator, checks.held_out
+        history[stage], chosen[stage] = checks.history, checks.chosen
+    if not len(held_out) and generator is not None:
+        held_out = generator.samples(recipe.held_out, "held out").cpu()
+    kept.remove()
+    return Learned(agreement(plan.student, plan.teacher, held_out), held_out, history, chosen)
+
+
+def _identity(plan: Plan, samples: Samples | None) -> str:
+    """What a checkpoint depends on, as a digest."""
+    content = {
+        "recipe": plan.recipe.model_dump(mode="json", exclude={"name", "summary", "paper", "expected", "deployment"}),
+        "student": plan.choice.name,
+        "teacher": plan.teacher.source.sha256,
+        "samples": 0 if samples is None else len(samples.inputs),
+        "data": 0 if plan.data is None else len(plan.data.inputs),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _stored(plan: Plan, samples: Samples | None) -> tuple[list[Stored], Tensor]:
+    """What is there before training, and what of it is held out.
+
+    Real samples are held out only where nothing is synthesised, and never more than a tenth of them.
+    """
+    held_out, stored = torch.zeros((0, *plan.teacher.domain.shape), dtype=torch.float16), []
+    apart = plan.recipe.held_out
+    if samples is not None:
+        held_out = samples.inputs[:apart]
+        stored.append(Stored("transfer_set", samples.inputs[apart:], None, 0))
+    if plan.data is not None:
+        inputs, labels = plan.data.inputs, plan.data.labels
+        first = min(apart, len(inputs) // 10) if samples is None and plan.recipe.generator is None else 0
+        if first:
+            held_out = inputs[:first]
+        stored.append(Stored("data", inputs[first:], None if labels is None else labels[first:], 0))
+    return stored, held_out
+
+
+def _asking(plan: Plan, settings: Distillation, listener: Listener) -> tuple[Asking, Blocks | None]:
+    """The teacher as it is asked, with its blocks where attention transfer finds some that match."""
+    if not settings.attention:
+        return Asking(plan.teacher), None
+    probe = blocks_probe(plan.teacher)
+    blocks = Blocks(plan.student, plan.teacher.domain.shape, probe.sizes)
+    if not blocks.sizes:
+        text = "attention transfer is left out: no block of the student has the spatial size of one of the teacher's"
+        listener(Event("note", "distillation", text))
+        return Asking(plan.teacher), None
+    return Asking(plan.teacher, probe, blocks.sizes), blocks
+
+
+def _watch(plan: Plan) -> Score | None:
+    """Accuracy of a student on the samples that the user scores on; written down, it chooses nothing."""
+    if plan.evaluation is None:
+        return None
+    domain, y = plan.teacher.domain, torch.from_numpy(plan.evaluation.y)
+    x = torch.from_numpy(plan.evaluation.x)
+
+    @torch.no_grad()
+    def accuracy(student: nn.Module) -> float:
+        parts = (student(domain.to_unit(part.to(plan.device))).argmax(1).cpu() for part in x.split(PART))
+        return float((torch.cat(list(parts)) == y).float().mean())
+
+    return accuracy
+
+
+def _sources(
+    plan: Plan,
+    stored: list[Stored],
+    settings: Distillation,
+    ask: Asking,
+    steps: int,
+    before: GeneratorTraining | None,
+) -> Sources:
+    """Each source with its share of a batch; ``before`` is the generator of an earlier stage, to go on from."""
+    recipe = plan.recipe
+    shares = settings.shares(recipe.sources(plan.data is not None))
+    parts = []
+    for part in stored:
+        share = shares[part.name]
+        # One source alone never shows a sample twice in a batch.
+        size = min(share, len(part.inputs)) if share == settings.batch_size else share
+        if size:
+            parts.append(Stored(part.name, part.inputs, part.labels, size))
+    generator = None
+    if recipe.generator is not None and shares["generator"]:
+        generator = GeneratorTraining(
+            recipe.generator,
+            plan.teacher,
+            ask,
+            batch=shares["generator"],
+            steps=steps,
+            seed=recipe.seed,
+            device=plan.device,
+        )
+        if before is not None:
+            generator.load_state_dict(before.state_dict())
+    return Sources(tuple(parts), generator)

@@ -1,0 +1,89 @@
+"""Which runs a sweep makes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from zskd_onnx.errors import UsageError
+from zskd_onnx.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        recipe: a built-in name or a .yaml file.
+        settings: the fields that the sweep sets, and their values.
+        seed: of every random draw.
+    """
+
+    recipe: str
+    settings: dict[str, Any]
+    seed: int
+
+    def __str__(self) -> str:
+        return ", ".join([self.recipe, *(f"{key}={_text(value)}" for key, value in self.settings.items())])
+
+    def resolve(self) -> Recipe:
+        """The recipe with the run's settings and seed.
+
+        Raises:
+            RecipeError: it does not validate.
+        """
+        overrides = [f"{key}={_text(value)}" for key, value in self.settings.items()]
+        return load_recipe(self.recipe, overrides).model_copy(update={"seed": self.seed})
+
+
+def grid(recipes: Sequence[str], settings: Iterable[str], seeds: int) -> list[Run]:
+    """Every recipe with every combination of values, each with the seeds 0 to ``seeds`` - 1.
+
+    Args:
+        settings: "prior.sigma=0.5,1,2" and the like. Values are YAML; commas inside brackets belong
+            to the value, so "synthesis.resolution=[0.5,1],[1]" has two.
+
+    Raises:
+        UsageError: a setting that cannot be read, or one given twice, or no seed.
+    """
+    if seeds < 1:
+        raise UsageError(f"seeds {seeds}: expected 1 or more")
+    values: dict[str, list[Any]] = {}
+    for setting in settings:
+        key, found = _values(setting)
+        if key in values:
+            raise UsageError(f"--set {key}: given twice; write all its values with commas between them")
+        values[key] = found
+    combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+    return [Run(*parts) for parts in itertools.product(recipes, combinations, range(seeds))]
+
+
+def _values(setting: str) -> tuple[str, list[Any]]:
+    key, equals, text = setting.partition("=")
+    key = key.strip()
+    if not equals or not key or not text.strip():
+        raise UsageError(f"--set {setting}: expected key=value,value, such as distillation.epochs=20,50")
+    if key == "seed":
+        raise UsageError("--set seed: a sweep counts seeds from 0; say how many with --seeds")
+    try:
+        return key, [_number(value) for value in yaml.safe_load(f"[{text}]")]
+    except yaml.YAMLError:
+        raise UsageError(f"--set {setting}: '{text}' are not YAML values with commas between them") from None
+
+
+def _number(value: Any) -> Any:
+    """A value, and a number where YAML 1.1 sees text: 1e-3."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _text(value: Any) -> str:
+    """A value as YAML."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,0 +1,136 @@
+"""What a sweep found: a row for each run, and the mean over seeds of each setting."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zskd_onnx.sweeps.grid import Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run that ended. Fractions lie in [0, 1]; None where there is nothing.
+
+    Attributes:
+        run: what was asked for.
+        folder: where its student lies.
+        agreement: with the teacher, on held-out synthesised samples.
+        teacher_accuracy, student_accuracy: on the evaluation data.
+        parity: largest difference between onnxruntime and torch on the student.
+        seconds: the time of all stages, of the last attempt where it was interrupted.
+        parameters: of the student.
+        error: why it failed.
+    """
+
+    run: Run
+    folder: str | None = None
+    agreement: float | None = None
+    teacher_accuracy: float | None = None
+    student_accuracy: float | None = None
+    parity: float | None = None
+    seconds: float | None = None
+    parameters: int | None = None
+    error: str | None = None
+
+    @classmethod
+    def of(cls, run: Run, folder: Path, manifest: dict[str, Any]) -> Row:
+        """The row of a run that finished, from its manifest."""
+        accuracy = manifest.get("accuracy", {})
+        return cls(
+            run,
+            str(folder),
+            agreement=manifest["agreement"],
+            teacher_accuracy=accuracy.get("teacher"),
+            student_accuracy=accuracy.get("student"),
+            parity=manifest["parity"]["max_abs_difference"],
+            seconds=round(sum(manifest["seconds"].values()), 2),
+            parameters=manifest["sizes"]["student"]["parameters"],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as JSON."""
+        found = asdict(self)
+        return {**found.pop("run"), **found}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of some seeds.
+
+    Attributes:
+        mean: their mean.
+        deviation: their standard deviation (n - 1); None of one seed.
+    """
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One recipe and its settings, over all seeds.
+
+    Attributes:
+        run: its first run.
+        seeds, failed: how many runs finished, and how many failed.
+        agreement, student_accuracy: over the runs that finished; None where there is nothing.
+    """
+
+    run: Run
+    seeds: int
+    failed: int
+    agreement: Spread | None
+    student_accuracy: Spread | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON."""
+        found = asdict(self)
+        run = found.pop("run")
+        return {"recipe": run["recipe"], "settings": run["settings"], **found}
+
+
+def summarise(rows: Sequence[Row]) -> list[Summary]:
+    """The rows of each recipe with each combination of settings, in their order."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row.run), []).append(row)
+    return [
+        Summary(
+            run=group[0].run,
+            seeds=sum(row.error is None for row in group),
+            failed=sum(row.error is not None for row in group),
+            agreement=_spread([row.agreement for row in group]),
+            student_accuracy=_spread([row.student_accuracy for row in group]),
+        )
+        for group in groups.values()
+    ]
+
+
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    there = [value for value in values if value is not None]
+    return Spread.of(there) if there else None
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """A line for each run, a column for each field that the sweep sets."""
+    lines = []
+    for row in rows:
+        found = row.to_dict()
+        settings = {key: v if isinstance(v, str) else json.dumps(v) for key, v in found.pop("settings").items()}
+        lines.append({"recipe": found.pop("recipe"), **settings, **found})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,70 @@
+"""The transfer set of a run: made, continued, or taken from an earlier run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zskd_onnx.errors import UsageError
+from zskd_onnx.events import Listener
+from zskd_onnx.planning import Plan
+from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
+
+MADE_FOR = {"teacher_sha256": "teacher", "fixed_inputs": "constant of --fix", "domain": "input domain"}
+
+
+def identity(plan: Plan) -> dict[str, Any]:
+    """What a transfer set depends on, its size left out: a larger one begins with the smaller."""
+    recipe, domain = plan.recipe, plan.teacher.domain
+    assert recipe.synthesis is not None
+    synthesis = recipe.synthesis.model_dump(mode="json")
+    synthesis.pop("count")
+    return {
+        "teacher_sha256": plan.teacher.source.sha256,
+        "fixed_inputs": plan.teacher.source.fixed,
+        "domain": {
+            "shape": list(domain.shape),
+            "low": list(domain.low),
+            "high": list(domain.high),
+            "layout": domain.layout,
+        },
+        "prior": None if recipe.prior is None else recipe.prior.model_dump(mode="json"),
+        "synthesis": synthesis,
+        "seed": recipe.seed,
+    }
+
+
+def synthesise(plan: Plan, folder: Path, listener: Listener) -> Samples:
+    """Make the transfer set, or what is missing of it."""
+    recipe = plan.recipe
+    assert recipe.synthesis is not None
+    there = (folder / INDEX).is_file()
+    transfer_set = TransferSet.open(folder) if there else TransferSet.create(folder, identity(plan))
+    count = recipe.synthesis.count + recipe.held_out
+    fill(transfer_set, plan.teacher, recipe.prior, recipe.synthesis, count, recipe.seed, plan.device, listener)
+    return transfer_set.load(count)
+
+
+def check_same_run(folder: Path, plan: Plan) -> None:
+    """Refuse to continue another run's transfer set, before anything of that run is touched."""
+    if (folder / INDEX).is_file() and TransferSet.open(folder).identity != identity(plan):
+        raise UsageError(f"{folder}: made from another teacher, recipe or seed; --overwrite starts anew")
+
+
+def reuse(folder: Path, plan: Plan) -> Samples:
+    """The transfer set of an earlier run on the same teacher, whatever recipe made it.
+
+    Raises:
+        UsageError: it was made for another teacher or domain, or it is too small.
+    """
+    transfer_set = TransferSet.open(folder)
+    for key, value in identity(plan).items():
+        if key in MADE_FOR and transfer_set.identity.get(key) != value:
+            raise UsageError(f"{folder}: made for another {MADE_FOR[key]}; leave --transfer-set out")
+    samples = transfer_set.load()
+    if len(samples.inputs) <= plan.recipe.held_out:
+        raise UsageError(
+            f"{folder}: holds {len(samples.inputs)} samples, expected more than the {plan.recipe.held_out} held out; "
+            "finish it with --resume"
+        )
+    return samples
