@@ -40,7 +40,6 @@ from zskd_onnx.synthesis import Samples
 from zskd_onnx.teacher import TeacherOptions, open_source
 from zskd_onnx.version import __version__
 
-
 PART = 512
 
 

@@ -203,7 +203,7 @@ def _last_maps(graph: fx.Graph, batch: int) -> dict[tuple[int, ...], fx.Node]:
             continue
         if name in SCALE:
             quantisers[node] = node
-        elif name in DEQUANTIZE | CONVOLUTIONS or not before:
+        elif name in DEQUANTIZE | CONVOLUTIONS:
             quantisers[node] = None
         else:
             quantisers[node] = quantisers[before[0]]
