@@ -48,7 +48,8 @@ def fill(
         return synthesis.make(teacher, targets, noise).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
-    batches_in_shard = max(1, min(SHARD_BATCHES, SHARD_BYTES // (sample_bytes * synthesis.chunk)))
+    samples_in_shard = min(SHARD_BATCHES * synthesis.batch_size, SHARD_BYTES // sample_bytes)
+    batches_in_shard = max(1, samples_in_shard // synthesis.chunk)
     batches = range(transfer_set.count, count, synthesis.chunk)
     pending: list[tuple[Tensor, Tensor]] = []
     for first, made in zip(

@@ -19,7 +19,7 @@ class Synthesis(Settings):
     Attributes:
         needs_prior: whether inputs are made for targets.
         count: samples in the transfer set.
-        batch_size: samples made together; a matter of speed alone, the samples are independent.
+        batch_size: samples made together; a matter of speed alone where samples are independent.
     """
 
     needs_prior: ClassVar[bool] = True
