@@ -70,7 +70,10 @@ def inspect(
                 for name, verdict in facts["recipes"].items()
             },
             "student": f"{facts['student']['name']} ({facts['student']['why']})",
-            "students": ", ".join(f"{s['name']} {s['parameters']:,} ({s['share']:.1%})" for s in facts["students"]),
+            "smaller students": ", ".join(
+                f"{s['name']} {s['parameters']:,} ({s['share']:.1%})" for s in facts["students"] if s["share"] < 1
+            )
+            or "none of the built-in ones",
         }
     )
 
