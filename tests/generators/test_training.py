@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_batches_of_an_iteration(digits: Teacher, fresh_batches: bool) -> None:
     student = fresh()
     generator = training(Adversarial(width=4, student_steps=3, fresh=fresh_batches), digits)
     batches = [generator.batch(step, student) for step in range(6)]
-    same = [torch.equal(a[0], b[0]) for a, b in zip(batches, batches[1:], strict=False)]
+    same = [torch.equal(a[0], b[0]) for a, b in pairwise(batches)]
     assert same == ([False] * 5 if fresh_batches else [True, True, False, True, True])
     for x, answer in batches:
         assert not x.requires_grad
