@@ -1,0 +1,258 @@
+"""CIFAR-10: the pairs of teacher and student that the papers have, each with the recipes they are known for.
+
+    ZSKD_DATA=folder python benchmarks/cifar10.py --seconds 560      # again and again, until nothing is left
+    ZSKD_DATA=folder python benchmarks/cifar10.py --smoke            # minutes on a CPU; its figures mean nothing
+    python benchmarks/cifar10.py --table
+
+Meant for one GPU in stretches of at most ten minutes: a stretch ends after ``--seconds``, the next goes on
+where it stopped, within a teacher's training, a synthesis and a student's training. Every teacher is exported
+twice: as torch does by itself, which folds what batch normalisation it can, and with it kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from data import cifar10, data_folder
+from torch import Tensor, nn
+
+from zskd_onnx import ZskdError, compress, students
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+SHAPE = (3, 32, 32)
+COLOUR = (
+    *(f"augmentation.{change}" for change in ("flip=0.5", "pad=4", "rotation=15", "scale=[0.8,1.2]", "shift=0.1")),
+    "augmentation.fraction=0.8",
+)
+"""Augmentation for photographs: they have no stroke to keep upright, and mirror images."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell of the table.
+
+    Attributes:
+        kept: whether the teacher's file keeps its batch normalisation.
+        published: the papers' figure.
+        real: whether the recipe trains on real images.
+    """
+
+    teacher: str
+    student: str
+    recipe: str
+    published: str
+    kept: bool = False
+    real: bool = False
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.teacher} to {self.student}, {self.recipe}{', BN kept' if self.kept else ''}"
+
+
+IMPRESSIONS = tuple(f"distillation.{change}" for change in COLOUR)
+RUNS = (
+    Run("alexnet", "alexnet-half", "zskd", "69.56", overrides=IMPRESSIONS),
+    Run("alexnet", "alexnet-half", "mvn", "73.91", overrides=IMPRESSIONS),
+    Run("alexnet", "alexnet-half", "dafl", "70.23"),
+    Run("alexnet", "alexnet-half", "noise", "36.49", overrides=IMPRESSIONS),
+    Run("alexnet", "alexnet-half", "kd", "80.08, 76.88", real=True, overrides=IMPRESSIONS),
+    Run("resnet34", "resnet18", "mvn-softmax", "93.31", overrides=IMPRESSIONS),
+    Run("resnet34", "resnet18", "zskd", "91.99", overrides=IMPRESSIONS),
+    Run("resnet34", "resnet18", "deep-inversion", "93.26", kept=True, overrides=IMPRESSIONS),
+    Run("resnet34", "resnet18", "dafl", "92.22"),
+    Run("resnet34", "resnet18", "kd", "94.40", real=True, overrides=IMPRESSIONS),
+    *(
+        Run("wrn-40-2", student, recipe, published, real=recipe == "kd-at", overrides=more)
+        for student, figures in (("wrn-16-1", ("83.63", "84.78", "82.85")), ("wrn-16-2", ("89.31", "91.12", "87.27")))
+        for recipe, published, more in (
+            ("abm", figures[0], ("generator.width=128", "generator.output=linear", "distillation.epochs=800")),
+            ("abm-modified", figures[1], ("generator.width=128", "generator.output=linear", "distillation.epochs=800")),
+            ("kd-at", figures[2], ("distillation.epoch_samples=50000", "distillation.epochs=200", *IMPRESSIONS)),
+        )
+    ),
+)
+SMOKE = {
+    "synthesis": ("synthesis.count=200", "synthesis.iterations=2"),
+    "generator": ("generator.width=4",),
+    "all": ("held_out=100", "distillation.epochs=1", "distillation.epoch_samples=256", "distillation.batch_size=64"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--only", nargs="+", default=[], help="runs whose name contains one of these")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=int, help="end the stretch after so long")
+    parser.add_argument("--smoke", action="store_true", help="a few images and steps; goes to a folder of its own")
+    parser.add_argument("--table", action="store_true", help="print what earlier runs gave")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/out/cifar10"))
+    given = parser.parse_args()
+    given.output = given.output / ("smoke" if given.smoke else f"seed-{given.seed}")
+    given.output.mkdir(parents=True, exist_ok=True)
+    runs = [run for run in RUNS if not given.only or any(part in run.name for part in given.only)]
+    if not given.table:
+        if given.seconds:
+            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.alarm(given.seconds)
+        try:
+            prepare(given)
+            for run in runs:
+                measure(run, given)
+        except KeyboardInterrupt:
+            print("the stretch is over; the same command goes on", flush=True)
+    print_table(runs, given.output)
+
+
+def prepare(given: argparse.Namespace) -> None:
+    """The images as the benchmark needs them, once."""
+    if (given.output / "train.npz").exists():
+        return
+    x_train, y_train, x_test, y_test = cifar10(data_folder(given.data))
+    size = 512 if given.smoke else len(x_train)
+    np.savez(given.output / "test.npz", x=x_test[:size], y=y_test[:size])
+    np.savez(given.output / "train.npz", x=x_train[:size], y=y_train[:size])
+
+
+def teacher_file(name: str, kept: bool, given: argparse.Namespace) -> Path:
+    """A trained teacher's file; training goes on where it stopped."""
+    path = given.output / f"{name}{'-bn' if kept else ''}.onnx"
+    if not path.exists():
+        net = nn.Sequential(_Normalised(), students.choose(name, SHAPE, 0).factory(SHAPE, 10))
+        train(net, given.output / f"{name}.pt", given)
+        export(net, path, kept)
+    return path
+
+
+class _Normalised(nn.Module):
+    """From [0, 1] to what teachers are trained on; the file then takes [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def train(net: nn.Module, state: Path, given: argparse.Namespace, epochs: int = 100, batch: int = 128) -> None:
+    """SGD with Nesterov momentum and a one-cycle rate, crops and flips."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with np.load(given.output / "train.npz") as file:
+        x = torch.from_numpy(file["x"]).to(device).permute(0, 3, 1, 2).float().div(255)
+        y = torch.from_numpy(file["y"]).to(device)
+    epochs = 1 if given.smoke else epochs
+    torch.manual_seed(given.seed)
+    net.to(device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    rate = 0.05 if "alexnet" in state.name else 0.1
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * (len(x) // batch))
+    begin = 0
+    if state.exists():
+        saved = torch.load(state, map_location=device, weights_only=True)
+        net.load_state_dict(saved["net"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        begin = saved["epoch"]
+    for epoch in range(begin, epochs):
+        net.train()
+        generator = torch.Generator().manual_seed(given.seed * 1000 + epoch)
+        for chosen in torch.randperm(len(x), generator=generator)[: len(x) // batch * batch].split(batch):
+            part = _crop(x[chosen.to(device)], generator)
+            loss = F.cross_entropy(net(part), y[chosen.to(device)])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        parts = {"net": net, "optimiser": optimiser, "schedule": schedule}
+        torch.save({"epoch": epoch + 1, **{name: part.state_dict() for name, part in parts.items()}}, state)
+    net.eval().cpu()
+
+
+def _crop(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Random crops after padding by four, half of them mirrored; a batch shares its draw of the crop."""
+    top, left = (int(n) for n in torch.randint(9, (2,), generator=generator))
+    x = F.pad(x, (4, 4, 4, 4), mode="reflect")[..., top : top + 32, left : left + 32]
+    mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
+    return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x).contiguous(memory_format=torch.channels_last)
+
+
+def export(net: nn.Module, path: Path, kept: bool) -> None:
+    """With torch's default exporter; without its optimiser batch normalisation stays."""
+    torch.onnx.export(
+        net.eval(),
+        (torch.zeros(2, *SHAPE),),
+        path,
+        dynamo=True,
+        opset_version=18,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        optimize=not kept,
+        verbose=False,
+    )
+
+
+def measure(run: Run, given: argparse.Namespace) -> None:
+    """One cell, unless it is there; an interrupted one goes on."""
+    path = given.output / f"{run.name}.json"
+    if path.exists():
+        return
+    teacher = teacher_file(run.teacher, run.kept, given)
+    folder = given.output / run.name
+    begin = time.perf_counter()
+    try:
+        result = compress(
+            teacher,
+            folder,
+            recipe=run.recipe,
+            overrides=[*run.overrides, *(smoke(run) if given.smoke else ())],
+            student=run.student,
+            seed=given.seed,
+            input_range=(0, 1),
+            eval_data=given.output / "test.npz",
+            data=given.output / "train.npz" if run.real else None,
+            resume=folder.exists(),
+        )
+    except ZskdError as error:
+        row: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
+    else:
+        assert result.accuracy is not None
+        row = {"teacher": result.accuracy.teacher, "student": result.accuracy.student}
+    row["seconds of the last stretch"] = time.perf_counter() - begin
+    path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+
+
+def smoke(run: Run) -> tuple[str, ...]:
+    """Settings with which a run takes seconds."""
+    generates = run.recipe in ("abm", "abm-modified", "dafl")
+    part = () if run.real else SMOKE["generator" if generates else "synthesis"]
+    return tuple(change for change in (*part, *SMOKE["all"]) if run.recipe != "noise" or "iterations" not in change)
+
+
+def print_table(runs: list[Run], folder: Path) -> None:
+    print("| teacher to student, recipe | published | teacher | student |\n|---|---|---|---|")
+    for run in runs:
+        path = folder / f"{run.name}.json"
+        row = json.loads(path.read_text()) if path.exists() else {}
+        if "student" in row:
+            cells = f"{100 * row['teacher']:.2f} | {100 * row['student']:.2f}"
+        else:
+            cells = f" | {row.get('error', '')}"
+        print(f"| {run.name} | {run.published} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
