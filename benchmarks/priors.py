@@ -1,0 +1,108 @@
+"""The priors' own figures, of one teacher of MNIST.
+
+    ZSKD_DATA=folder python benchmarks/priors.py
+
+How often a draw peaks at another class than the one it was drawn for (Wang 2021: 20 to 40 % of Dirichlet
+draws, no normal ones), how large the largest probability is against sigma (Wang, figure 2) and what it is on
+real digits, and which classes the teacher holds alike. Writes plots to ``--output``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from data import data_folder
+from matplotlib.figure import Figure
+from papers import teacher_file
+
+from zskd_onnx import load_teacher
+from zskd_onnx.priors import Dirichlet, Normal, Prior, class_similarity
+from zskd_onnx.teacher import Teacher
+
+DRAWS = 20_000
+DEVIATIONS = (0.5, 1.5, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0)
+TEMPERATURE = 20.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="of the teacher")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/out/papers"))
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    teacher = load_teacher(teacher_file(given.output, data_folder(given.data), given.seed), input_range=(0, 1))
+    mismatches(teacher)
+    largest_probabilities(teacher, given.output)
+    similarity(teacher, given.output)
+
+
+def draw(prior: Prior, teacher: Teacher) -> torch.Tensor:
+    return prior.sampler(teacher)(0, DRAWS, torch.Generator().manual_seed(0))
+
+
+def mismatches(teacher: Teacher) -> None:
+    classes = torch.arange(DRAWS) % teacher.classes
+    priors: dict[str, Prior] = {
+        "Dirichlet, beta 1 and 0.1": Dirichlet(),
+        "Dirichlet, beta 1": Dirichlet(beta=(1.0,)),
+        "Dirichlet, beta 0.1": Dirichlet(beta=(0.1,)),
+        "normal at the second-last layer": Normal(),
+        "normal at the softmax": Normal(layer="softmax"),
+    }
+    print("| prior | draws that peak at another class | mean largest probability | rarest and commonest winner |")
+    print("|---|---|---|---|")
+    for name, prior in priors.items():
+        y = draw(prior, teacher)
+        missed = float((y.argmax(1) != classes).float().mean())
+        shares = torch.bincount(y.argmax(1), minlength=teacher.classes) / DRAWS
+        print(f"| {name} | {missed:.1%} | {float(y.amax(1).mean()):.3f} | {shares.min():.1%}, {shares.max():.1%} |")
+
+
+@torch.no_grad()
+def largest_probabilities(teacher: Teacher, folder: Path) -> None:
+    with np.load(folder / "test.npz") as file:
+        x = torch.from_numpy(file["x"]).float().div(255)[:, None]
+    real = torch.cat([(teacher.logits(part) / TEMPERATURE).softmax(1).amax(1) for part in x.split(1000)])
+    print(f"\nreal digits: mean largest probability at temperature {TEMPERATURE:g}: {real.mean():.3f}")
+    print(
+        f"sqrt(sigma) derived: {Normal().deviation(teacher):.2f}, at the softmax {Normal(layer='softmax').deviation(teacher):.2f}"
+    )
+    print("\n| sqrt(sigma) | second-last layer | softmax |\n|---|---|---|")
+    figure = Figure(figsize=(6, 4))
+    axes = figure.add_subplot()
+    curves = {}
+    for layer in ("second_last", "softmax"):
+        peaks = [
+            draw(Normal(layer=layer, sigma=deviation**2, balanced=False), teacher).amax(1) for deviation in DEVIATIONS
+        ]
+        curves[layer] = [float(p.mean()) for p in peaks]
+        axes.errorbar(
+            DEVIATIONS, curves[layer], [float(p.std()) for p in peaks], label=layer.replace("_", " "), capsize=3
+        )
+    for deviation, *means in zip(DEVIATIONS, *curves.values(), strict=True):
+        print(f"| {deviation:g} | {means[0]:.3f} | {means[1]:.3f} |")
+    axes.axhline(float(real.mean()), linestyle=":", color="black", label="real digits")
+    axes.set(xlabel="sqrt(sigma)", ylabel=f"largest probability, temperature {TEMPERATURE:g}")
+    axes.legend()
+    figure.savefig(folder / "largest-probability.png", dpi=120)
+
+
+def similarity(teacher: Teacher, folder: Path) -> None:
+    assert teacher.head is not None
+    matrix = class_similarity(teacher.head.weight)
+    apart = matrix.clone().fill_diagonal_(-2)
+    first, second = divmod(int(apart.argmax()), len(matrix))
+    print(f"\nclasses held most alike: {first} and {second}, {float(apart.max()):.2f}")
+    figure = Figure(figsize=(5, 4.2))
+    axes = figure.add_subplot()
+    figure.colorbar(axes.imshow(matrix.numpy(), cmap="RdBu_r", vmin=-1, vmax=1))
+    axes.set(xlabel="class", ylabel="class", xticks=range(len(matrix)), yticks=range(len(matrix)))
+    figure.savefig(folder / "similarity.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
