@@ -158,3 +158,16 @@ def test_images_come_with_their_channels_innermost() -> None:
 def test_what_cannot_be_built_is_refused(shape: tuple[int, ...], width: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_generator(shape, width=width)
+
+
+def test_clipped_output() -> None:
+    """Within bounds, half of it at 0; the gradient is that of the values before."""
+    clipped = build_generator((1, 16, 16), output="clip", width=16)
+    z = noise(64)
+    samples = clipped(z)
+    assert samples.min() == 0
+    assert samples.max() == 1
+    assert 0.4 < float((samples == 0).float().mean()) < 0.6
+    weight = clipped[-2].weight  # of the last normalisation: v = weight * normalised + bias
+    (gradient,) = torch.autograd.grad(samples.sum(), clipped[-2].bias)
+    torch.testing.assert_close(gradient, torch.full_like(weight, float(samples.numel())))

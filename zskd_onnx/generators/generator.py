@@ -18,7 +18,7 @@ class Generator(Settings):
     Attributes:
         noise: length of the vectors n ~ N(0, I) that it starts from.
         width: channels of its first layers; 128 is the papers'.
-        output: "sigmoid" keeps samples in the domain, "linear" feeds the last batch normalisation's
+        output: "sigmoid" and "clip" keep samples in the domain, "linear" feeds the last batch normalisation's
             values as the papers do.
         learning_rate: of Adam.
         schedule: what becomes of the rate over the run.
@@ -31,7 +31,7 @@ class Generator(Settings):
 
     noise: PositiveInt = 100
     width: Annotated[int, Field(ge=4, le=1024)] = 128
-    output: Literal["sigmoid", "linear"] = "sigmoid"
+    output: Literal["sigmoid", "clip", "linear"] = "sigmoid"
     learning_rate: PositiveFloat = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     updates: PositiveInt = 1

@@ -33,7 +33,11 @@ MAX_ELEMENTS, MAX_WORK = 2**28, 2**42
 
 
 def build_generator(
-    shape: tuple[int, ...], *, noise: int = 100, width: int = 128, output: Literal["sigmoid", "linear"] = "sigmoid"
+    shape: tuple[int, ...],
+    *,
+    noise: int = 100,
+    width: int = 128,
+    output: Literal["sigmoid", "clip", "linear"] = "sigmoid",
 ) -> nn.Module:
     """A net from noise (N, noise) to samples (N, *shape) in the unit space, in training mode.
 
@@ -50,7 +54,8 @@ def build_generator(
         noise: length of the noise.
         width: channels of the first map, at least 2; the others follow.
         output: what becomes of the last normalisation's values v, which are about N(0, 1): "sigmoid"
-            puts them into (0, 1); "linear" gives 0.5 + 0.25 v, without a bound as in the papers.
+            puts them into (0, 1); "clip" cuts them off at 0 and 1, so that half of a young generator's
+            values are 0, as the background of many pictures is; "linear" gives 0.5 + 0.25 v, without a bound as in the papers.
 
     Raises:
         UsageError: samples of another rank, or a net that is too large.
@@ -72,7 +77,7 @@ def build_generator(
 
 def _net(shape: tuple[int, ...], noise: int, width: int, output: str) -> nn.Sequential:
     layers = _convolutions(shape, noise, width) if len(shape) > 1 else _fully_connected(shape[0], noise, 2 * width)
-    return nn.Sequential(*layers, nn.Sigmoid() if output == "sigmoid" else _AroundMiddle())
+    return nn.Sequential(*layers, OUTPUTS[output]())
 
 
 def _fully_connected(features: int, noise: int, units: int) -> list[nn.Module]:
@@ -133,8 +138,19 @@ class _UpsampledConvolution(nn.Module):
         return self.transposed(x, kernel, self.convolution.bias, stride=2, padding=padding, output_padding=self.lacking)
 
 
+class _Clipped(nn.Module):
+    """v brought into [0, 1]; the gradient passes as if it had not been, or what is outside would stay there."""
+
+    def forward(self, v: Tensor) -> Tensor:
+        return v + (v.clamp(0, 1) - v).detach()
+
+
 class _AroundMiddle(nn.Module):
     """0.5 + 0.25 v: two standard deviations reach the ends of the unit space."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 0.5 + 0.25 * x
+
+
+OUTPUTS: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "clip": _Clipped, "linear": _AroundMiddle}
+"""What becomes of the last normalisation's values; see ``build_generator``."""
