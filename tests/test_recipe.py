@@ -180,3 +180,10 @@ def test_a_recipe_is_immutable() -> None:
     recipe = load_recipe("zskd")
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3  # type: ignore[misc]
+
+
+def test_vectors_take_smaller_batches() -> None:
+    recipe = load_recipe("zskd")
+    assert recipe.fitted((1, 8, 8)) == recipe
+    assert recipe.fitted((64,)).distillation.batch_size == 64
+    assert load_recipe("zskd", ["distillation.vector_batch_size=null"]).fitted((64,)).distillation.batch_size == 256

@@ -172,7 +172,7 @@ def _run(
 @torch.no_grad()
 def _classes(plan: Plan, samples: Samples | None, held_out: torch.Tensor) -> torch.Tensor:
     """Which row of the picture each held-out sample belongs in: (N, K), by what it was made for."""
-    if samples is not None and plan.recipe.generator is None:
+    if samples is not None:
         return samples.targets[: len(held_out)]
     teacher = plan.teacher
     parts = (part.to(plan.device, torch.float32) for part in held_out.split(PART))

@@ -15,6 +15,7 @@ from zskd_onnx.distillation import Checkpoint, Checks, Distillation, Score, Sour
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.generators import GeneratorTraining
 from zskd_onnx.planning import Plan
+from zskd_onnx.randomness import generator_for
 from zskd_onnx.students import Blocks
 from zskd_onnx.synthesis import Samples
 from zskd_onnx.teacher import Asking, blocks_probe
@@ -61,7 +62,7 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
         ask, blocks = _asking(plan, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
         sources = _sources(plan, stored, settings, ask, steps, generator)
-        checks = Checks(plan.teacher, held_out, _watch(plan))
+        checks = Checks(plan.teacher, _as_seen(held_out, settings, recipe.seed), _watch(plan))
         distil(
             plan.student,
             sources,
@@ -75,7 +76,9 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
             stage=stage,
             listener=listener,
         )
-        generator, held_out = sources.generator or generator, checks.held_out
+        generator = sources.generator or generator
+        if not len(held_out):
+            held_out = checks.held_out
         history[stage], chosen[stage] = checks.history, checks.chosen
     if not len(held_out) and generator is not None:
         held_out = generator.samples(recipe.held_out, "held out").cpu()
@@ -98,7 +101,7 @@ def _identity(plan: Plan, samples: Samples | None) -> str:
 def _stored(plan: Plan, samples: Samples | None) -> tuple[list[Stored], Tensor]:
     """What is there before training, and what of it is held out.
 
-    Real samples are held out only where nothing is synthesised, and never more than a tenth of them.
+    Real samples are held out only where nothing is synthesised, and then no more than a tenth of them.
     """
     held_out, stored = torch.zeros((0, *plan.teacher.domain.shape), dtype=torch.float16), []
     apart = plan.recipe.held_out
@@ -107,11 +110,24 @@ def _stored(plan: Plan, samples: Samples | None) -> tuple[list[Stored], Tensor]:
         stored.append(Stored("transfer_set", samples.inputs[apart:], None, 0))
     if plan.data is not None:
         inputs, labels = plan.data.inputs, plan.data.labels
-        first = min(apart, len(inputs) // 10) if samples is None and plan.recipe.generator is None else 0
+        first = min(apart, max(1, len(inputs) // 10)) if samples is None and plan.recipe.generator is None else 0
         if first:
             held_out = inputs[:first]
         stored.append(Stored("data", inputs[first:], None if labels is None else labels[first:], 0))
     return stored, held_out
+
+
+def _as_seen(held_out: Tensor, settings: Distillation, seed: int) -> Tensor:
+    """Held-out samples as training shows them to the student.
+
+    A student is chosen on what it is trained for. On samples as they were synthesised an early one looks
+    best that knows nothing of what augmentation adds, and that is where real samples lie.
+    """
+    parts = [
+        settings.augmentation.apply(part.to(torch.float32), generator_for(seed, "held out", i)).to(torch.float16)
+        for i, part in enumerate(held_out.split(PART))
+    ]
+    return torch.cat(parts)
 
 
 def _asking(plan: Plan, settings: Distillation, listener: Listener) -> tuple[Asking, Blocks | None]:

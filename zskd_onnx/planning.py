@@ -146,6 +146,7 @@ def prepare(
     loaded = load_teacher(teacher, **teacher_options)
     resolved.check(loaded)
     domain = loaded.domain
+    resolved = resolved.fitted(domain.shape)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
     started = _start(module, resolved, loaded, choice.name)

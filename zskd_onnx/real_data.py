@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zskd_onnx.deployment import read_samples
+from zskd_onnx.errors import UsageError
 from zskd_onnx.randomness import generator_for
 from zskd_onnx.teacher import Teacher
 
@@ -40,6 +41,8 @@ def read_real_samples(path: Path, teacher: Teacher, per_class: int | None, seed:
     """
     domain = teacher.domain
     x, y = read_samples(path, domain, teacher.classes)
+    if len(x) < 2:
+        raise UsageError(f"{path}: holds one sample; expected two or more to train on")
     parts = [domain.to_unit(torch.from_numpy(x[i : i + PART])) for i in range(0, len(x), PART)]
     inputs = torch.cat(parts).to(torch.float16)
     labels = None if y is None else torch.from_numpy(y)

@@ -122,6 +122,11 @@ class Recipe(Settings):
         """The recipe with every field written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
+    def fitted(self, shape: tuple[int, ...]) -> Recipe:
+        """As it is for samples of a shape."""
+        tuned = None if self.fine_tuning is None else self.fine_tuning.fitted(shape)
+        return self.model_copy(update={"distillation": self.distillation.fitted(shape), "fine_tuning": tuned})
+
     def check(self, teacher: Teacher) -> None:
         """Raise UnsupportedTeacherError if the teacher lacks what the recipe requires."""
         has = {name: holds(teacher, name) for name in self.requires if name != "data"}

@@ -23,6 +23,8 @@ class Distillation(Settings):
             take the size of the set that they were drawn from, so that the number of steps does not
             depend on how few they are (ABM's replication, eq. 4); a generator stores none and needs it.
         batch_size: samples in a step.
+        vector_batch_size: the same where samples are vectors; None takes ``batch_size``. They are cheap, and
+            students of them learn from the number of steps.
         mixture: share of each batch from each source; default: equal shares of what the recipe has.
         learning_rate: of Adam; the peak where the schedule has one.
         schedule: "one_cycle" (Smith & Topin 2018), "cosine" to zero, or "constant".
@@ -42,6 +44,7 @@ class Distillation(Settings):
     epochs: PositiveInt = 50
     epoch_samples: PositiveInt | None = None
     batch_size: PositiveInt = 512
+    vector_batch_size: PositiveInt | None = None
     mixture: dict[Source, Annotated[float, Field(gt=0)]] | None = None
     learning_rate: PositiveFloat = 0.01
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
@@ -59,6 +62,12 @@ class Distillation(Settings):
         if self.patience is not None and not self.checks:
             raise ValueError("patience counts checks; set checks above 0")
         return self
+
+    def fitted(self, shape: tuple[int, ...]) -> Distillation:
+        """As it is for samples of a shape."""
+        if len(shape) > 1 or self.vector_batch_size is None:
+            return self
+        return self.model_copy(update={"batch_size": self.vector_batch_size})
 
     def steps(self, samples: int) -> int:
         """Optimiser steps where so many samples are stored."""

@@ -89,8 +89,11 @@ class Impressions(Synthesis):
         Raises:
             UnsupportedTeacherError: ``activation`` is set and the teacher has no convolution.
         """
-        chosen = torch.randint(len(self.resolution), (), generator=generator, device=generator.device)
-        grid = Grid(teacher.domain.shape, self.resolution[int(chosen)], targets.device)
+        shape, share = teacher.domain.shape, 1.0
+        if len(shape) > 1:
+            chosen = torch.randint(len(self.resolution), (), generator=generator, device=generator.device)
+            share = self.resolution[int(chosen)]
+        grid = Grid(shape, share, targets.device)
         noise = torch.randn if self.start == "normal" else torch.rand
         x = noise((len(targets), *grid.shape), generator=generator, device=targets.device)
         if x.ndim == 4:
