@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from zskd_onnx.commands.options import (
+    DataOption,
     DeviceOption,
+    EvalDataOption,
     FixOption,
     FormatOption,
     ImporterOption,
@@ -39,14 +41,8 @@ def compress(
         str | None,
         typer.Option("--student", help="An architecture, half, auto, package.module:factory or file.py:factory."),
     ] = None,
-    eval_data: Annotated[
-        Path | None,
-        typer.Option("--eval-data", metavar="FILE.npz", help="Real samples x and class numbers y, to score on only."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="FILE.npz", help="Real samples x, and classes y if known, to train on."),
-    ] = None,
+    eval_data: EvalDataOption = None,
+    data: DataOption = None,
     init: Annotated[
         str | None, typer.Option("--init", help="fresh, inherit (the teacher's strongest channels) or auto.")
     ] = None,

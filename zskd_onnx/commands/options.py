@@ -41,6 +41,14 @@ OutputNameOption = Annotated[str | None, typer.Option("--output-name", help="The
 ImporterOption = Annotated[str, typer.Option("--importer", help="native, or onnx2torch (an extra).")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the student goes.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random draw; default: the recipe's.")]
+EvalDataOption = Annotated[
+    Path | None,
+    typer.Option("--eval-data", metavar="FILE.npz", help="Real samples x and class numbers y, to score on only."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE.npz", help="Real samples x, and classes y if known, to train on."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
