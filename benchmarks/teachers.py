@@ -11,15 +11,27 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zskd_onnx.distillation import Augmentation
 from zskd_onnx.students import STUDENTS
 
+SLIGHT = Augmentation(fraction=0.5, rotation=5, scale=(0.95, 1.05), shift=0.03)
+"""Of a pixel or two: with it LeNet-5 reaches the 99.34 % of the ZSKD paper's teacher; 99.2 without."""
 
-def train_lenet5(x: np.ndarray, y: np.ndarray, seed: int, epochs: int = 20, batch: int = 256) -> nn.Module:
-    """LeNet-5 of the ZSKD supplement on images (N, 32, 32) in [0, 255]; no augmentation.
+
+def train_lenet5(
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: int,
+    epochs: int = 20,
+    batch: int = 256,
+    augmentation: Augmentation | None = None,
+) -> nn.Module:
+    """LeNet-5 of the ZSKD supplement on images (N, 32, 32) in [0, 255].
 
     One-cycle Adam takes 20 epochs where the supplement takes 200 at a constant rate.
     """
     torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     images = torch.from_numpy(x).float().div(255)[:, None].contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(y)
     model = STUDENTS["lenet5"].build((1, 32, 32), 10).to(memory_format=torch.channels_last)
@@ -28,8 +40,9 @@ def train_lenet5(x: np.ndarray, y: np.ndarray, seed: int, epochs: int = 20, batc
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps)
     for _ in range(epochs):
         for chosen in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
+            inputs = images[chosen] if augmentation is None else augmentation.apply(images[chosen], generator)
             optimiser.zero_grad()
-            F.cross_entropy(model(images[chosen]), labels[chosen]).backward()
+            F.cross_entropy(model(inputs), labels[chosen]).backward()
             optimiser.step()
             schedule.step()
     return model.eval()

@@ -135,7 +135,7 @@ def _run(
     clock = _Clock(seconds)
     teacher.to(plan.device)
     if samples is None and recipe.synthesis is not None:
-        samples = transfer.synthesise(plan, folder / names.TRANSFER_SET, listener)
+        samples = transfer.synthesise(plan, folder / names.TRANSFER_SET, folder / names.CHECKPOINT, listener)
     clock.mark("synthesis")
     if teacher.head is not None:
         draw_similarity(class_similarity(teacher.head.weight), folder / names.SIMILARITY)

@@ -93,6 +93,10 @@ class Plan:
                 seen = batch(settings.batch_size)
                 seconds = _seconds(partial(distillation, settings, seen)) + self._generator_seconds(settings)
                 found[stage] = round(settings.steps(stored) * seconds, 1)
+        if recipe.synthesis is not None:
+            # The students between rounds learn from 1/n, 2/n, ... of the set.
+            between = (recipe.synthesis.rounds - 1) / 2
+            found["synthesis"] += between * sum(found.get(stage, 0.0) for stage in ("distillation", "fine-tuning"))
         return found
 
     def _generator_seconds(self, settings: Distillation) -> float:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Listener
+from zskd_onnx.learning import learn
 from zskd_onnx.planning import Plan
 from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
 
@@ -18,7 +23,8 @@ def identity(plan: Plan) -> dict[str, Any]:
     recipe, domain = plan.recipe, plan.teacher.domain
     assert recipe.synthesis is not None
     synthesis = recipe.synthesis.model_dump(mode="json")
-    synthesis.pop("count")
+    if recipe.synthesis.rounds == 1:
+        synthesis.pop("count")  # otherwise it says where rounds end
     return {
         "teacher_sha256": plan.teacher.source.sha256,
         "fixed_inputs": plan.teacher.source.fixed,
@@ -34,15 +40,42 @@ def identity(plan: Plan) -> dict[str, Any]:
     }
 
 
-def synthesise(plan: Plan, folder: Path, listener: Listener) -> Samples:
-    """Make the transfer set, or what is missing of it."""
-    recipe = plan.recipe
-    assert recipe.synthesis is not None
+def synthesise(plan: Plan, folder: Path, checkpoint: Path, listener: Listener) -> Samples:
+    """Make the transfer set, or what is missing of it.
+
+    Args:
+        checkpoint: for the students between rounds, where the synthesis has several.
+    """
+    recipe, synthesis = plan.recipe, plan.recipe.synthesis
+    assert synthesis is not None
     there = (folder / INDEX).is_file()
     transfer_set = TransferSet.open(folder) if there else TransferSet.create(folder, identity(plan))
-    count = recipe.synthesis.count + recipe.held_out
-    fill(transfer_set, plan.teacher, recipe.prior, recipe.synthesis, count, recipe.seed, plan.device, listener)
+    count = student = None
+    for part in range(1, synthesis.rounds + 1):
+        before, count = count, synthesis.count * part // synthesis.rounds + recipe.held_out
+        if transfer_set.count >= count:
+            continue
+        if before is not None:
+            student = _student_between(plan, transfer_set.load(before), checkpoint, listener)
+        fill(
+            transfer_set,
+            plan.teacher,
+            recipe.prior,
+            synthesis,
+            count,
+            recipe.seed,
+            plan.device,
+            listener,
+            student=student,
+        )
     return transfer_set.load(count)
+
+
+def _student_between(plan: Plan, samples: Samples, checkpoint: Path, listener: Listener) -> nn.Module:
+    """A student of the rounds before; the plan's own stays as it is."""
+    apart = replace(plan, student=copy.deepcopy(plan.student).to(plan.device), evaluation=None)
+    learn(apart, samples, checkpoint, listener)
+    return apart.student
 
 
 def check_same_run(folder: Path, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors import Prior
 from zskd_onnx.randomness import generator_for
-from zskd_onnx.synthesis.synthesis import Synthesis
+from zskd_onnx.synthesis.synthesis import Student, Synthesis
 from zskd_onnx.synthesis.transfer_set import TransferSet
 from zskd_onnx.teacher import Teacher
 from zskd_onnx.workers import in_order
@@ -29,8 +29,12 @@ def fill(
     seed: int,
     device: torch.device,
     listener: Listener,
+    *,
+    student: Student | None = None,
 ) -> None:
     """Synthesise until the transfer set holds ``count`` samples, the last batch whole.
+
+    ``student`` is what learned from the rounds before, in inference mode.
 
     Without a prior, the teacher's own answers are kept as targets.
     Every batch has its own generators, named after its first sample, and shards hold whole
@@ -42,10 +46,10 @@ def fill(
     def make(first: int) -> tuple[Tensor, Tensor]:
         noise = generator_for(seed, "synthesis", first, device=device)
         if draw is None:
-            x = synthesis.make(teacher, torch.zeros((synthesis.chunk, teacher.classes), device=device), noise)
+            x = synthesis.make(teacher, torch.zeros((synthesis.chunk, teacher.classes), device=device), noise, student)
             return x.cpu(), _answer(teacher, x).cpu()
         targets = draw(first, synthesis.chunk, generator_for(seed, "prior", first)).to(device)
-        return synthesis.make(teacher, targets, noise).cpu(), targets.cpu()
+        return synthesis.make(teacher, targets, noise, student).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
     samples_in_shard = min(SHARD_BATCHES * synthesis.batch_size, SHARD_BYTES // sample_bytes)

@@ -16,7 +16,7 @@ from torch import Tensor
 from zskd_onnx.synthesis.descent import descend_each
 from zskd_onnx.synthesis.grid import Grid
 from zskd_onnx.synthesis.losses import activation_loss, target_loss
-from zskd_onnx.synthesis.synthesis import Synthesis
+from zskd_onnx.synthesis.synthesis import Student, Synthesis
 from zskd_onnx.teacher import Teacher
 from zskd_onnx.teacher.probe import last_convolution_probe
 
@@ -83,7 +83,9 @@ class Impressions(Synthesis):
         """One for each iteration, at most."""
         return self.iterations
 
-    def make(self, teacher: Teacher, targets: Tensor, generator: torch.Generator) -> Tensor:
+    def make(
+        self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
+    ) -> Tensor:
         """See ``Synthesis.make``.
 
         Raises:

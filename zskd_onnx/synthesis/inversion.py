@@ -5,23 +5,19 @@ Yin et al. 2020, Dreaming to Distill: Data-free Knowledge Transfer via DeepInver
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.synthesis.losses import competition_loss, statistics_loss, target_loss, total_variation
-from zskd_onnx.synthesis.synthesis import Synthesis
+from zskd_onnx.synthesis.synthesis import Student, Synthesis
 from zskd_onnx.teacher import Teacher
 from zskd_onnx.teacher.probe import BatchNormProbe, batch_norm_probe
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-Student = Callable[[Tensor], Tensor]
-"""From samples of the unit space to logits (N, K)."""
 
 
 class DeepInversion(Synthesis):
@@ -37,8 +33,9 @@ class DeepInversion(Synthesis):
         total_variation: a_tv, of the sample in the unit space; see ``losses.total_variation``.
         l2: a_l2, of the sample as the file takes it: it draws normalised inputs to the mean image.
         statistics: a_bn.
-        competition: a_c, of a student that is given to ``make``: inputs on which it disagrees with
-            the teacher (Adaptive DeepInversion). Without a student it does nothing.
+        competition: a_c (Adaptive DeepInversion): after the first round, inputs are sought on which the
+            student of the rounds before disagrees with the teacher.
+        competing_rounds: how many rounds follow the first, each as large; 0 is plain DeepInversion.
         jitter: every step the batch is rolled by up to this share of its sides.
         flip: how often a step sees images mirrored left to right; 0 for digits and other inputs
             whose mirror image is another thing.
@@ -52,8 +49,14 @@ class DeepInversion(Synthesis):
     l2: NonNegativeFloat = 3e-8
     statistics: NonNegativeFloat = 1.0
     competition: NonNegativeFloat = 10.0
+    competing_rounds: NonNegativeInt = 0
     jitter: Share = 0.0625
     flip: Share = 0.5
+
+    @property
+    def rounds(self) -> int:
+        """See ``Synthesis.rounds``."""
+        return 1 + self.competing_rounds
 
     @property
     def passes(self) -> int:
@@ -64,9 +67,6 @@ class DeepInversion(Synthesis):
         self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
     ) -> Tensor:
         """See ``Synthesis.make``.
-
-        Args:
-            student: from (N, *shape) in the unit space to logits (N, K), for the adaptive variant.
 
         Raises:
             UnsupportedTeacherError: no batch normalisation is left in the teacher.

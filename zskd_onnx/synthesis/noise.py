@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from zskd_onnx.synthesis.synthesis import Synthesis
+from zskd_onnx.synthesis.synthesis import Student, Synthesis
 from zskd_onnx.teacher import Teacher
 
 
@@ -29,7 +29,9 @@ class Noise(Synthesis):
         """None."""
         return 0
 
-    def make(self, teacher: Teacher, targets: Tensor, generator: torch.Generator) -> Tensor:
+    def make(
+        self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
+    ) -> Tensor:
         """See ``Synthesis.make``; targets only say how many."""
         shape = (len(targets), *teacher.domain.shape)
         if self.distribution == "uniform":

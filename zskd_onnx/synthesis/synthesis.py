@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from zskd_onnx.settings import Settings
 from zskd_onnx.teacher import Teacher
+
+Student = Callable[[Tensor], Tensor]
+"""From samples of the unit space to logits (N, K)."""
 
 
 class Synthesis(Settings):
@@ -33,17 +37,25 @@ class Synthesis(Settings):
         return self.batch_size
 
     @property
+    def rounds(self) -> int:
+        """Parts that a transfer set is made in; for each after the first, a student learns from those before it."""
+        return 1
+
+    @property
     @abstractmethod
     def passes(self) -> int:
         """Passes through the teacher and back that one batch takes."""
 
     @abstractmethod
-    def make(self, teacher: Teacher, targets: Tensor, generator: torch.Generator) -> Tensor:
+    def make(
+        self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
+    ) -> Tensor:
         """Inputs for soft targets.
 
         Args:
             targets: (N, K), on the teacher's device.
             generator: on the teacher's device.
+            student: what learned from the rounds before; None in the first.
 
         Returns:
             (N, *teacher.domain.shape) in the unit space, within [0, 1].
