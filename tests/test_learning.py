@@ -131,4 +131,6 @@ def test_an_interrupted_training_resumes(digits_file: Path, data: Path, tmp_path
     resumed = compress(digits_file, tmp_path / "cut", resume=True, listener=lambda e: stages.append(e.stage), **options)
     assert "fine-tuning" in stages
     assert "distillation" not in stages
-    assert weights(resumed) == weights(compress(digits_file, tmp_path / "whole", **options))
+    whole = compress(digits_file, tmp_path / "whole", **options)
+    assert weights(resumed) == weights(whole)
+    assert (resumed.history, resumed.chosen) == (whole.history, whole.chosen)

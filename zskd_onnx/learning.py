@@ -52,13 +52,15 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
     kept = Checkpoint(checkpoint, _identity(plan, samples))
     saved = kept.load(plan.device)
     stages = [(name, one) for name, one in zip(STAGES, (recipe.distillation, recipe.fine_tuning), strict=True) if one]
-    if saved is not None and saved["stage"] == "fine-tuning":
-        stages = stages[1:]
     history: dict[str, list[dict[str, Any]]] = {}
     chosen: dict[str, int] = {}
+    if saved is not None and saved["stage"] == "fine-tuning":
+        stages = stages[1:]
+        history, chosen = saved["earlier"]["history"], saved["earlier"]["chosen"]
     generator: GeneratorTraining | None = None
     stored, held_out = _stored(plan, samples)
     for stage, settings in stages:
+        kept.earlier = {"history": dict(history), "chosen": dict(chosen)}
         ask, blocks = _asking(plan, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
         sources = _sources(plan, stored, settings, ask, steps, generator)

@@ -22,12 +22,14 @@ class Checkpoint:
         path: of the file.
         identity: what the training depends on; another's state is not taken up.
         interval: seconds between two writes.
+        earlier: plain values that the stages before left, written with each state.
     """
 
     def __init__(self, path: Path, identity: str, interval: float = 60.0) -> None:
         self.path = path
         self.identity = identity
         self.interval = interval
+        self.earlier: dict[str, Any] = {}
         self._last = time.monotonic()
 
     @property
@@ -41,7 +43,7 @@ class Checkpoint:
             OSError: it cannot be written.
         """
         content = io.BytesIO()
-        torch.save({"identity": self.identity, "stage": stage, **state}, content)
+        torch.save({"identity": self.identity, "stage": stage, "earlier": self.earlier, **state}, content)
         with written_beside(self.path) as partial:
             partial.write_bytes(content.getbuffer())
         self._last = time.monotonic()
