@@ -104,13 +104,13 @@ def predictions(path: Path, x: np.ndarray) -> np.ndarray:
     return (scores[:, 0] > (0.5 if scores.min() >= 0 and scores.max() <= 1 else 0)).astype(np.int64)
 
 
-def measure(name: str, folder: Path, overrides: list[str]) -> str:
+def measure(name: str, folder: Path, recipe: str, overrides: list[str]) -> str:
     """A row of the table."""
     teacher = folder / f"{name}.onnx"
     started = time.perf_counter()
     try:
         facts = zskd_onnx.inspect(teacher)
-        result = zskd_onnx.compress(teacher, folder / name, recipe="zskd", overrides=overrides, overwrite=True)
+        result = zskd_onnx.compress(teacher, folder / name, recipe=recipe, overrides=overrides, overwrite=True)
     except zskd_onnx.ZskdError as error:
         return f"| {CASES[name].adapter} | {name} | {type(error).__name__}: {error} | | | | |"
     seconds = time.perf_counter() - started
@@ -127,6 +127,7 @@ def measure(name: str, folder: Path, overrides: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--recipe", default="zskd")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
     parser.add_argument("--output", type=Path, default=OUT)
     parser.add_argument("--teachers-only", action="store_true", help="write the files and stop")
@@ -139,7 +140,7 @@ def main() -> None:
     print("| framework | model | domain found | classes | W found | agreement on held-out digits | seconds |")
     print("|---|---|---|---|---|---|---|")
     for name in options.only:
-        print(measure(name, options.output, options.set), flush=True)
+        print(measure(name, options.output, options.recipe, options.set), flush=True)
 
 
 if __name__ == "__main__":

@@ -186,4 +186,4 @@ def test_vectors_take_smaller_batches() -> None:
     recipe = load_recipe("zskd")
     assert recipe.fitted((1, 8, 8)) == recipe
     assert recipe.fitted((64,)).distillation.batch_size == 64
-    assert load_recipe("zskd", ["distillation.vector_batch_size=null"]).fitted((64,)).distillation.batch_size == 256
+    assert load_recipe("zskd", ["distillation.vector_batch_size=null"]).fitted((64,)).distillation.batch_size == 128
