@@ -32,7 +32,7 @@ class DeepInversion(Synthesis):
         learning_rate: of Adam, in units of the unit space.
         total_variation: a_tv, of the sample in the unit space; see ``losses.total_variation``.
         l2: a_l2, of the sample as the file takes it: it draws normalised inputs to the mean image.
-        statistics: a_bn.
+        statistics: a_bn; the authors take 10 for CIFAR-10.
         competition: a_c (Adaptive DeepInversion): after the first round, inputs are sought on which the
             student of the rounds before disagrees with the teacher.
         competing_rounds: how many rounds follow the first, each as large; 0 is plain DeepInversion.
@@ -47,7 +47,7 @@ class DeepInversion(Synthesis):
     learning_rate: PositiveFloat = 0.05
     total_variation: NonNegativeFloat = 2.5e-5
     l2: NonNegativeFloat = 3e-8
-    statistics: NonNegativeFloat = 1.0
+    statistics: NonNegativeFloat = 10.0
     competition: NonNegativeFloat = 10.0
     competing_rounds: NonNegativeInt = 0
     jitter: Share = 0.0625
