@@ -57,6 +57,15 @@ def test_requirements_follow_from_the_parts() -> None:
     [
         (["prior=null"], "needs a prior"),
         (["synthesis=null"], "expected a synthesis, a generator"),
+        (
+            [
+                "synthesis=null",
+                "generator={kind: adversarial}",
+                "distillation.epoch_samples=1000",
+                "distillation.patience=2",
+            ],
+            "patience",
+        ),
         (["synthesis=null", "generator={kind: adversarial}"], "how many are an epoch"),
     ],
 )

@@ -103,6 +103,11 @@ class Recipe(Settings):
             raise ValueError("expected a synthesis, a generator, or 'data' among requires")
         if self.synthesis is None and "data" not in self.requires and self.distillation.epoch_samples is None:
             raise ValueError("a generator stores no samples; say with distillation.epoch_samples how many are an epoch")
+        if self.generator is not None and self.synthesis is None and self.distillation.patience is not None:
+            raise ValueError(
+                "a generator's samples change as it learns, so no check tells that the student got no better; "
+                "leave distillation.patience out"
+            )
         return self
 
     def sources(self, data: bool) -> tuple[Source, ...]:

@@ -210,6 +210,21 @@ def test_the_best_is_kept_and_history_is_told(digits: Teacher, inputs: torch.Ten
     assert {found["accuracy"] for found in checks.history} == {0.5}
 
 
+def test_the_latest_is_kept_where_a_generator_gives_what_it_is_measured_on(
+    digits: Teacher, inputs: torch.Tensor
+) -> None:
+    good, bad = fresh(), fresh(1)
+    train(good, digits, inputs, Distillation(epochs=10, batch_size=64, augmentation=PLAIN))
+    growing, fixed = Checks(digits, inputs[:0]), Checks(digits, inputs[:100])
+    for step, student in ((1, good), (2, bad)):
+        growing.add(inputs[50 * (step - 1) : 50 * step])
+        for checks in (growing, fixed):
+            checks.measure(student, step)
+    assert growing.history[1]["kl"] > growing.history[0]["kl"]
+    assert (growing.chosen, fixed.chosen) == (2, 1)
+    assert torch.equal(growing.held_out, inputs[:100])
+
+
 def test_patience_ends_training(digits: Teacher, inputs: torch.Tensor) -> None:
     events: list[Event] = []
     checks = Checks(digits, inputs[:100])

@@ -112,8 +112,8 @@ def _loss(run: Run, batch: Batch, settings: Distillation) -> Tensor:
 
 
 def _check(checks: Checks, sources: Sources, student: nn.Module, step: int) -> dict[str, Any]:
-    """Measure the student; a generator first gives its share of what it is measured on."""
-    if sources.generator is not None:
+    """Measure the student; a generator first gives some samples, where there are no others."""
+    if sources.generator is not None and checks.growing:
         samples = max(1, sources.generator.batch_size // 2)
         checks.add(sources.generator.samples(samples, "check", step))
     found = checks.measure(student, step)
