@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from zskd_onnx import RecipeError, load_recipe
+from zskd_onnx import RecipeError, devices, load_recipe
 from zskd_onnx.recipe import SIZE_LIMIT, recipe_names, recipe_text
+from zskd_onnx.teacher import Teacher
 
 
 def test_every_built_in_recipe_loads_and_is_described() -> None:
@@ -192,7 +194,18 @@ def test_a_recipe_is_immutable() -> None:
 
 
 def test_vectors_take_smaller_batches() -> None:
-    recipe = load_recipe("zskd")
-    assert recipe.fitted((1, 8, 8)) == recipe
-    assert recipe.fitted((64,)).distillation.batch_size == 64
-    assert load_recipe("zskd", ["distillation.vector_batch_size=null"]).fitted((64,)).distillation.batch_size == 128
+    distillation = load_recipe("zskd").distillation
+    assert distillation.fitted((1, 8, 8)) == distillation
+    assert distillation.fitted((64,)).batch_size == 64
+    assert load_recipe("zskd", ["distillation.vector_batch_size=null"]).distillation.fitted((64,)).batch_size == 128
+
+
+def test_synthesis_fits_the_device(digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, recipe = torch.device("cpu"), load_recipe("zskd")
+    assert recipe.fitted(digits, cpu).synthesis.batch_size == 100
+    assert load_recipe("zskd", ["synthesis.batch_size=7"]).fitted(digits, cpu).synthesis.batch_size == 7
+    assert load_recipe("abm").fitted(digits, cpu).synthesis is None
+    monkeypatch.setattr(devices, "CPU_MEMORY", 12 * 8 * digits.cost.activations)
+    assert recipe.fitted(digits, cpu).synthesis.batch_size == 12
+    monkeypatch.setattr(devices, "CPU_MEMORY", 1)
+    assert recipe.fitted(digits, cpu).synthesis.batch_size == 1

@@ -6,6 +6,15 @@ import torch
 
 from zskd_onnx.errors import UsageError
 
+CPU_MEMORY = 4 << 30
+
+
+def memory(device: torch.device) -> int:
+    """Bytes that activations may take: half of a GPU's memory, 4 GiB of a CPU's, which others share."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory) // 2
+    return CPU_MEMORY
+
 
 def choose_device(name: str) -> torch.device:
     """The device of a name: "auto" is CUDA where one answers, and else the CPU.

@@ -84,8 +84,8 @@ class Plan:
 
         found, stored = {}, 0 if self.data is None else len(self.data.inputs)
         if recipe.synthesis is not None:
-            made = batch(recipe.synthesis.batch_size)
-            passes = -(-(recipe.synthesis.count + recipe.held_out) // recipe.synthesis.batch_size)
+            made = batch(recipe.synthesis.together)
+            passes = -(-(recipe.synthesis.count + recipe.held_out) // recipe.synthesis.together)
             found["synthesis"] = round(passes * recipe.synthesis.passes * _seconds(synthesis), 1)
             stored += recipe.synthesis.count
         for stage, settings in (("distillation", recipe.distillation), ("fine-tuning", recipe.fine_tuning)):
@@ -150,7 +150,7 @@ def prepare(
     loaded = load_teacher(teacher, **teacher_options)
     resolved.check(loaded)
     domain = loaded.domain
-    resolved = resolved.fitted(domain.shape)
+    resolved = resolved.fitted(loaded, place)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
     started = _start(module, resolved, loaded, choice.name)

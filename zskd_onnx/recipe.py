@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
+import torch
 import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
@@ -127,10 +128,15 @@ class Recipe(Settings):
         """The recipe with every field written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
-    def fitted(self, shape: tuple[int, ...]) -> Recipe:
-        """As it is for samples of a shape."""
-        tuned = None if self.fine_tuning is None else self.fine_tuning.fitted(shape)
-        return self.model_copy(update={"distillation": self.distillation.fitted(shape), "fine_tuning": tuned})
+    def fitted(self, teacher: Teacher, device: torch.device) -> Recipe:
+        """As it is for a teacher's samples, on a device."""
+        shape = teacher.domain.shape
+        changes = {
+            "synthesis": None if self.synthesis is None else self.synthesis.fitted(teacher, device),
+            "distillation": self.distillation.fitted(shape),
+            "fine_tuning": None if self.fine_tuning is None else self.fine_tuning.fitted(shape),
+        }
+        return self.model_copy(update=changes)
 
     def check(self, teacher: Teacher) -> None:
         """Raise UnsupportedTeacherError if the teacher lacks what the recipe requires."""

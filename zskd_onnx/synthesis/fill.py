@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from zskd_onnx.devices import memory
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors import Prior
 from zskd_onnx.randomness import generator_for
-from zskd_onnx.synthesis.synthesis import Student, Synthesis
+from zskd_onnx.synthesis.synthesis import Student, Synthesis, activation_bytes
 from zskd_onnx.synthesis.transfer_set import TransferSet
 from zskd_onnx.teacher import Teacher
 from zskd_onnx.workers import in_order
@@ -16,8 +17,6 @@ from zskd_onnx.workers import in_order
 SHARD_BYTES = 32 << 20
 SHARD_BATCHES = 20
 """An interruption loses the batches that are in no shard yet."""
-MEMORY = 4 << 30
-"""Bytes that the activations of all batches in flight may take together, roughly."""
 
 
 def fill(
@@ -52,12 +51,12 @@ def fill(
         return synthesis.make(teacher, targets, noise, student).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
-    samples_in_shard = min(SHARD_BATCHES * synthesis.batch_size, SHARD_BYTES // sample_bytes)
+    samples_in_shard = min(SHARD_BATCHES * synthesis.together, SHARD_BYTES // sample_bytes)
     batches_in_shard = max(1, samples_in_shard // synthesis.chunk)
     batches = range(transfer_set.count, count, synthesis.chunk)
     pending: list[tuple[Tensor, Tensor]] = []
     for first, made in zip(
-        batches, in_order(make, batches, _workers(teacher, synthesis.batch_size, device)), strict=True
+        batches, in_order(make, batches, _workers(teacher, synthesis.together, device)), strict=True
     ):
         pending.append(made)
         done = first + synthesis.chunk
@@ -78,5 +77,4 @@ def _workers(teacher: Teacher, batch_size: int, device: torch.device) -> int:
     """Threads that make batches: as many as torch has, fewer where memory would not do."""
     if device.type != "cpu":
         return 0
-    batch_bytes = 4 * 2 * teacher.cost.activations * batch_size
-    return max(1, min(torch.get_num_threads(), MEMORY // max(1, batch_bytes)))
+    return max(1, min(torch.get_num_threads(), memory(device) // (activation_bytes(teacher) * batch_size)))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from zskd_onnx.devices import memory
 from zskd_onnx.settings import Settings
 from zskd_onnx.teacher import Teacher
+
+LARGEST = {"cpu": 100, "cuda": 1000}
+"""Samples that are fastest together: more leave a CPU's cache, fewer leave a GPU idle."""
 
 Student = Callable[[Tensor], Tensor]
 """From samples of the unit space to logits (N, K)."""
@@ -23,18 +27,32 @@ class Synthesis(Settings):
     Attributes:
         needs_prior: whether inputs are made for targets.
         count: samples in the transfer set.
-        batch_size: samples made together; a matter of speed alone where samples are independent.
+        batch_size: samples made together; a matter of speed and memory alone where samples are
+            independent. None fits it to the device: 100 on a CPU, 1000 on a GPU, fewer where the
+            teacher's activations would not fit.
     """
 
     needs_prior: ClassVar[bool] = True
 
     count: PositiveInt = 48_000
-    batch_size: PositiveInt = 100
+    batch_size: PositiveInt | None = None
+
+    @property
+    def together(self) -> int:
+        """``batch_size`` as a number."""
+        return self.batch_size or LARGEST["cpu"]
+
+    def fitted(self, teacher: Teacher, device: torch.device) -> Self:
+        """With ``batch_size`` as a number that suits the device."""
+        if self.batch_size is not None:
+            return self
+        fits = memory(device) // activation_bytes(teacher)
+        return self.model_copy(update={"batch_size": max(1, min(LARGEST[device.type], fits))})
 
     @property
     def chunk(self) -> int:
         """Samples that one call of ``make`` is given; a batch where nothing is gained by more."""
-        return self.batch_size
+        return self.together
 
     @property
     def rounds(self) -> int:
@@ -60,3 +78,8 @@ class Synthesis(Settings):
         Returns:
             (N, *teacher.domain.shape) in the unit space, within [0, 1].
         """
+
+
+def activation_bytes(teacher: Teacher) -> int:
+    """What one sample takes on the way through the teacher and back, roughly."""
+    return max(1, 4 * 2 * teacher.cost.activations)
