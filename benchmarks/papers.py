@@ -180,21 +180,22 @@ def run_name(name: str, seed: int, given: argparse.Namespace) -> str:
 
 def print_table(folder: Path, names: Sequence[str]) -> None:
     print(
-        "| recipe | published | teacher | student, mean | deviation | seeds | seconds | mean transition error | choice |"
+        "| recipe | published | teacher | student, mean | deviation | seeds | seconds | of them on processors "
+        "| mean transition error | choice |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name in names:
         rows = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}, seed *.json"))]
         if not rows:
-            print(f"| {name} | {EXPERIMENTS[name].published} | | not run | | | | | |")
+            print(f"| {name} | {EXPERIMENTS[name].published} | | not run | | | | | | |")
             continue
         students = [100 * row["student"] for row in rows]
-        seconds = ", ".join(f"{row['seconds']:.0f}" for row in rows)
+        seconds, processors = (", ".join(f"{row[key]:.0f}" for row in rows) for key in ("seconds", "cpu seconds"))
         errors = [row["mean transition error"] for row in rows if "mean transition error" in row]
         print(
             f"| {name} | {EXPERIMENTS[name].published} | {statistics.mean(100 * row['teacher'] for row in rows):.2f} "
             f"| **{statistics.mean(students):.2f}** | {statistics.stdev(students) if len(rows) > 1 else 0:.2f} "
-            f"| {', '.join(f'{s:.2f}' for s in students)} | {seconds} "
+            f"| {', '.join(f'{s:.2f}' for s in students)} | {seconds} | {processors} "
             f"| {f'{statistics.mean(errors):.2f}' if errors else ''} | {statistics.mean(map(regret, rows)):.2f} |"
         )
 
