@@ -187,6 +187,8 @@ def _shared(recipe: Recipe, place: Path, finished: Iterable[Path]) -> Path | Non
     for other in finished:
         folder = other / names.TRANSFER_SET
         made = json.loads((other / names.MANIFEST).read_text(encoding="utf-8"))["recipe"]
+        if recipe.synthesis.batch_size is None and made["synthesis"] is not None:
+            made["synthesis"]["batch_size"] = None  # it was fitted to the device, and a sweep has one
         if (
             (folder / INDEX).is_file()
             and TransferSet.open(folder).count == wanted
