@@ -116,7 +116,7 @@ def sweep(
         if number in rows:
             continue
         listener(Event("note", "sweep", f"run {number + 1} of {len(runs)}: {run}, seed {run.seed}"))
-        finished = [places[i] for i, row in rows.items() if row.error is None]
+        finished = {places[i]: runs[i].resolve() for i, row in rows.items() if row.error is None}
         rows[number] = _row(teacher, run, place, finished, {**options, "listener": hearing})
         _write(Sweep(folder, tuple(rows[i] for i in sorted(rows))))
         listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
@@ -143,7 +143,9 @@ class _Hearing:
             self.noted.add(event.text)
 
 
-def _row(teacher: str | Path, run: Run, place: Path, finished: Iterable[Path], options: Mapping[str, Any]) -> Row:
+def _row(
+    teacher: str | Path, run: Run, place: Path, finished: Mapping[Path, Recipe], options: Mapping[str, Any]
+) -> Row:
     """Make a run, or the rest of it."""
     try:
         recipe = run.resolve()
@@ -176,7 +178,7 @@ def _place(folder: Path, run: Run, common: Mapping[str, Any]) -> Path:
     return folder / RUNS / f"{Path(run.recipe).stem}-seed{run.seed}-{digest[:12]}"
 
 
-def _shared(recipe: Recipe, place: Path, finished: Iterable[Path]) -> Path | None:
+def _shared(recipe: Recipe, place: Path, finished: Mapping[Path, Recipe]) -> Path | None:
     """The transfer set of another run that is the very one which this run would make.
 
     A larger set begins with a smaller one, but a run that is given a set takes all of it.
@@ -184,23 +186,20 @@ def _shared(recipe: Recipe, place: Path, finished: Iterable[Path]) -> Path | Non
     if recipe.synthesis is None or (place / names.TRANSFER_SET).is_dir():
         return None
     wanted = recipe.synthesis.count + recipe.held_out
-    for other in finished:
+    for other, made in finished.items():
         folder = other / names.TRANSFER_SET
-        made = json.loads((other / names.MANIFEST).read_text(encoding="utf-8"))["recipe"]
-        if recipe.synthesis.batch_size is None and made["synthesis"] is not None:
-            made["synthesis"]["batch_size"] = None  # it was fitted to the device, and a sweep has one
         if (
             (folder / INDEX).is_file()
             and TransferSet.open(folder).count == wanted
-            and _synthesis(made) == _synthesis(recipe.model_dump(mode="json"))
+            and _synthesis(made) == _synthesis(recipe)
         ):
             return folder
     return None
 
 
-def _synthesis(recipe: Mapping[str, Any]) -> list[Any]:
-    """What a transfer set depends on, the teacher aside, and how much of it is held out."""
-    return [recipe[key] for key in ("prior", "synthesis", "held_out", "seed")]
+def _synthesis(recipe: Recipe) -> tuple[Any, ...]:
+    """What a transfer set depends on, teacher and device aside, and how much of it is held out."""
+    return recipe.prior, recipe.synthesis, recipe.held_out, recipe.seed
 
 
 def _write(found: Sweep) -> None:
