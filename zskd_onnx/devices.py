@@ -7,6 +7,7 @@ import torch
 from zskd_onnx.errors import UsageError
 
 CPU_MEMORY = 4 << 30
+"""Bytes."""
 
 
 def memory(device: torch.device) -> int:

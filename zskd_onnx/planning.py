@@ -84,8 +84,8 @@ class Plan:
 
         found, stored = {}, 0 if self.data is None else len(self.data.inputs)
         if recipe.synthesis is not None:
-            made = batch(recipe.synthesis.together)
-            passes = -(-(recipe.synthesis.count + recipe.held_out) // recipe.synthesis.together)
+            made = batch(recipe.synthesis.effective_batch_size)
+            passes = -(-(recipe.synthesis.count + recipe.held_out) // recipe.synthesis.effective_batch_size)
             found["synthesis"] = round(passes * recipe.synthesis.passes * _seconds(synthesis), 1)
             stored += recipe.synthesis.count
         for stage, settings in (("distillation", recipe.distillation), ("fine-tuning", recipe.fine_tuning)):

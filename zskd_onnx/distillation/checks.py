@@ -51,6 +51,7 @@ class Checks:
         history: of each check the step, KL and agreement on held-out samples, and the real accuracy
             where somebody gave data to score on. That figure is written down and chooses nothing.
         chosen: the step of the best.
+        growing: whether held-out samples come from a generator, as it learns.
     """
 
     def __init__(self, teacher: Teacher, held_out: Tensor, watch: Score | None = None) -> None:

@@ -51,12 +51,12 @@ def fill(
         return synthesis.make(teacher, targets, noise, student).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
-    samples_in_shard = min(SHARD_BATCHES * synthesis.together, SHARD_BYTES // sample_bytes)
+    samples_in_shard = min(SHARD_BATCHES * synthesis.effective_batch_size, SHARD_BYTES // sample_bytes)
     batches_in_shard = max(1, samples_in_shard // synthesis.chunk)
     batches = range(transfer_set.count, count, synthesis.chunk)
     pending: list[tuple[Tensor, Tensor]] = []
     for first, made in zip(
-        batches, in_order(make, batches, _workers(teacher, synthesis.together, device)), strict=True
+        batches, in_order(make, batches, _workers(teacher, synthesis.effective_batch_size, device)), strict=True
     ):
         pending.append(made)
         done = first + synthesis.chunk

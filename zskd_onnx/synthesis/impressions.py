@@ -76,7 +76,7 @@ class Impressions(Synthesis):
     @property
     def chunk(self) -> int:
         """See ``Synthesis.chunk``: more than a batch where samples end one by one."""
-        return self.together * (1 if self.confidence is None else CHUNK_BATCHES)
+        return self.effective_batch_size * (1 if self.confidence is None else CHUNK_BATCHES)
 
     @property
     def passes(self) -> int:
@@ -158,7 +158,7 @@ class Impressions(Synthesis):
         return descend_each(
             x,
             look,
-            slots=self.together,
+            slots=self.effective_batch_size,
             iterations=self.iterations,
             learning_rate=self.learning_rate,
             clip=self.clip == "step",

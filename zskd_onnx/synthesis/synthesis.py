@@ -15,7 +15,7 @@ from zskd_onnx.settings import Settings
 from zskd_onnx.teacher import Teacher
 
 LARGEST = {"cpu": 100, "cuda": 1000}
-"""Samples that are fastest together: more leave a CPU's cache, fewer leave a GPU idle."""
+"""Samples made together where nothing else is asked for: more leave a CPU's cache; the GPU's is not measured yet."""
 
 Student = Callable[[Tensor], Tensor]
 """From samples of the unit space to logits (N, K)."""
@@ -38,12 +38,12 @@ class Synthesis(Settings):
     batch_size: PositiveInt | None = None
 
     @property
-    def together(self) -> int:
-        """``batch_size`` as a number."""
+    def effective_batch_size(self) -> int:
+        """``batch_size``, or the CPU's where it is left open and no device is known."""
         return self.batch_size or LARGEST["cpu"]
 
     def fitted(self, teacher: Teacher, device: torch.device) -> Self:
-        """With ``batch_size`` as a number that suits the device."""
+        """With ``batch_size`` as a number that suits the device and its memory."""
         if self.batch_size is not None:
             return self
         fits = memory(device) // activation_bytes(teacher)
@@ -52,7 +52,7 @@ class Synthesis(Settings):
     @property
     def chunk(self) -> int:
         """Samples that one call of ``make`` is given; a batch where nothing is gained by more."""
-        return self.together
+        return self.effective_batch_size
 
     @property
     def rounds(self) -> int:
