@@ -291,3 +291,32 @@ def test_gaussian_noise_comes_after_salt_and_pepper() -> None:
     both = Augmentation(**STILL, salt_and_pepper=1.0, noise=0.1).apply(x, generator())
     assert float((both[sprinkled == 0] > 0).float().mean()) == pytest.approx(0.5, abs=0.02)
     assert float((both - sprinkled).abs().amax()) < 0.6
+
+
+@pytest.mark.parametrize("shape", [(2, 24, 40), (3, 50), (2, 6, 9, 9)])
+def test_a_window_leaves_a_box_and_nothing_around_it(shape: tuple[int, ...]) -> None:
+    x = 0.1 + 0.9 * torch.rand(1500, *shape, generator=generator())
+    seen = Augmentation(**STILL, window=0.5)._isolate(x, generator(1))
+    left = seen > 0
+    torch.testing.assert_close(seen[left], x[left], rtol=0, atol=0)
+    assert (left == left[:, :1]).all()
+    left = left[:, 0]
+    sides = torch.stack([left.any(list({*range(1, left.ndim)} - {axis})).sum(1) for axis in range(1, left.ndim)], 1)
+    assert torch.equal(left.flatten(1).sum(1), sides.prod(1))  # as many as fill the box of its rows and columns
+    whole = (sides == torch.tensor(shape[1:])).all(1)
+    assert float(whole.float().mean()) == pytest.approx(0.5, abs=0.06)
+    share = (sides[~whole] / torch.tensor(shape[1:])).mean()
+    assert float(share) == pytest.approx((1 - 0.1) / math.log(1 / 0.1), abs=0.03)  # the mean of a log-uniform draw
+    reached = left[~whole].any(0)
+    assert all(reached.movedim(axis, 0)[end].any() for axis in range(reached.ndim) for end in (0, -1))
+    vectors = torch.rand(20, 7, generator=generator())
+    assert torch.equal(Augmentation(**STILL, window=1.0).apply(vectors, generator()), vectors)
+
+
+def test_a_window_is_turned_with_what_it_shows() -> None:
+    x = torch.ones(300, 1, 33, 33)
+    seen = Augmentation(**{**STILL, "rotation": 45.0}, window=1.0).apply(x, generator())
+    upright = Augmentation(**STILL, window=1.0).apply(x, generator())
+    partial = ((seen > 0.01) & (seen < 0.99)).flatten(1).any(1)
+    assert float(partial.float().mean()) > 0.9
+    assert not ((upright > 0.01) & (upright < 0.99)).any()

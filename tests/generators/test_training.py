@@ -89,6 +89,18 @@ def test_batches_of_an_iteration(digits: Teacher, fresh_batches: bool) -> None:
         torch.testing.assert_close(answer.logits, digits.logits(digits.domain.to_file(x)))
 
 
+@pytest.mark.parametrize("fresh_batches", [True, False])
+def test_what_the_student_sees_may_be_changed(digits: Teacher, fresh_batches: bool) -> None:
+    """The teacher answers the changed samples; the generator learns from its own, as without."""
+    student, settings = fresh(), Adversarial(width=4, student_steps=3, fresh=fresh_batches)
+    plain, changed = training(settings, digits), training(settings, digits)
+    for step in range(6):
+        x, _ = plain.batch(step, student)
+        seen, answer = changed.batch(step, student, lambda x: x / 2)
+        torch.testing.assert_close(seen, x / 2)
+        torch.testing.assert_close(answer.logits, digits.logits(digits.domain.to_file(x / 2)))
+
+
 def test_nothing_but_the_generator_learns(digits: Teacher) -> None:
     student = fresh()
     before = [p.detach().clone() for p in student.parameters()]

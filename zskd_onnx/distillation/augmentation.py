@@ -14,6 +14,9 @@ from zskd_onnx.settings import Settings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+SMALLEST_WINDOW = 0.1
+"""Smallest side of a window, as a share of the sample's."""
+
 
 class Augmentation(Settings):
     """What may happen to a sample in the unit space.
@@ -31,6 +34,9 @@ class Augmentation(Settings):
         flip_up_down: probability of an up-down flip.
         transpose: probability that height and width are exchanged, where they are equal.
         pad: positions added on every side before a random crop of the original size.
+        window: probability that of an image, sequence or volume no more is left than a box, of sides and place drawn by
+            chance; what is around it becomes the lowest of the unit space. Impressions fill the whole field and real objects
+            may stand alone in it. It comes before scale, shift and rotation.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge",
             the value at the edge.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
@@ -52,6 +58,7 @@ class Augmentation(Settings):
     flip_up_down: Fraction = 0.0
     transpose: Fraction = 0.0
     pad: NonNegativeInt = 0
+    window: Fraction = 0.0
     outside: Literal["zero", "edge"] = "zero"
     redraw: Fraction = 0.0
     mixup: Fraction = 0.0
@@ -76,6 +83,8 @@ class Augmentation(Settings):
             part = self._mix(part, generator)
         if self.redraw and part.ndim == 2:
             part = self._redraw(part, generator)
+        if self.window and part.ndim > 2:
+            part = self._isolate(part, generator)
         if part.ndim > 2:
             part = self._move(part, generator)
         if self.salt_and_pepper:
@@ -96,6 +105,17 @@ class Augmentation(Settings):
         share = torch.where(_uniform(x, generator) < self.redraw, _uniform(x, generator), 0.0)
         chance, fresh = torch.rand((2, *x.shape), generator=generator, device=x.device)
         return torch.where(chance < share, fresh, x)
+
+    def _isolate(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        left = _uniform(x, generator) >= self.window
+        inside = torch.ones_like(left)
+        for axis in range(2, x.ndim):
+            length = x.shape[axis]
+            side = (SMALLEST_WINDOW ** _uniform(x, generator)).clamp_min(1 / length)  # a position at least
+            middle = (2 * _uniform(x, generator) - 1) * (1 - side)
+            positions = _centres(length, x).view(-1, *(1,) * (x.ndim - axis - 1))
+            inside = inside & ((positions - middle).abs() <= side)
+        return torch.where(left | inside, x, 0)
 
     def _move(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if x.ndim == 5:

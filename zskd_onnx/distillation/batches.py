@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.distillation.settings import Source
-from zskd_onnx.generators import GeneratorTraining
+from zskd_onnx.generators import Augment, GeneratorTraining
 from zskd_onnx.randomness import generator_for
 from zskd_onnx.teacher import Answer, Asking
 from zskd_onnx.workers import in_order
@@ -92,12 +92,16 @@ class Sources:
             x = torch.cat(xs) if len(xs) > 1 else xs[0]
             return Batch(x, ask(x), torch.cat(labels).to(device))
 
+        def augment(step: int) -> Augment:
+            purpose = ("augmentation", "generator", step)
+            return lambda x: augmentation.apply(x, generator_for(seed, *purpose, device=device))
+
         if self.generator is None:
             workers = torch.get_num_threads() // 2 if device.type == "cpu" else 0
             yield from in_order(make, steps, workers)
             return
         for step in steps:
-            x, answer = self.generator.batch(step, student)
+            x, answer = self.generator.batch(step, student, augment(step) if augmentation.fraction else None)
             made = Batch(x, answer, torch.full((len(x),), NO_LABEL, device=device))
             yield _join(make(step), made) if self.stored else made
 

@@ -35,7 +35,8 @@ class Distillation(Settings):
             taken. Hinton's term in ZSKD's eq. 2.
         attention: weight of attention transfer, beta_AT (ABM, eq. 2), over blocks of teacher and student
             that have one spatial size.
-        augmentation: what happens to stored samples before both nets see them.
+        augmentation: what happens to samples, stored or generated, before the student sees them and the teacher
+            answers; a generator learns from its own as they are.
         checks: how often, over the run, the student is measured on held-out samples; the best measured
             is kept. 0 keeps the last.
         patience: checks without a better student after which training ends; None trains to the end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from zskd_onnx.generators.generator import Generator
 from zskd_onnx.generators.network import build_generator
 from zskd_onnx.randomness import generator_for, seed_for
 from zskd_onnx.teacher import Answer, Asking, Teacher
+
+Augment = Callable[[Tensor], Tensor]
+"""Changes samples of the unit space on their way to the student."""
 
 
 class GeneratorTraining:
@@ -55,21 +59,30 @@ class GeneratorTraining:
         self._optimiser = torch.optim.Adam(self._parameters, lr=settings.learning_rate, fused=True)
         iterations = max(1, math.ceil(steps / settings.student_steps))
         self._updates = iterations * settings.updates
-        self._current: tuple[Tensor, Answer] | None = None
+        self._samples: Tensor | None = None
+        self._known: Answer | None = None
 
-    def batch(self, step: int, student: nn.Module) -> tuple[Tensor, Answer]:
-        """Samples (N, *shape) in the unit space and the teacher's answers, for a step of the student."""
+    def batch(self, step: int, student: nn.Module, augment: Augment | None = None) -> tuple[Tensor, Answer]:
+        """Samples (N, *shape) in the unit space and the teacher's answers, for a step of the student.
+
+        Args:
+            augment: changes what the student sees; the generator learns from its samples as they are.
+        """
         first = step % self.settings.student_steps == 0
         if first:
             for update in range(self.settings.updates):
                 x, logits = self._improve(step // self.settings.student_steps, update, student)
         if self.settings.fresh:
-            x = self.samples(self.batch_size, "student", step)
-            return x, self._answer(x)
-        if first:
-            self._current = x, Answer(logits) if self._ask.blocks is None else self._answer(x)
-        assert self._current is not None
-        return self._current
+            self._samples, self._known = self.samples(self.batch_size, "student", step), None
+        elif first:
+            self._samples, self._known = x, Answer(logits) if self._ask.blocks is None else None
+        assert self._samples is not None
+        if augment is not None:
+            seen = augment(self._samples)
+            return seen, self._answer(seen)
+        if self._known is None:
+            self._known = self._answer(self._samples)
+        return self._samples, self._known
 
     @torch.no_grad()
     def samples(self, count: int, *purpose: object) -> Tensor:
@@ -104,11 +117,9 @@ class GeneratorTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on from here."""
-        x = None if self._current is None else self._current[0]
-        return {"net": self.net.state_dict(), "optimiser": self._optimiser.state_dict(), "samples": x}
+        return {"net": self.net.state_dict(), "optimiser": self._optimiser.state_dict(), "samples": self._samples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
         self._optimiser.load_state_dict(state["optimiser"])
-        x = state["samples"]
-        self._current = None if x is None else (x, self._answer(x))
+        self._samples, self._known = state["samples"], None
