@@ -34,9 +34,10 @@ class Augmentation(Settings):
         flip_up_down: probability of an up-down flip.
         transpose: probability that height and width are exchanged, where they are equal.
         pad: positions added on every side before a random crop of the original size.
-        window: probability that of an image, sequence or volume no more is left than a box, of sides and place drawn by
-            chance; what is around it becomes the lowest of the unit space. Impressions fill the whole field and real objects
-            may stand alone in it. It comes before scale, shift and rotation.
+        window: probability that of an image, sequence or volume no more is left than a box; what is around it
+            becomes the lowest of the unit space. Each side is log-uniform between a tenth of the sample's and
+            all of it, at any place. Not in the papers: impressions fill the whole field, real objects may stand
+            alone in it. It comes before scale, shift and rotation.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge",
             the value at the edge.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
