@@ -33,6 +33,7 @@ COLOUR = (
     *(f"augmentation.{change}" for change in ("flip=0.5", "pad=4", "rotation=15", "scale=[0.8,1.2]", "shift=0.1")),
     "augmentation.fraction=0.8",
     "augmentation.window=0",
+    "augmentation.contours=0",
 )
 """Augmentation for photographs: they have no stroke to keep upright, and mirror images; they fill their frame."""
 
@@ -64,7 +65,11 @@ AS_MADE = ("distillation.augmentation.fraction=0",)
 """Generated samples as they are, as the papers have it."""
 
 IMPRESSIONS = tuple(f"distillation.{change}" for change in COLOUR)
-ADVERSARIAL = ("generator.width=128", "generator.output=linear", "distillation.epochs=800", *AS_MADE)
+ADVERSARIAL = (
+    *(f"generator.{change}" for change in ("width=128", "output=linear", "memory=0")),
+    "distillation.epochs=800",
+    *AS_MADE,
+)
 
 RUNS = (
     Run("alexnet", "alexnet-half", "zskd", "69.56", overrides=IMPRESSIONS),

@@ -51,6 +51,7 @@ class Experiment:
 
 
 PLAIN = "distillation.augmentation.fraction=0"
+CONTOURS = tuple(f"distillation.augmentation.{change}" for change in ("fraction=1", "contours=1"))
 EXPERIMENTS = {
     "best": Experiment("best", "-"),
     "zskd": Experiment("zskd", "98.77"),
@@ -64,6 +65,7 @@ EXPERIMENTS = {
     "zskd-uniform, no augmentation": Experiment("zskd-uniform", "95.16", (PLAIN,), set_of="zskd-uniform"),
     "class-impressions": Experiment("class-impressions", "plot only"),
     "noise": Experiment("noise", "87.58"),
+    "contours alone": Experiment("noise", "-", CONTOURS),
     "mvn": Experiment("mvn", "99.08"),
     "mvn-softmax": Experiment("mvn-softmax", "98.92"),
     "dafl": Experiment("dafl", "98.20"),

@@ -101,6 +101,28 @@ def test_what_the_student_sees_may_be_changed(digits: Teacher, fresh_batches: bo
         torch.testing.assert_close(answer.logits, digits.logits(digits.domain.to_file(x / 2)))
 
 
+def test_half_of_a_batch_may_be_remembered(digits: Teacher) -> None:
+    """The other half is new; the teacher answers both, and a run that goes on sees the same batches."""
+    student, settings = fresh(), Adversarial(width=4, student_steps=1, memory=1000)
+    generator, plain = training(settings, digits), training(settings.model_copy(update={"memory": 0}), digits)
+    earlier: list[torch.Tensor] = []
+    for step in range(4):
+        new = plain.batch(step, student)[0]
+        x, answer = generator.batch(step, student)
+        torch.testing.assert_close(answer.logits, digits.logits(digits.domain.to_file(x)))
+        earlier.append(new.half().float())
+        assert among(x, new) >= 16
+        assert among(x, torch.cat([new, *earlier])) == 32
+    again = training(settings, digits)
+    again.load_state_dict(generator.state_dict())
+    assert torch.equal(again.batch(4, student)[0], generator.batch(4, student)[0])
+
+
+def among(x: torch.Tensor, others: torch.Tensor) -> int:
+    """How many samples of x are among others."""
+    return int((x[:, None] == others[None]).flatten(2).all(2).any(1).sum())
+
+
 def test_nothing_but_the_generator_learns(digits: Teacher) -> None:
     student = fresh()
     before = [p.detach().clone() for p in student.parameters()]

@@ -17,6 +17,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 SMALLEST_WINDOW = 0.1
 """Smallest side of a window, as a share of the sample's."""
 
+FIELD_SIDES = (3, 8)
+"""Fewest and most random values along each axis of a field that contours are drawn from."""
+
+ENLARGED = {3: "linear", 4: "bicubic", 5: "trilinear"}
+"""How such a field becomes smooth, by the rank of a batch."""
+
 
 class Augmentation(Settings):
     """What may happen to a sample in the unit space.
@@ -38,6 +44,10 @@ class Augmentation(Settings):
             becomes the lowest of the unit space. Each side is log-uniform between a tenth of the sample's and
             all of it, at any place. Not in the papers: impressions fill the whole field, real objects may stand
             alone in it. It comes before scale, shift and rotation.
+        contours: probability that an image, sequence or volume gives way to contours of a smooth random field,
+            lines of one colour on the lowest of the unit space. Not in the papers: nothing that is optimised for the
+            teacher has the outlines of real objects, and the teacher answers whatever it is shown (Baradad et al.
+            2021 learn features from such images). It comes before windows and moves.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge",
             the value at the edge.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
@@ -60,6 +70,7 @@ class Augmentation(Settings):
     transpose: Fraction = 0.0
     pad: NonNegativeInt = 0
     window: Fraction = 0.0
+    contours: Fraction = 0.0
     outside: Literal["zero", "edge"] = "zero"
     redraw: Fraction = 0.0
     mixup: Fraction = 0.0
@@ -84,6 +95,8 @@ class Augmentation(Settings):
             part = self._mix(part, generator)
         if self.redraw and part.ndim == 2:
             part = self._redraw(part, generator)
+        if self.contours and part.ndim > 2:
+            part = torch.where(_uniform(part, generator) < self.contours, _contours(part, generator), part)
         if self.window and part.ndim > 2:
             part = self._isolate(part, generator)
         if part.ndim > 2:
@@ -187,6 +200,19 @@ class Augmentation(Settings):
         positions = x[:, :1] if x.ndim > 2 else x
         level = torch.rand(positions.shape, generator=generator, device=x.device)
         return x.masked_fill(level < share / 2, 0).masked_fill(level > 1 - share / 2, 1)
+
+
+def _contours(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Level lines of smooth random fields (N, C, *sides), each of its own level, width and colour."""
+    low, high = FIELD_SIDES
+    side = int(torch.randint(low, high + 1, (), generator=generator, device=like.device))
+    values = torch.randn((len(like), 1, *(side,) * (like.ndim - 2)), generator=generator, device=like.device)
+    field = F.interpolate(values, size=like.shape[2:], mode=ENLARGED[like.ndim], align_corners=True)
+    level = 1.7 * _uniform(like, generator) - 0.85
+    width = 0.12 * 4 ** _uniform(like, generator)
+    inside = (1.5 - (field - level).abs() / width).clamp(0, 1)
+    colour = torch.rand((*like.shape[:2], *(1,) * (like.ndim - 2)), generator=generator, device=like.device)
+    return (0.5 + 0.5 * colour) * inside
 
 
 def _centres(count: int, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from zskd_onnx.settings import Settings
@@ -26,6 +26,9 @@ class Generator(Settings):
         student_steps: steps of the student in an iteration, n_S.
         fresh: whether each of those has a batch of its own, from the updated generator; otherwise all
             take the samples of the (last) generator step.
+        memory: samples of earlier generator steps that are kept, the oldest making room, as many as 256 MiB
+            hold; half of what the student sees is drawn from them. Not in the papers: without it a student forgets
+            what the generator no longer shows. 0 for none.
         clip: largest norm of the gradient; None leaves it.
     """
 
@@ -37,6 +40,7 @@ class Generator(Settings):
     updates: PositiveInt = 1
     student_steps: PositiveInt = 10
     fresh: bool = False
+    memory: NonNegativeInt = 0
     clip: PositiveFloat | None = 5.0
 
     def probe(self, teacher: Teacher) -> Probe | None:

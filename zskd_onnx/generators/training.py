@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zskd_onnx.generators.generator import Generator
+from zskd_onnx.generators.memory import Memory
 from zskd_onnx.generators.network import build_generator
 from zskd_onnx.randomness import generator_for, seed_for
 from zskd_onnx.teacher import Answer, Asking, Teacher
@@ -61,6 +62,7 @@ class GeneratorTraining:
         self._updates = iterations * settings.updates
         self._samples: Tensor | None = None
         self._known: Answer | None = None
+        self._memory = Memory(settings.memory, teacher.domain.shape, device)
 
     def batch(self, step: int, student: nn.Module, augment: Augment | None = None) -> tuple[Tensor, Answer]:
         """Samples (N, *shape) in the unit space and the teacher's answers, for a step of the student.
@@ -72,13 +74,17 @@ class GeneratorTraining:
         if first:
             for update in range(self.settings.updates):
                 x, logits = self._improve(step // self.settings.student_steps, update, student)
+                self._memory.add(x)
         if self.settings.fresh:
             self._samples, self._known = self.samples(self.batch_size, "student", step), None
         elif first:
             self._samples, self._known = x, Answer(logits) if self._ask.blocks is None else None
         assert self._samples is not None
-        if augment is not None:
-            seen = augment(self._samples)
+        if augment is not None or self._memory.capacity:
+            generator = generator_for(self._seed, "generator", "memory", step, device=self._device)
+            seen = self._memory.mixed(self._samples, generator)
+            if augment is not None:
+                seen = augment(seen)
             return seen, self._answer(seen)
         if self._known is None:
             self._known = self._answer(self._samples)
@@ -117,9 +123,15 @@ class GeneratorTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on from here."""
-        return {"net": self.net.state_dict(), "optimiser": self._optimiser.state_dict(), "samples": self._samples}
+        return {
+            "net": self.net.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "samples": self._samples,
+            "memory": self._memory.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._samples, self._known = state["samples"], None
+        self._memory.load_state_dict(state["memory"])
