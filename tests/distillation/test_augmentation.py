@@ -335,7 +335,7 @@ def test_contours_are_lines_of_one_colour_on_nothing(shape: tuple[int, ...]) -> 
     inside = lines / colour.clamp_min(1e-9)
     shown = colour.amin(1).flatten() > 0.5  # nothing of a line may lie in a picture
     torch.testing.assert_close(inside[shown], inside[shown, :1].expand_as(inside[shown]), rtol=0, atol=1e-4)
-    assert float(shown.float().mean()) > 0.8
+    assert float(shown.float().mean()) > 0.6
     share = inside[shown, 0].mean(1)
     assert 0.1 < float(share.mean()) < 0.6
     assert float((share < 0.95).float().mean()) > 0.95

@@ -17,8 +17,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 SMALLEST_WINDOW = 0.1
 """Smallest side of a window, as a share of the sample's."""
 
-FIELD_SIDES = (3, 8)
+FIELD_SIDES = (3, 6)
 """Fewest and most random values along each axis of a field that contours are drawn from."""
+
+FIELD_STEP = 4
+"""Least positions between two of them: a small sample has no room for as many lines."""
 
 ENLARGED = {3: "linear", 4: "bicubic", 5: "trilinear"}
 """How such a field becomes smooth, by the rank of a batch."""
@@ -47,7 +50,7 @@ class Augmentation(Settings):
         contours: probability that an image, sequence or volume gives way to contours of a smooth random field,
             lines of one colour on the lowest of the unit space. Not in the papers: nothing that is optimised for the
             teacher has the outlines of real objects, and the teacher answers whatever it is shown (Baradad et al.
-            2021 learn features from such images). It comes before windows and moves.
+            2021 learn features from such images). It comes after windows, before scale, shift and rotation.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge",
             the value at the edge.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
@@ -95,10 +98,10 @@ class Augmentation(Settings):
             part = self._mix(part, generator)
         if self.redraw and part.ndim == 2:
             part = self._redraw(part, generator)
-        if self.contours and part.ndim > 2:
-            part = torch.where(_uniform(part, generator) < self.contours, _contours(part, generator), part)
         if self.window and part.ndim > 2:
             part = self._isolate(part, generator)
+        if self.contours and part.ndim > 2:
+            part = torch.where(_uniform(part, generator) < self.contours, _contours(part, generator), part)
         if part.ndim > 2:
             part = self._move(part, generator)
         if self.salt_and_pepper:
@@ -205,6 +208,7 @@ class Augmentation(Settings):
 def _contours(like: Tensor, generator: torch.Generator) -> Tensor:
     """Level lines of smooth random fields (N, C, *sides), each of its own level, width and colour."""
     low, high = FIELD_SIDES
+    high = max(low, min(high, max(like.shape[2:]) // FIELD_STEP))
     side = int(torch.randint(low, high + 1, (), generator=generator, device=like.device))
     values = torch.randn((len(like), 1, *(side,) * (like.ndim - 2)), generator=generator, device=like.device)
     field = F.interpolate(values, size=like.shape[2:], mode=ENLARGED[like.ndim], align_corners=True)
