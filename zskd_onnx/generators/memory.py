@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 MEMORY_BYTES = 2**28
+"""Largest size of what is held."""
 
 
 class Memory:
