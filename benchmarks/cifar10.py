@@ -1,4 +1,4 @@
-"""CIFAR-10: the pairs of teacher and student that the papers have, each with the recipes they are known for.
+"""CIFAR-10 and SVHN: the pairs of teacher and student that the papers have, with the recipes they are known for.
 
     ZSKD_DATA=folder python benchmarks/cifar10.py --seconds 560      # again and again, until nothing is left
     ZSKD_DATA=folder python benchmarks/cifar10.py --smoke            # minutes on a CPU; its figures mean nothing
@@ -6,7 +6,8 @@
 
 Meant for one GPU in stretches of at most ten minutes: a stretch ends after ``--seconds``, the next goes on
 where it stopped, within a teacher's training, a synthesis and a student's training. Every teacher is exported
-twice: as torch does by itself, which folds what batch normalisation it can, and with it kept.
+twice: as torch does by itself, which folds what batch normalisation it can, and with it kept. Rows of a set that is not
+in the folder stay empty.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from data import cifar10, data_folder
+from data import NoData, cifar10, data_folder, svhn
 from torch import Tensor, nn
 
 from zskd_onnx import ZskdError, compress, students
 
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+SETS = {"cifar10": cifar10, "svhn": svhn}
 SHAPE = (3, 32, 32)
 COLOUR = (
     *(f"augmentation.{change}" for change in ("flip=0.5", "pad=4", "rotation=15", "scale=[0.8,1.2]", "shift=0.1")),
@@ -46,6 +48,7 @@ class Run:
         kept: whether the teacher's file keeps its batch normalisation.
         published: the papers' figure.
         real: whether the recipe trains on real images.
+        data: the name of the set.
     """
 
     teacher: str
@@ -55,10 +58,12 @@ class Run:
     kept: bool = False
     real: bool = False
     overrides: tuple[str, ...] = ()
+    data: str = "cifar10"
 
     @property
     def name(self) -> str:
-        return f"{self.teacher} to {self.student}, {self.recipe}{', BN kept' if self.kept else ''}"
+        prefix = "" if self.data == "cifar10" else f"{self.data}, "
+        return f"{prefix}{self.teacher} to {self.student}, {self.recipe}{', BN kept' if self.kept else ''}"
 
 
 AS_MADE = ("distillation.augmentation.fraction=0",)
@@ -91,6 +96,16 @@ RUNS = (
             ("kd-at", figures[2], ("distillation.epoch_samples=50000", "distillation.epochs=200", *IMPRESSIONS)),
         )
     ),
+    Run("wrn-40-2", "wrn-16-1", "abm", "94.00", overrides=ADVERSARIAL, data="svhn"),
+    Run(
+        "wrn-40-2",
+        "wrn-16-1",
+        "kd-at",
+        "80.75, of 100 images of each class",
+        real=True,
+        overrides=("data.per_class=100", "distillation.epoch_samples=73257", "distillation.epochs=100", *AS_MADE),
+        data="svhn",
+    ),
 )
 SMOKE = {
     "synthesis": ("synthesis.count=200", "synthesis.iterations=2"),
@@ -117,52 +132,66 @@ def main() -> None:
             signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
             signal.alarm(given.seconds)
         try:
-            prepare(given)
             for run in runs:
-                measure(run, given)
+                try:
+                    measure(run, given)
+                except NoData as missing:
+                    print(f"{run.name}: {missing}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             print("the stretch is over; the same command goes on", flush=True)
     print_table(runs, given.output)
 
 
-def prepare(given: argparse.Namespace) -> None:
-    """The images as the benchmark needs them, once."""
-    if (given.output / "train.npz").exists():
-        return
-    x_train, y_train, x_test, y_test = cifar10(data_folder(given.data))
-    apart = 100 if given.smoke else 1  # the files hold one class after another
-    np.savez(given.output / "test.npz", x=x_test[::apart], y=y_test[::apart])
-    np.savez(given.output / "train.npz", x=x_train[::apart], y=y_train[::apart])
+def prepare(name: str, given: argparse.Namespace) -> Path:
+    """The folder with the set's images as the benchmark needs them, made once."""
+    folder = given.output / name
+    if not (folder / "train.npz").exists():
+        x_train, y_train, x_test, y_test = SETS[name](data_folder(given.data))
+        folder.mkdir(exist_ok=True)
+        apart = 100 if given.smoke else 1  # the files hold one class after another
+        np.savez(folder / "test.npz", x=x_test[::apart], y=y_test[::apart])
+        np.savez(folder / "train.npz", x=x_train[::apart], y=y_train[::apart])
+    return folder
 
 
-def teacher_file(name: str, kept: bool, given: argparse.Namespace) -> Path:
+def teacher_file(name: str, kept: bool, folder: Path, given: argparse.Namespace) -> Path:
     """A trained teacher's file; training goes on where it stopped."""
-    path = given.output / f"{name}{'-bn' if kept else ''}.onnx"
+    path = folder / f"{name}{'-bn' if kept else ''}.onnx"
     if not path.exists():
-        net = nn.Sequential(_Normalised(), students.choose(name, SHAPE, 0).factory(SHAPE, 10))
-        train(net, given.output / f"{name}.pt", given)
+        with np.load(folder / "train.npz") as file:
+            x, y = file["x"], file["y"]
+        net = nn.Sequential(_Normalised(x), students.choose(name, SHAPE, 0).factory(SHAPE, 10))
+        train(net, x, y, folder / f"{name}.pt", given)
         export(net, path, kept)
     return path
 
 
 class _Normalised(nn.Module):
-    """From [0, 1] to what teachers are trained on; the file then takes [0, 1]."""
+    """From [0, 1] to mean 0 and deviation 1 in each channel of images (N, H, W, C) uint8; the file then takes [0, 1]."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: np.ndarray) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+        for name, found in (("mean", images.mean((0, 1, 2))), ("std", images.std((0, 1, 2)))):
+            self.register_buffer(name, torch.from_numpy(found).float().div(255).view(1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
 
 
-def train(net: nn.Module, state: Path, given: argparse.Namespace, epochs: int = 100, batch: int = 128) -> None:
-    """SGD with Nesterov momentum and a one-cycle rate, crops and flips."""
+def train(
+    net: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    state: Path,
+    given: argparse.Namespace,
+    epochs: int = 100,
+    batch: int = 128,
+) -> None:
+    """SGD with Nesterov momentum and a one-cycle rate, crops, and flips but of digits."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with np.load(given.output / "train.npz") as file:
-        x = torch.from_numpy(file["x"]).to(device).permute(0, 3, 1, 2).float().div(255)
-        y = torch.from_numpy(file["y"]).to(device)
+    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div(255)
+    y = torch.from_numpy(labels).to(device)
+    mirrored = 0.0 if state.parent.name == "svhn" else 0.5
     epochs = 1 if given.smoke else epochs
     torch.manual_seed(given.seed)
     net.to(device).to(memory_format=torch.channels_last)
@@ -180,7 +209,7 @@ def train(net: nn.Module, state: Path, given: argparse.Namespace, epochs: int = 
         net.train()
         generator = torch.Generator().manual_seed(given.seed * 1000 + epoch)
         for chosen in torch.randperm(len(x), generator=generator)[: len(x) // batch * batch].split(batch):
-            part = _crop(x[chosen.to(device)], generator)
+            part = _crop(x[chosen.to(device)], mirrored, generator)
             loss = F.cross_entropy(net(part), y[chosen.to(device)])
             optimiser.zero_grad()
             loss.backward()
@@ -191,12 +220,12 @@ def train(net: nn.Module, state: Path, given: argparse.Namespace, epochs: int = 
     net.eval().cpu()
 
 
-def _crop(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Random crops after padding by four, half of them mirrored; a batch shares its draw of the crop."""
+def _crop(x: Tensor, mirrored: float, generator: torch.Generator) -> Tensor:
+    """Random crops after padding by four, a share of them mirrored; a batch shares its draw of the crop."""
     top, left = (int(n) for n in torch.randint(9, (2,), generator=generator))
     x = F.pad(x, (4, 4, 4, 4), mode="reflect")[..., top : top + 32, left : left + 32]
-    mirrored = torch.rand(len(x), generator=generator).to(x.device) < 0.5
-    return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x).contiguous(memory_format=torch.channels_last)
+    turned = torch.rand(len(x), generator=generator).to(x.device) < mirrored
+    return torch.where(turned.view(-1, 1, 1, 1), x.flip(3), x).contiguous(memory_format=torch.channels_last)
 
 
 def export(net: nn.Module, path: Path, kept: bool) -> None:
@@ -221,7 +250,8 @@ def measure(run: Run, given: argparse.Namespace) -> None:
     path = given.output / f"{run.name}.json"
     if path.exists():
         return
-    teacher = teacher_file(run.teacher, run.kept, given)
+    home = prepare(run.data, given)
+    teacher = teacher_file(run.teacher, run.kept, home, given)
     folder = given.output / run.name
     begin = time.perf_counter()
     try:
@@ -233,8 +263,8 @@ def measure(run: Run, given: argparse.Namespace) -> None:
             student=run.student,
             seed=given.seed,
             input_range=(0, 1),
-            eval_data=given.output / "test.npz",
-            data=given.output / "train.npz" if run.real else None,
+            eval_data=home / "test.npz",
+            data=home / "train.npz" if run.real else None,
             resume=folder.exists(),
         )
     except ZskdError as error:
