@@ -75,20 +75,21 @@ class GeneratorTraining:
             for update in range(self.settings.updates):
                 x, logits = self._improve(step // self.settings.student_steps, update, student)
                 self._memory.add(x)
-        if self.settings.fresh:
-            self._samples, self._known = self.samples(self.batch_size, "student", step), None
-        elif first:
-            self._samples, self._known = x, Answer(logits) if self._ask.blocks is None else None
-        assert self._samples is not None
-        if augment is not None or self._memory.capacity:
-            generator = generator_for(self._seed, "generator", "memory", step, device=self._device)
-            seen = self._memory.mixed(self._samples, generator)
-            if augment is not None:
-                seen = augment(seen)
-            return seen, self._answer(seen)
+            if not self.settings.fresh:
+                self._samples, self._known = x, Answer(logits) if self._ask.blocks is None else None
+        samples = self.samples(self.batch_size, "student", step) if self.settings.fresh else self._samples
+        assert samples is not None
+        if self._memory.capacity:
+            samples = self._memory.mixed(
+                samples, generator_for(self._seed, "generator", "memory", step, device=self._device)
+            )
+        if augment is not None:
+            samples = augment(samples)
+        if samples is not self._samples:
+            return samples, self._answer(samples)
         if self._known is None:
-            self._known = self._answer(self._samples)
-        return self._samples, self._known
+            self._known = self._answer(samples)
+        return samples, self._known
 
     @torch.no_grad()
     def samples(self, count: int, *purpose: object) -> Tensor:
