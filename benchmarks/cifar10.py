@@ -155,15 +155,16 @@ def prepare(name: str, given: argparse.Namespace) -> Path:
 
 
 def teacher_file(name: str, kept: bool, folder: Path, given: argparse.Namespace) -> Path:
-    """A trained teacher's file; training goes on where it stopped."""
-    path = folder / f"{name}{'-bn' if kept else ''}.onnx"
-    if not path.exists():
+    """A trained teacher's file, of the two that are exported; training goes on where it stopped."""
+    paths = {False: folder / f"{name}.onnx", True: folder / f"{name}-bn.onnx"}
+    if not all(path.exists() for path in paths.values()):
         with np.load(folder / "train.npz") as file:
             x, y = file["x"], file["y"]
         net = nn.Sequential(_Normalised(x), students.choose(name, SHAPE, 0).factory(SHAPE, 10))
         train(net, x, y, folder / f"{name}.pt", given)
-        export(net, path, kept)
-    return path
+        for with_norms, path in paths.items():
+            export(net, path, with_norms)
+    return paths[kept]
 
 
 class _Normalised(nn.Module):
