@@ -34,10 +34,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/papers"))
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
-    teacher = load_teacher(teacher_file(given.output, data_folder(given.data), given.seed), input_range=(0, 1))
+    folder = given.output / "mnist"
+    teacher = load_teacher(teacher_file("mnist", folder, data_folder(given.data), given.seed), input_range=(0, 1))
     mismatches(teacher)
-    largest_probabilities(teacher, given.output)
-    similarity(teacher, given.output)
+    largest_probabilities(teacher, folder)
+    similarity(teacher, folder)
 
 
 def draw(prior: Prior, teacher: Teacher) -> torch.Tensor:
@@ -50,6 +51,8 @@ def mismatches(teacher: Teacher) -> None:
         "Dirichlet, beta 1 and 0.1": Dirichlet(),
         "Dirichlet, beta 1": Dirichlet(beta=(1.0,)),
         "Dirichlet, beta 0.1": Dirichlet(beta=(0.1,)),
+        "Dirichlet, beta 4": Dirichlet(beta=(4.0,)),
+        "uniform Dirichlet, beta 1 and 0.1": Dirichlet(similarity=False),
         "normal at the second-last layer": Normal(),
         "normal at the softmax": Normal(layer="softmax"),
     }
