@@ -65,6 +65,7 @@ EXPERIMENTS = {
         ("synthesis.count=6000", "distillation.epochs=40"),
     ),
     "zskd, no augmentation": Experiment("zskd", "96.98; 97.92 independent", (PLAIN,), set_of="zskd"),
+    "zskd, beta 4, no augmentation": Experiment("zskd", "96.98; 97.92 independent", (PLAIN, "prior.beta=[4]")),
     "zskd-uniform": Experiment("zskd-uniform", "-"),
     "zskd-uniform, no augmentation": Experiment("zskd-uniform", "95.16", (PLAIN,), set_of="zskd-uniform"),
     "class-impressions": Experiment("class-impressions", "plot only"),
