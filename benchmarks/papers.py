@@ -132,7 +132,7 @@ def teacher_file(name: str, folder: Path, data: Path, seed: int) -> Path:
     path = folder / f"teacher-{seed}.onnx"
     if not path.exists():
         x_train, y_train, x_test, y_test = mnist(data, name)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "test.npz", x=x_test, y=y_test)
         np.savez(folder / "train.npz", x=x_train, y=y_train)
         export_default(train_lenet5(x_train, y_train, seed, augmentation=SLIGHT), path)

@@ -33,7 +33,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the teacher")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/papers"))
     given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
     folder = given.output / "mnist"
     teacher = load_teacher(teacher_file("mnist", folder, data_folder(given.data), given.seed), input_range=(0, 1))
     mismatches(teacher)
