@@ -65,6 +65,8 @@ EXPERIMENTS = {
         ("synthesis.count=6000", "distillation.epochs=40"),
     ),
     "zskd, no augmentation": Experiment("zskd", "96.98; 97.92 independent", (PLAIN,), set_of="zskd"),
+    "best, no augmentation": Experiment("best", "-", (PLAIN,), set_of="zskd"),
+    "best, beta 4, no augmentation": Experiment("best", "-", (PLAIN, "prior.beta=[4]")),
     "zskd, beta 4, no augmentation": Experiment("zskd", "96.98; 97.92 independent", (PLAIN, "prior.beta=[4]")),
     "zskd-uniform": Experiment("zskd-uniform", "-"),
     "zskd-uniform, no augmentation": Experiment("zskd-uniform", "95.16", (PLAIN,), set_of="zskd-uniform"),
