@@ -13,12 +13,12 @@ folder stay empty.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def main() -> None:
                     measure(name, seed, given)
                 except NoData as missing:
                     print(f"{name}: {missing}", file=sys.stderr, flush=True)
-    print_table(given.output, given.only)
+    print_table(given)
 
 
 def teacher_file(name: str, folder: Path, data: Path, seed: int) -> Path:
@@ -200,18 +200,23 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
 
 def run_name(name: str, seed: int, given: argparse.Namespace) -> str:
     """What files of a run are called."""
-    changed = "".join(f"; {override}" for override in given.overrides)
-    return f"{(name + changed).replace('/', '_')}, seed {seed}"
+    return f"{title(name, given)}, seed {seed}"
 
 
-def print_table(folder: Path, names: Sequence[str]) -> None:
+def title(name: str, given: argparse.Namespace) -> str:
+    """An experiment and what ``--set`` changes in it."""
+    return "; ".join([name, *given.overrides]).replace("/", "_")
+
+
+def print_table(given: argparse.Namespace) -> None:
     print(
         "| recipe | published | teacher | student, mean | deviation | seeds | seconds | of them on processors "
         "| mean transition error | choice |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for name in names:
-        rows = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}, seed *.json"))]
+    for name in given.only:
+        pattern = f"{glob.escape(title(name, given))}, seed *.json"
+        rows = [json.loads(path.read_text()) for path in sorted(given.output.glob(pattern))]
         if not rows:
             print(f"| {name} | {EXPERIMENTS[name].published} | | not run | | | | | | |")
             continue
