@@ -51,6 +51,7 @@ def mismatches(teacher: Teacher) -> None:
         "Dirichlet, beta 1": Dirichlet(beta=(1.0,)),
         "Dirichlet, beta 0.1": Dirichlet(beta=(0.1,)),
         "Dirichlet, beta 4": Dirichlet(beta=(4.0,)),
+        "Dirichlet, beta 4, floor 0.25": Dirichlet(beta=(4.0,), floor=0.25),
         "uniform Dirichlet, beta 1 and 0.1": Dirichlet(similarity=False),
         "normal at the second-last layer": Normal(),
         "normal at the softmax": Normal(layer="softmax"),

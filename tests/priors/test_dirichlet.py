@@ -62,11 +62,12 @@ def test_half_of_the_samples_have_each_beta(digits: Teacher) -> None:
     assert spread.reshape(-1, 10).all(1).sum() == 20, "runs of one for each class"
 
 
-def test_each_class_has_the_same_number(digits: Teacher) -> None:
+@pytest.mark.parametrize("floor", [1e-4, 0.25])
+def test_each_class_has_the_same_number(digits: Teacher, floor: float) -> None:
     """With a huge beta a draw is its mean, the normalised row of the similarity; rows tell classes."""
     assert digits.head is not None
-    y = draw(Dirichlet(beta=(1e6,)), digits, 200)
-    rows = concentration(class_similarity(digits.head.weight), 1e-4)
+    y = draw(Dirichlet(beta=(1e6,), floor=floor), digits, 200)
+    rows = concentration(class_similarity(digits.head.weight), floor)
     means = (rows / rows.sum(1, keepdim=True)).float()
     nearest = torch.cdist(y, means).argmin(1)
     assert nearest.bincount(minlength=10).tolist() == [20] * 10
