@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,15 @@ def in_distillation(folder: Path) -> bool:
     return (folder / "class_similarity.png").is_file()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where tests run in the background SIGINT may be ignored, and children would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("reached", [in_synthesis, in_distillation])
 def test_an_interrupted_run_continues_to_the_same_student(
     cli: Cli,
