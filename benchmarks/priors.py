@@ -25,6 +25,8 @@ from zskd_onnx.teacher import Teacher
 DRAWS = 20_000
 DEVIATIONS = (0.5, 1.5, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0)
 TEMPERATURE = 20.0
+SMALLEST = 1e-13
+"""Probabilities below it count as this much."""
 
 
 def main() -> None:
@@ -56,13 +58,20 @@ def mismatches(teacher: Teacher) -> None:
         "normal at the second-last layer": Normal(),
         "normal at the softmax": Normal(layer="softmax"),
     }
-    print("| prior | draws that peak at another class | mean largest probability | rarest and commonest winner |")
-    print("|---|---|---|---|")
+    print(
+        "| prior | draws that peak at another class | mean largest probability | rarest and commonest winner "
+        f"| highest from lowest logit at temperature {TEMPERATURE:g}, median |"
+    )
+    print("|---|---|---|---|---|")
     for name, prior in priors.items():
         y = draw(prior, teacher)
         missed = float((y.argmax(1) != classes).float().mean())
         shares = torch.bincount(y.argmax(1), minlength=teacher.classes) / DRAWS
-        print(f"| {name} | {missed:.1%} | {float(y.amax(1).mean()):.3f} | {shares.min():.1%}, {shares.max():.1%} |")
+        asked = TEMPERATURE * (y.amax(1) / y.amin(1).clamp_min(SMALLEST)).log()
+        print(
+            f"| {name} | {missed:.1%} | {float(y.amax(1).mean()):.3f} | {shares.min():.1%}, {shares.max():.1%} "
+            f"| {float(asked.median()):.0f} |"
+        )
 
 
 @torch.no_grad()
