@@ -19,6 +19,7 @@ from zskd_onnx.randomness import generator_for
 from zskd_onnx.students import Blocks
 from zskd_onnx.synthesis import Samples
 from zskd_onnx.teacher import Asking, blocks_probe
+from zskd_onnx.version import __version__
 
 PART = 512
 STAGES = ("distillation", "fine-tuning")
@@ -64,7 +65,8 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
         ask, blocks = _asking(plan, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
         sources = _sources(plan, stored, settings, ask, steps, generator)
-        checks = Checks(plan.teacher, _as_seen(held_out, settings, recipe.seed), _watch(plan))
+        seen = _as_seen(held_out, settings, recipe.seed)
+        checks = Checks(plan.teacher, seen, _watch(plan), temperature=settings.temperature)
         distil(
             plan.student,
             sources,
@@ -91,6 +93,7 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
 def _identity(plan: Plan, samples: Samples | None) -> str:
     """What a checkpoint depends on, as a digest."""
     content = {
+        "version": __version__,
         "recipe": plan.recipe.model_dump(mode="json", exclude={"name", "summary", "paper", "expected", "deployment"}),
         "student": plan.choice.name,
         "teacher": plan.teacher.source.sha256,

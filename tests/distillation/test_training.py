@@ -203,11 +203,31 @@ def test_the_best_is_kept_and_history_is_told(digits: Teacher, inputs: torch.Ten
         epochs=12, batch_size=64, learning_rate=0.3, schedule="constant", augmentation=PLAIN, checks=8
     )
     train(student, digits, inputs, settings, checks=checks)
-    best = min(checks.history, key=lambda found: found["kl"])
+    best = min(checks.history, key=lambda found: found["loss"])
     assert checks.chosen == best["step"]
     assert agreement(student, digits, inputs[:100]) == pytest.approx(best["agreement"], abs=1e-5)
     assert len(checks.history) == 8
     assert {found["accuracy"] for found in checks.history} == {0.5}
+
+
+def test_the_temperature_of_training_chooses(digits: Teacher, inputs: torch.Tensor) -> None:
+    """A student that is sure and wrong of one sample, right of all others, against one that is vague of all."""
+
+    class Answers(nn.Module):
+        def __init__(self, wrong: float, vague: float) -> None:
+            super().__init__()
+            self.wrong, self.vague = nn.Parameter(torch.tensor(wrong)), vague
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits = digits.logits(digits.domain.to_file(x)) * self.vague
+            moved = logits.roll(1, 1) * self.wrong
+            return torch.cat([moved[:1], logits[1:]]) if float(self.wrong) else logits
+
+    for temperature, chosen in ((1.0, 2), (20.0, 1)):
+        checks = Checks(digits, inputs[:200], temperature=temperature)
+        checks.measure(Answers(4.0, 1.0), 1)
+        checks.measure(Answers(0.0, 0.6), 2)
+        assert checks.chosen == chosen
 
 
 def test_the_latest_is_kept_where_a_generator_gives_what_it_is_measured_on(
@@ -220,7 +240,7 @@ def test_the_latest_is_kept_where_a_generator_gives_what_it_is_measured_on(
         growing.add(inputs[50 * (step - 1) : 50 * step])
         for checks in (growing, fixed):
             checks.measure(student, step)
-    assert growing.history[1]["kl"] > growing.history[0]["kl"]
+    assert growing.history[1]["loss"] > growing.history[0]["loss"]
     assert (growing.chosen, fixed.chosen) == (2, 1)
     assert torch.equal(growing.held_out, inputs[:100])
 
