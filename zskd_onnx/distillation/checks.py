@@ -29,7 +29,7 @@ def agreement(student: nn.Module, teacher: Teacher, inputs: Tensor) -> float:
 
 @torch.no_grad()
 def _compare(student: nn.Module, teacher: Teacher, inputs: Tensor, temperature: float) -> tuple[float, float]:
-    """Agreement, and the soft-target loss."""
+    """Agreement, and the mean soft-target loss at a temperature."""
     device = next(student.parameters()).device
     same, loss = 0, 0.0
     for part in inputs.split(PART):
@@ -43,9 +43,9 @@ def _compare(student: nn.Module, teacher: Teacher, inputs: Tensor, temperature: 
 class Checks:
     """Measures a student now and then, and remembers the best.
 
-    The best is the one with the least soft-target loss, at the temperature that it is trained at. At temperature 1 a few
-    held-out samples that it is sure of, and wrong, outweigh all others: one of 600 impressions was kept 36 points
-    below the best on the way, by its own loss it is 1.5.
+    The best is the one with the least soft-target loss, at the temperature of its training. At temperature 1
+    a few samples of which it is sure and wrong outweigh all others: with 600 impressions the student that was
+    kept so lay 36 points below the best on the way, with this loss 1.5.
 
     A generator's samples get harder as it learns, and what a student makes of them says nothing of how
     good it is (rank correlation with real accuracy -0.2 to 0 on MNIST): where they are all there is,
