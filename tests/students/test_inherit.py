@@ -188,6 +188,18 @@ def test_a_bias_before_kept_normalisation(save_model: SaveModel) -> None:
     assert_same(student, teacher)
 
 
+@pytest.mark.parametrize("opposite", [False, True])
+def test_two_classes_that_share_a_logit(opposite: bool, load: Load) -> None:
+    """One sigmoid, or one of the logit beside one of its opposite: the student gives both logits."""
+    net = randomised(nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 2 if opposite else 1)))
+    if opposite:
+        net[2].weight.data[0], net[2].bias.data[0] = -net[2].weight[1], -net[2].bias[1]
+    teacher = load(nn.Sequential(net, nn.Sigmoid()).eval(), (12,), input_range=(0, 1))
+    student = nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 2))
+    inherit(student, teacher)
+    assert_same(student, teacher)
+
+
 class Own(nn.Module):
     """A forward method of one's own that is a chain all the same."""
 

@@ -8,7 +8,7 @@ a student of the teacher's own shape is the teacher (but for the border, see ``u
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -83,7 +83,7 @@ def _assignments(student: nn.Module, teacher: Teacher) -> Assignments:
     Raises:
         UsageError: the message is the reason why the student cannot inherit.
     """
-    ours, theirs = chain(student), unit_space_layers(teacher)
+    ours, theirs = chain(student), _giving_logits(unit_space_layers(teacher), teacher)
     entry = theirs[0].weight
     width = entry.shape[1] if entry.ndim > 1 else len(entry)
     flow = _Flow(torch.arange(width, device=entry.device), width)
@@ -105,6 +105,16 @@ def _assignments(student: nn.Module, teacher: Teacher) -> Assignments:
     if theirs:
         raise UsageError(f"the teacher's {theirs[0].node} ({theirs[0].kind}) has no counterpart in the student")
     return found
+
+
+def _giving_logits(layers: list[WeightedLayer], teacher: Teacher) -> list[WeightedLayer]:
+    """With a last layer of one row for each class, where the file's has one row for two classes."""
+    last = layers[-1]
+    if teacher.output.mix is None or last.kind == "batch_norm":
+        return layers
+    weight = teacher.output.to_logits(last.weight.movedim(0, -1)).movedim(-1, 0)
+    bias = None if last.bias is None else teacher.output.to_logits(last.bias)
+    return [*layers[:-1], replace(last, weight=weight, bias=bias)]
 
 
 def _strength(layer: WeightedLayer, norm: WeightedLayer | None) -> Tensor:
