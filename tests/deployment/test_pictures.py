@@ -44,6 +44,15 @@ def test_anything_can_be_drawn(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert read(tmp_path / "grid.png").shape == (5 * CELL, 10 * CELL, 3)
 
 
+@pytest.mark.parametrize(
+    ("shape", "height", "width"), [((1, 8, 16), 1, 2), ((3, 9, 6), 1.5, 1), ((1, 4, 100), 1, 4), ((1, 3, 16, 8), 2, 1)]
+)
+def test_images_keep_their_proportions(shape: tuple[int, ...], height: float, width: float, tmp_path: Path) -> None:
+    """Up to four to one; a volume's are its slice's."""
+    draw_samples(torch.rand(2, *shape), torch.eye(2), tmp_path / "grid.png")
+    assert read(tmp_path / "grid.png").shape == (2 * CELL * height, 10 * CELL * width, 3)
+
+
 @pytest.mark.parametrize("classes", [3, 100, 1000])
 def test_likeness_by_colour(tmp_path: Path, classes: int) -> None:
     similarity = torch.eye(classes, dtype=torch.float64)

@@ -13,13 +13,15 @@ from zskd_onnx.files import written_beside
 
 CELL = 48
 GRID = 10
+LONGEST = 4
+"""How many times longer than wide a sample is drawn at most."""
 
 
 def draw_samples(inputs: Tensor, targets: Tensor, path: Path) -> None:
     """A grid of samples: a row for each of the first classes, by the target's largest entry.
 
-    Images are drawn as they are, vectors as a strip of grey cells, sequences with a row for each
-    channel, volumes by their middle slice.
+    Images are drawn as they are, volumes by their middle slice; vectors as a square of grey cells, sequences
+    with a row for each channel, stretched to a square.
 
     Args:
         inputs: (N, *shape) in the unit space.
@@ -27,11 +29,14 @@ def draw_samples(inputs: Tensor, targets: Tensor, path: Path) -> None:
     """
     labels = targets.argmax(1)
     rows = min(targets.shape[1], GRID)
-    canvas = Image.new("RGB", (GRID * CELL, rows * CELL), "white")
+    sides = inputs.shape[-2:] if inputs.ndim > 3 else (1, 1)
+    height, width = (min(LONGEST * CELL, round(CELL * side / min(sides))) for side in sides)
+    canvas = Image.new("RGB", (GRID * width, rows * height), "white")
     for row in range(rows):
         for column, index in enumerate((labels == row).nonzero().flatten()[:GRID].tolist()):
             picture = _picture(inputs[index].float().numpy())
-            canvas.paste(picture.resize((CELL - 2, CELL - 2), Image.Resampling.NEAREST), (column * CELL, row * CELL))
+            picture = picture.resize((width - 2, height - 2), Image.Resampling.NEAREST)
+            canvas.paste(picture, (column * width, row * height))
     _save(canvas, path)
 
 
