@@ -127,7 +127,7 @@ def measure(name: str, folder: Path, recipe: str, overrides: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--recipe", default="zskd")
+    parser.add_argument("--recipe", default="best")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
     parser.add_argument("--output", type=Path, default=OUT)
     parser.add_argument("--teachers-only", action="store_true", help="write the files and stop")

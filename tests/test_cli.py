@@ -322,8 +322,10 @@ def test_an_assumed_range_is_shown(cli: Cli, exports: Exports) -> None:
 
 
 def test_recipes(cli: Cli, tmp_path: Path) -> None:
-    listed = json.loads(cli("recipes", "list", "--format", "json").stdout)["recipes"]
-    assert "zskd" in [r["name"] for r in listed]
+    listed = json.loads(cli("recipes", "list", "--format", "json").stdout)
+    assert "zskd" in [r["name"] for r in listed["recipes"]]
+    [marked] = [line for line in cli("recipes", "list").stdout.splitlines() if "(the default)" in line]
+    assert marked.split()[0] == listed["default"] == "best"
     shown = cli("recipes", "show", "zskd").stdout
     assert cli("recipes", "copy", "zskd").stdout == "zskd.yaml\n"
     assert (tmp_path / "zskd.yaml").read_text() == shown

@@ -83,7 +83,7 @@ def test_the_manifest(finished: CompressionResult, digits_file: Path) -> None:
     carried = {p.key: p.value for p in onnx.load(finished.student).metadata_props}
     assert carried["zskd.teacher_sha256"] == manifest["teacher_sha256"]
     assert carried["zskd.seed"] == "0"
-    assert carried["zskd.recipe"] == "zskd"
+    assert carried["zskd.recipe"] == "best"
 
 
 def test_the_figures_are_what_onnxruntime_says(

@@ -2,7 +2,7 @@
 
     from zskd_onnx import compress
 
-    result = compress("teacher.onnx", "out", recipe="zskd")
+    result = compress("teacher.onnx", "out")
     print(result.student, result.agreement)
 
 Names are imported when they are first used, so that importing the package is quick.

@@ -13,6 +13,7 @@ import torch
 
 from zskd_onnx import output as names
 from zskd_onnx import students, transfer
+from zskd_onnx.default_recipe import DEFAULT_RECIPE
 from zskd_onnx.deployment import (
     Parity,
     Replacement,
@@ -47,7 +48,7 @@ def compress(
     teacher: str | Path,
     output: str | Path,
     *,
-    recipe: str | Path | Recipe = "zskd",
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
     overrides: Iterable[str] = (),
     student: str | None = None,
     seed: int | None = None,

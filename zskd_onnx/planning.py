@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from zskd_onnx import students
+from zskd_onnx.default_recipe import DEFAULT_RECIPE
 from zskd_onnx.deployment import EvaluationData, read_evaluation_data
 from zskd_onnx.devices import choose_device
 from zskd_onnx.distillation import Distillation
@@ -125,7 +126,7 @@ class Plan:
 def prepare(
     teacher: str | Path,
     *,
-    recipe: str | Path | Recipe = "zskd",
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
     overrides: Iterable[str] = (),
     student: str | None = None,
     seed: int | None = None,

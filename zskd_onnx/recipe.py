@@ -186,7 +186,7 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
     """A built-in recipe or a YAML file, with overrides.
 
     Args:
-        name_or_path: "zskd", or a path that ends in .yaml or .yml.
+        name_or_path: "best", "zskd" and so on, or a path that ends in .yaml or .yml.
         overrides: "distillation.epochs=50" and the like; the value is read as YAML.
 
     Raises:

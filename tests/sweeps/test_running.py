@@ -29,14 +29,14 @@ def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Swe
     return sweep(
         digits_file,
         tmp_path_factory.mktemp("finished") / "out",
-        recipes=["nothing", "zskd"],
+        recipes=["nothing", "best"],
         settings=[*SETTINGS, "distillation.epochs=1,2"],
         eval_data=data,
     )
 
 
 def test_a_run_that_fails_is_a_row(finished: Sweep) -> None:
-    assert [row.run.recipe for row in finished.rows] == ["nothing", "nothing", "zskd", "zskd"]
+    assert [row.run.recipe for row in finished.rows] == ["nothing", "nothing", "best", "best"]
     for row in finished.rows[:2]:
         assert row.error is not None
         assert "recipe 'nothing'" in row.error

@@ -25,6 +25,7 @@ from zskd_onnx.commands.options import (
     TeacherFile,
     input_options,
 )
+from zskd_onnx.default_recipe import DEFAULT_RECIPE
 from zskd_onnx.terminal import Format, duration, percent, print_json, print_table, progress, reports_errors
 
 
@@ -32,7 +33,7 @@ from zskd_onnx.terminal import Format, duration, percent, print_json, print_tabl
 def compress(
     teacher: TeacherFile,
     output: OutputOption = Path("zskd-out"),
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A built-in recipe or a .yaml file.")] = "zskd",
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A built-in recipe or a .yaml file.")] = DEFAULT_RECIPE,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as distillation.epochs=50."),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zskd_onnx.commands.options import FormatOption
+from zskd_onnx.default_recipe import DEFAULT_RECIPE
 from zskd_onnx.errors import UsageError
 from zskd_onnx.terminal import Format, print_json, print_table, reports_errors
 
@@ -25,9 +26,11 @@ def list_(format: FormatOption = Format.TEXT) -> None:
         described = [
             r.model_dump(mode="json", include={"name", "summary", "paper", "requires"}) for r in found.values()
         ]
-        print_json({"recipes": described})
+        print_json({"recipes": described, "default": DEFAULT_RECIPE})
     else:
-        print_table({name: recipe.summary for name, recipe in found.items()})
+        print_table(
+            {name: recipe.summary + " (the default)" * (name == DEFAULT_RECIPE) for name, recipe in found.items()}
+        )
 
 
 @recipes.command("show")

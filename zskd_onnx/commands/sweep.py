@@ -23,6 +23,7 @@ from zskd_onnx.commands.options import (
     TeacherFile,
     input_options,
 )
+from zskd_onnx.default_recipe import DEFAULT_RECIPE
 from zskd_onnx.terminal import Format, percent, print_json, print_table, progress, reports_errors
 
 
@@ -68,7 +69,7 @@ def sweep(
         result = run_sweep(
             teacher,
             output,
-            recipes=recipe or ["zskd"],
+            recipes=recipe or [DEFAULT_RECIPE],
             settings=set_ or [],
             seeds=seeds,
             listener=listener,

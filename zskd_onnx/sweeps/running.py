@@ -11,6 +11,7 @@ from typing import Any
 
 from zskd_onnx import output as names
 from zskd_onnx.compression import compress
+from zskd_onnx.default_recipe import DEFAULT_RECIPE
 from zskd_onnx.errors import MissingExtraError, UsageError, ZskdError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.files import write_text
@@ -68,7 +69,7 @@ def sweep(
     teacher: str | Path,
     output: str | Path,
     *,
-    recipes: Sequence[str] = ("zskd",),
+    recipes: Sequence[str] = (DEFAULT_RECIPE,),
     settings: Iterable[str] = (),
     seeds: int = 1,
     listener: Listener = silent,
