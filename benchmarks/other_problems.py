@@ -1,0 +1,169 @@
+"""Problems that the recipes were not found on, small enough for a CPU: a hundred classes, and photographs.
+
+    ZSKD_DATA=folder python benchmarks/other_problems.py hundred-classes
+    ZSKD_DATA=folder python benchmarks/other_problems.py photographs --recipe zskd --set distillation.augmentation.contours=0
+
+``hundred-classes`` has the numbers from 00 to 99, two MNIST digits side by side, and LeNet-5 at 32x64 with its half as the student;
+``photographs`` has CIFAR-10, and the built-in ``cnn`` with ``cnn-small``. ``--recipe kd`` trains on the real training samples: what
+such a student can learn. Teacher and samples are made on first use and stay in ``--output``. Prints a line of JSON and adds it
+to ``rows.jsonl`` there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from data import Images, cifar10, data_folder, mnist
+from teachers import SLIGHT
+from torch import Tensor, nn
+
+from zskd_onnx import compress
+from zskd_onnx.distillation import Augmentation
+from zskd_onnx.students import STUDENTS
+
+
+def numbers(folder: Path) -> Images:
+    """MNIST's digits, each beside another of its part, images (N, 32, 64) of classes 0 to 99."""
+    random = np.random.default_rng(0)
+    x_train, y_train, x_test, y_test = mnist(folder)
+    found: list[np.ndarray] = []
+    for x, y in ((x_train, y_train), (x_test, y_test)):
+        order = random.permutation(len(x))
+        found += [np.concatenate([x, x[order]], axis=2), 10 * y + y[order]]
+    return found[0], found[1], found[2], found[3]
+
+
+def recombined(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Other pairs of the same digits, images (N, 1, 32, 64)."""
+    left, right = torch.randperm(len(images)), torch.randperm(len(images))
+    digits = torch.cat([images[left, :, :, :32], images[right, :, :, 32:]], dim=3)
+    return digits, labels[left] // 10 * 10 + labels[right] % 10
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Teacher, student and samples.
+
+    Attributes:
+        read: the samples, from the folder of data sets; images (N, H, W) or (N, H, W, 3).
+        shape: of a sample, (C, H, W).
+        augmentation: of the teacher's training.
+        renewed: training samples for one epoch of it.
+    """
+
+    read: Callable[[Path], Images]
+    shape: tuple[int, int, int]
+    classes: int
+    teacher: str
+    student: str
+    augmentation: Augmentation
+    epochs: int
+    renewed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda images, labels: (images, labels)
+
+
+PROBLEMS = {
+    "hundred-classes": Problem(numbers, (1, 32, 64), 100, "lenet5", "lenet5-half", SLIGHT, 30, recombined),
+    "photographs": Problem(
+        *(cifar10, (3, 32, 32), 10, "cnn", "cnn-small"),
+        augmentation=Augmentation(fraction=1, rotation=0, scale=(1, 1), shift=0, flip=0.5, pad=4),
+        epochs=15,
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problem", choices=PROBLEMS)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--recipe", default="best")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--transfer-set", type=Path, help="impressions of an earlier run")
+    parser.add_argument("--keep", type=Path, help="where the run's folder stays")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/out/other-problems"))
+    given = parser.parse_args()
+    problem, home = PROBLEMS[given.problem], given.output / given.problem
+    teacher = home / f"teacher-{given.seed}.onnx"
+    if not teacher.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        write_teacher(problem, teacher, data_folder(given.data), given.seed)
+    begin, cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        result = compress(
+            teacher,
+            given.keep or Path(folder) / "out",
+            recipe=given.recipe,
+            overrides=given.overrides,
+            student=problem.student,
+            seed=given.seed,
+            input_range=(0, 1),
+            eval_data=home / "test.npz",
+            data=home / "train.npz" if given.recipe == "kd" else None,
+            transfer_set=given.transfer_set,
+        )
+    assert result.accuracy is not None
+    row = {
+        "recipe": given.recipe,
+        "overrides": given.overrides,
+        "seed": given.seed,
+        "teacher": result.accuracy.teacher,
+        "student": result.accuracy.student,
+        "agreement": result.accuracy.agreement,
+        "seconds": time.perf_counter() - begin,
+        "cpu seconds": time.process_time() - cpu,
+        "threads": torch.get_num_threads(),
+    }
+    line = json.dumps(row)
+    print(line)
+    with (home / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def write_teacher(problem: Problem, path: Path, data: Path, seed: int, batch: int = 256) -> None:
+    """Train one, and leave ``train.npz`` and ``test.npz`` beside it."""
+    x_train, y_train, x_test, y_test = problem.read(data)
+    np.savez(path.with_name("train.npz"), x=x_train, y=y_train)
+    np.savez(path.with_name("test.npz"), x=x_test, y=y_test)
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.from_numpy(x_train[:, None] if x_train.ndim == 3 else x_train.transpose(0, 3, 1, 2))
+    labels = torch.from_numpy(y_train)
+    model = STUDENTS[problem.teacher].build(problem.shape, problem.classes).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=problem.epochs * (len(images) // batch))
+    for _ in range(problem.epochs):
+        x, y = problem.renewed(images, labels)
+        for chosen in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
+            inputs = problem.augmentation.apply(x[chosen].float().div(255), generator)
+            optimiser.zero_grad()
+            F.cross_entropy(model(inputs), y[chosen]).backward()
+            optimiser.step()
+            schedule.step()
+    export(model.eval(), problem.shape, path)
+
+
+def export(model: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
+    torch.onnx.export(
+        model,
+        (torch.zeros(2, *shape),),
+        path,
+        dynamo=True,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        verbose=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
