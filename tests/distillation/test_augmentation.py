@@ -352,3 +352,13 @@ def test_contours_follow_smooth_fields() -> None:
 def test_vectors_have_no_contours() -> None:
     vectors = torch.rand(20, 7, generator=generator())
     assert torch.equal(Augmentation(**STILL, contours=1.0).apply(vectors, generator()), vectors)
+
+
+def test_dead_leaves_are_for_colour_images_and_take_the_place_of_contours() -> None:
+    colour, grey = torch.full((400, 3, 16, 12), 0.25), torch.zeros(20, 1, 16, 12)
+    settings = Augmentation(**STILL, leaves=0.5, contours=1.0)
+    changed = ~torch.isclose(settings.apply(colour, generator()), colour, atol=1e-5).flatten(1).all(1)
+    assert float(changed.float().mean()) == pytest.approx(0.5, abs=0.08)
+    contours = Augmentation(**STILL, contours=1.0)
+    for x, same in ((grey, True), (colour, False)):
+        assert torch.equal(settings.apply(x, generator()), contours.apply(x, generator())) is same

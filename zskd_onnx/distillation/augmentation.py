@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
+from zskd_onnx.distillation.leaves import dead_leaves
 from zskd_onnx.settings import Settings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -22,6 +23,9 @@ FIELD_SIDES = (3, 6)
 
 FIELD_STEP = 4
 """Least positions between two of them: a small sample has no room for as many lines."""
+
+COLOURS = 3
+"""Channels of an image in colour, which is taken for a photograph."""
 
 ENLARGED = {3: "linear", 4: "bicubic", 5: "trilinear"}
 """How such a field becomes smooth, by the rank of a batch."""
@@ -51,6 +55,9 @@ class Augmentation(Settings):
             lines of one colour on the lowest of the unit space. Not in the papers: nothing that is optimised for the
             teacher has the outlines of real objects, and the teacher answers whatever it is shown (Baradad et al.
             2021 learn features from such images). It comes after windows, before scale, shift and rotation.
+        leaves: probability that an image of three channels gives way to dead leaves: shapes of random colours that cover
+            one another. Not in the papers: photographs are surfaces with edges, impressions are not. Where it is
+            above 0 such images have no contours.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge",
             the value at the edge.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
@@ -74,6 +81,7 @@ class Augmentation(Settings):
     pad: NonNegativeInt = 0
     window: Fraction = 0.0
     contours: Fraction = 0.0
+    leaves: Fraction = 0.0
     outside: Literal["zero", "edge"] = "zero"
     redraw: Fraction = 0.0
     mixup: Fraction = 0.0
@@ -100,7 +108,9 @@ class Augmentation(Settings):
             part = self._redraw(part, generator)
         if self.window and part.ndim > 2:
             part = self._isolate(part, generator)
-        if self.contours and part.ndim > 2:
+        if self.leaves and part.ndim == 4 and part.shape[1] == COLOURS:
+            part = torch.where(_uniform(part, generator) < self.leaves, dead_leaves(part, generator), part)
+        elif self.contours and part.ndim > 2:
             part = torch.where(_uniform(part, generator) < self.contours, _contours(part, generator), part)
         if part.ndim > 2:
             part = self._move(part, generator)
