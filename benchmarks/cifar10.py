@@ -35,7 +35,6 @@ COLOUR = (
     *(f"augmentation.{change}" for change in ("flip=0.5", "pad=4", "rotation=15", "scale=[0.8,1.2]", "shift=0.1")),
     "augmentation.fraction=0.8",
     "augmentation.window=0",
-    "augmentation.contours=0",
 )
 """Augmentation for photographs: they have no stroke to keep upright, and mirror images; they fill their frame."""
 

@@ -12,10 +12,10 @@ from torch import Tensor
 LEAVES = 12
 """Most shapes on an image."""
 
-SMALLEST, LARGEST = 0.08, 1.2
+SMALLEST, LARGEST = 0.2, 1.5
 """Radii, in half sides; between them their density falls with the third power, so that no scale is preferred."""
 
-EXPONENTS = (0.7, 1.8)
+EXPONENTS = (1.0, 2.0)
 """Of a texture's spectrum, amplitude = frequency^-a: from rough to smooth; natural images have about 1."""
 
 
