@@ -15,7 +15,7 @@ LEAVES = 12
 SMALLEST, LARGEST = 0.2, 1.5
 """Radii, in half sides; between them their density falls with the third power, so that no scale is preferred."""
 
-EXPONENTS = (1.0, 2.0)
+EXPONENTS = (1.0, 2.5)
 """Of a texture's spectrum, amplitude = frequency^-a: from rough to smooth; natural images have about 1."""
 
 
@@ -34,7 +34,7 @@ def dead_leaves(like: Tensor, generator: torch.Generator) -> Tensor:
     columns = torch.linspace(-1, 1, width, device=like.device)
     ground, texture = _textures(like, generator), _textures(like, generator)
     image = _coloured(ground, draw(1, 1, 1, low=0.05, high=0.3), generator)
-    crowd = draw(1, 1, 1)
+    crowd = draw(1, 1, 1).sqrt()
     for number in range(LEAVES):
         radius = (SMALLEST * draw(1, 1).clamp_min(1e-6).rsqrt()).clamp_max(LARGEST)
         x, y = columns - draw(1, 1, low=-1.1, high=1.1), rows - draw(1, 1, low=-1.1, high=1.1)
