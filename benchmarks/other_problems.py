@@ -1,7 +1,7 @@
 """Problems that the recipes were not found on, small enough for a CPU: a hundred classes, and photographs.
 
     ZSKD_DATA=folder python benchmarks/other_problems.py hundred-classes
-    ZSKD_DATA=folder python benchmarks/other_problems.py photographs --recipe zskd --set distillation.augmentation.contours=0
+    ZSKD_DATA=folder python benchmarks/other_problems.py photographs --recipe zskd --set distillation.augmentation.leaves=0
 
 ``hundred-classes`` has the numbers from 00 to 99, two MNIST digits side by side, and LeNet-5 at 32x64 with its half as the student;
 ``photographs`` has CIFAR-10, and the built-in ``cnn`` with ``cnn-small``. ``--recipe kd`` trains on the real training samples: what
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import Images, cifar10, data_folder, mnist
-from teachers import SLIGHT
-from torch import Tensor, nn
+from teachers import SLIGHT, export_default
+from torch import Tensor
 
 from zskd_onnx import compress
 from zskd_onnx.distillation import Augmentation
@@ -148,21 +148,7 @@ def write_teacher(problem: Problem, path: Path, data: Path, seed: int, batch: in
             F.cross_entropy(model(inputs), y[chosen]).backward()
             optimiser.step()
             schedule.step()
-    export(model.eval(), problem.shape, path)
-
-
-def export(model: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
-    torch.onnx.export(
-        model,
-        (torch.zeros(2, *shape),),
-        path,
-        dynamo=True,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,
-        verbose=False,
-    )
+    export_default(model.eval(), path, problem.shape)
 
 
 if __name__ == "__main__":

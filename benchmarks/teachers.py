@@ -48,10 +48,10 @@ def train_lenet5(
     return model.eval()
 
 
-def export_default(model: nn.Module, path: Path) -> None:
-    """torch's default exporter, opset 18, free batch, one file."""
+def export_default(model: nn.Module, path: Path, shape: tuple[int, int, int] = (1, 32, 32)) -> None:
+    """torch's default exporter, opset 18, free batch, one file, for samples of a shape (C, H, W)."""
     batch = torch.export.Dim("batch")
-    example = torch.zeros(2, 1, 32, 32)
+    example = torch.zeros(2, *shape)
     torch.onnx.export(
         model,
         (example,),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zskd_onnx.distillation import leaves
-from zskd_onnx.distillation.leaves import EXPONENTS, dead_leaves
+from zskd_onnx.distillation.leaves import EXPONENTS, dead_leaves, textures
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -24,7 +23,7 @@ def test_images_of_the_unit_space_that_a_seed_repeats() -> None:
 
 def test_a_texture_has_the_spectrum_of_its_exponent() -> None:
     """The mean logarithm of the amplitude falls along a line whose slope is the mean exponent."""
-    field = leaves._textures(torch.empty(3000, 3, 32, 32), generator())
+    field = textures(torch.empty(3000, 3, 32, 32), generator())
     torch.testing.assert_close(field.std((2, 3)), torch.ones(3000, 3), rtol=1e-4, atol=0)
     amplitude = torch.fft.rfft2(field).abs().log().mean((0, 1))[0, 1:16]  # along one axis, without the ends
     frequency = torch.arange(1, 16).log()
@@ -41,5 +40,5 @@ def test_leaves_cover_the_ground() -> None:
         return float((jumps**4).mean((1, 2, 3)).div(jumps.square().mean((1, 2, 3)).square()).median())
 
     like = torch.empty(500, 3, 32, 32)
-    assert kurtosis(leaves._textures(like, generator())) < 3.5
+    assert kurtosis(textures(like, generator())) < 3.5
     assert kurtosis(dead_leaves(like, generator())) > 5

@@ -20,19 +20,19 @@ EXPONENTS = (1.0, 2.5)
 
 
 def dead_leaves(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1].
+    """Images (N, 3, H, W) in [0, 1], as many, as large and on the device as ``like`` (N, 3, H, W).
 
     The ground is a texture. On it lie ellipses and rectangles with wavy edges, each of its own place, size, shape, colour
     and contrast; how many differs from image to image.
     """
-    n, _, height, width = like.shape
+    n, channels, height, width = like.shape
 
     def draw(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         return low + (high - low) * torch.rand((n, *shape), generator=generator, device=like.device)
 
     rows = torch.linspace(-1, 1, height, device=like.device)[:, None]
     columns = torch.linspace(-1, 1, width, device=like.device)
-    ground, texture = _textures(like, generator), _textures(like, generator)
+    ground, texture = textures(like, generator), textures(like, generator)
     image = _coloured(ground, draw(1, 1, 1, low=0.05, high=0.3), generator)
     crowd = draw(1, 1, 1).sqrt()
     for number in range(LEAVES):
@@ -41,7 +41,7 @@ def dead_leaves(like: Tensor, generator: torch.Generator) -> Tensor:
         angle, flatness = draw(1, 1, high=torch.pi), draw(1, 1, low=0.3)
         along = (x * angle.cos() + y * angle.sin()) / radius
         across = (y * angle.cos() - x * angle.sin()) / (radius * flatness)
-        edge = 1 + 0.5 * draw(1, 1) * ground[:, number % 3]
+        edge = 1 + 0.5 * draw(1, 1) * ground[:, number % channels]
         ellipse, rectangle = along.square() + across.square(), torch.maximum(along.abs(), across.abs()).square()
         inside = torch.where(draw(1, 1) < 0.5, ellipse, rectangle) < edge
         covers = inside[:, None] & (draw(1, 1, 1) < crowd)
@@ -50,8 +50,8 @@ def dead_leaves(like: Tensor, generator: torch.Generator) -> Tensor:
     return image
 
 
-def _textures(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Fields (N, 3, H, W) of mean 0 and variance 1, from channels alike to channels apart."""
+def textures(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Fields (N, C, H, W) of mean 0 and variance 1, with a spectrum as ``EXPONENTS`` has it; channels from alike to apart."""
     n, channels, height, width = like.shape
     frequencies = torch.fft.fftfreq(height)[:, None].square() + torch.fft.rfftfreq(width).square()
     frequencies[0, 0] = torch.inf  # no mean
@@ -59,15 +59,15 @@ def _textures(like: Tensor, generator: torch.Generator) -> Tensor:
     exponent = low + (high - low) * torch.rand((n, 1, 1, 1), generator=generator, device=like.device)
     amplitude = frequencies.to(like.device).sqrt() ** -exponent
     shape = (n, channels, height, width // 2 + 1)
-    phases = torch.randn(shape, generator=generator, device=like.device, dtype=torch.complex64)
-    field = torch.fft.irfft2(phases * amplitude, s=(height, width))
+    noise = torch.randn(shape, generator=generator, device=like.device, dtype=torch.complex64)
+    field = torch.fft.irfft2(noise * amplitude, s=(height, width))
     shared = torch.rand((n, 1, 1, 1), generator=generator, device=like.device)
     field = torch.lerp(field, field.sum(1, keepdim=True), 0.9 * shared)
     return field / field.std((2, 3), keepdim=True).clamp_min(1e-12)
 
 
 def _coloured(field: Tensor, contrast: Tensor, generator: torch.Generator) -> Tensor:
-    """A field around a colour that is drawn for each image."""
+    """A field (N, C, H, W) around a colour that is drawn for each image, in [0, 1]; ``contrast`` (N, 1, 1, 1) is its deviation."""
     n, channels = field.shape[:2]
     grey = 0.25 + 0.5 * torch.rand((n, 1, 1, 1), generator=generator, device=field.device)
     tint = 0.15 * torch.randn((n, channels, 1, 1), generator=generator, device=field.device)
