@@ -62,13 +62,15 @@ def textures(like: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(shape, generator=generator, device=like.device, dtype=torch.complex64)
     field = torch.fft.irfft2(noise * amplitude, s=(height, width))
     shared = torch.rand((n, 1, 1, 1), generator=generator, device=like.device)
-    field = torch.lerp(field, field.sum(1, keepdim=True), 0.9 * shared)
+    field = torch.lerp(field, field.sum(1, keepdim=True), shared**0.25)
     return field / field.std((2, 3), keepdim=True).clamp_min(1e-12)
 
 
 def _coloured(field: Tensor, contrast: Tensor, generator: torch.Generator) -> Tensor:
     """A field (N, C, H, W) around a colour that is drawn for each image, in [0, 1]; ``contrast`` (N, 1, 1, 1) is its deviation."""
     n, channels = field.shape[:2]
-    grey = 0.25 + 0.5 * torch.rand((n, 1, 1, 1), generator=generator, device=field.device)
-    tint = 0.15 * torch.randn((n, channels, 1, 1), generator=generator, device=field.device)
+    grey = 0.12 + 0.76 * torch.rand((n, 1, 1, 1), generator=generator, device=field.device)
+    # Most surfaces are nearly grey.
+    saturation = 0.2 * torch.rand((n, 1, 1, 1), generator=generator, device=field.device) ** 2
+    tint = saturation * torch.randn((n, channels, 1, 1), generator=generator, device=field.device)
     return (grey + tint + contrast * field).clamp(0, 1)
