@@ -61,8 +61,9 @@ def textures(like: Tensor, generator: torch.Generator) -> Tensor:
     shape = (n, channels, height, width // 2 + 1)
     noise = torch.randn(shape, generator=generator, device=like.device, dtype=torch.complex64)
     field = torch.fft.irfft2(noise * amplitude, s=(height, width))
-    shared = torch.rand((n, 1, 1, 1), generator=generator, device=like.device)
-    field = torch.lerp(field, field.sum(1, keepdim=True), shared**0.25)
+    # Mostly alike: channels of photographs correlate by 0.8 and more.
+    alike = torch.rand((n, 1, 1, 1), generator=generator, device=like.device) ** 0.25
+    field = torch.lerp(field, field.sum(1, keepdim=True), alike)
     return field / field.std((2, 3), keepdim=True).clamp_min(1e-12)
 
 
