@@ -114,6 +114,30 @@ def test_what_a_teacher_lacks(digits_file: Path, exports: Exports, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_hints_are_left_out_where_there_are_none(digits_file: Path, tmp_path: Path) -> None:
+    """A student without a final fully connected layer; the run says so, and is as without."""
+    factory = tmp_path / "net.py"
+    factory.write_text(
+        "import torch\n\ndef make(shape, classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(1, classes, 8), torch.nn.Flatten())\n"
+    )
+    heard: list[str] = []
+    found = [
+        weights(
+            compress(
+                digits_file,
+                tmp_path / f"out{hints}",
+                overrides=(*SMALL, f"distillation.hints={hints}"),
+                student=f"{factory}:make",
+                listener=lambda event: heard.append(event.text),
+            )
+        )
+        for hints in (0, 10)
+    ]
+    assert sum("hints are left out: the student has no final fully connected layer" in text for text in heard) == 1
+    assert found[0] == found[1]
+
+
 def test_an_interrupted_training_resumes(digits_file: Path, data: Path, tmp_path: Path) -> None:
     """In the second stage: the first is not trained again, and the student is the uninterrupted one's."""
     changes = small("abm-few-shot")

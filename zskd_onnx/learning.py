@@ -16,9 +16,9 @@ from zskd_onnx.events import Event, Listener
 from zskd_onnx.generators import GeneratorTraining
 from zskd_onnx.planning import Plan
 from zskd_onnx.randomness import generator_for
-from zskd_onnx.students import Blocks
+from zskd_onnx.students import Observed
 from zskd_onnx.synthesis import Samples
-from zskd_onnx.teacher import Asking, blocks_probe
+from zskd_onnx.teacher import Asking, blocks_probe, features_probe
 from zskd_onnx.version import __version__
 
 PART = 512
@@ -62,7 +62,7 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
     stored, held_out = _stored(plan, samples)
     for stage, settings in stages:
         kept.earlier = {"history": dict(history), "chosen": dict(chosen)}
-        ask, blocks = _asking(plan, settings, listener)
+        ask, observed = _asking(plan, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
         sources = _sources(plan, stored, settings, ask, steps, generator)
         seen = _as_seen(held_out, settings, recipe.seed)
@@ -74,7 +74,7 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
             settings,
             steps,
             recipe.seed,
-            blocks=blocks,
+            observed=observed,
             checks=checks,
             checkpoint=kept,
             stage=stage,
@@ -135,17 +135,26 @@ def _as_seen(held_out: Tensor, settings: Distillation, seed: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _asking(plan: Plan, settings: Distillation, listener: Listener) -> tuple[Asking, Blocks | None]:
-    """The teacher as it is asked, with its blocks where attention transfer finds some that match."""
-    if not settings.attention:
-        return Asking(plan.teacher), None
-    probe = blocks_probe(plan.teacher)
-    blocks = Blocks(plan.student, plan.teacher.domain.shape, probe.sizes)
-    if not blocks.sizes:
-        text = "attention transfer is left out: no block of the student has the spatial size of one of the teacher's"
-        listener(Event("note", "distillation", text))
-        return Asking(plan.teacher), None
-    return Asking(plan.teacher, probe, blocks.sizes), blocks
+def _asking(plan: Plan, settings: Distillation, listener: Listener) -> tuple[Asking, Observed | None]:
+    """Both sides as losses look at them: with blocks where attention transfer finds some that match, features for hints."""
+    teacher, student, shape = plan.teacher, plan.student, plan.teacher.domain.shape
+    blocks = blocks_probe(teacher) if settings.attention else None
+    features = features_probe(teacher) if settings.hints and teacher.head is not None else None
+    if blocks is None and not settings.hints:
+        return Asking(teacher), None
+    sizes = () if blocks is None else blocks.sizes
+    observed = Observed(student, shape, sizes=sizes, features=features is not None)
+
+    def left_out(what: str, why: str) -> None:
+        listener(Event("note", "distillation", f"{what} left out: {why}"))
+
+    if blocks is not None and not observed.sizes:
+        left_out("attention transfer is", "no block of the student has the spatial size of one of the teacher's")
+        blocks = None
+    if settings.hints and observed.features is None:
+        left_out("hints are", f"the {'teacher' if features is None else 'student'} has no final fully connected layer")
+        features = None
+    return Asking(teacher, blocks, observed.sizes, features), observed
 
 
 def _watch(plan: Plan) -> Score | None:

@@ -15,9 +15,10 @@ from zskd_onnx import students
 from zskd_onnx.demo import held_out_digits
 from zskd_onnx.distillation import Augmentation, Checkpoint, Checks, Distillation, Sources, Stored, agreement, distil
 from zskd_onnx.distillation.batches import NO_LABEL
+from zskd_onnx.distillation.hints import Hints
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.generators import Adversarial, GeneratorTraining
-from zskd_onnx.teacher import Asking, Teacher, blocks_probe
+from zskd_onnx.teacher import Asking, Teacher, blocks_probe, features_probe
 
 CPU = torch.device("cpu")
 
@@ -48,10 +49,12 @@ def train(
     checks: Checks | None = None,
     checkpoint: Checkpoint | None = None,
     generator: bool = False,
+    ask: Asking | None = None,
+    observed: students.Observed | None = None,
 ) -> None:
     steps = settings.steps(len(inputs))
     shares = settings.shares(("transfer_set", "generator") if generator else ("transfer_set",))
-    ask = Asking(teacher)
+    ask = ask or Asking(teacher)
     stored = Stored("transfer_set", inputs, labels, min(shares["transfer_set"], len(inputs)))
     beside = None
     if generator:
@@ -65,7 +68,18 @@ def train(
             device=CPU,
         )
     sources = Sources((stored,), beside)
-    distil(student, sources, ask, settings, steps, seed, checks=checks, checkpoint=checkpoint, listener=listener)
+    distil(
+        student,
+        sources,
+        ask,
+        settings,
+        steps,
+        seed,
+        observed=observed,
+        checks=checks,
+        checkpoint=checkpoint,
+        listener=listener,
+    )
 
 
 def test_a_student_learns(digits: Teacher, inputs: torch.Tensor) -> None:
@@ -182,17 +196,48 @@ def test_attention_transfer_brings_attention_closer(digits: Teacher, inputs: tor
     gaps = {}
     for weight in (0.0, 250.0):
         student = fresh()
-        blocks = students.Blocks(student, (1, 8, 8), probe.sizes)
-        assert blocks.sizes
+        observed = students.Observed(student, (1, 8, 8), sizes=probe.sizes)
+        assert observed.sizes
         settings = Distillation(epochs=5, batch_size=64, attention=weight, augmentation=PLAIN)
-        ask = Asking(digits, probe, blocks.sizes)
-        sources = Sources((Stored("transfer_set", inputs, None, 64),), None)
-        distil(student, sources, ask, settings, settings.steps(len(inputs)), 0, blocks=blocks, listener=silent)
+        ask = Asking(digits, probe, observed.sizes)
+        train(student, digits, inputs, settings, ask=ask, observed=observed)
         maps = []
-        for values in (blocks(inputs.float())[1], ask(inputs.float()).blocks):
-            maps.append([F.normalize(v.detach().square().mean(1).flatten(1), dim=1) for v in values])
+        for answer in (observed(inputs.float()), ask(inputs.float())):
+            maps.append([F.normalize(v.detach().square().mean(1).flatten(1), dim=1) for v in answer.blocks])
         gaps[weight] = sum(float((a - b).square().mean()) for a, b in zip(*maps, strict=True))
     assert gaps[250.0] < 0.5 * gaps[0.0]
+
+
+def test_hints_bring_features_closer(digits: Teacher, inputs: torch.Tensor) -> None:
+    """How much of the teacher's 52 features no linear map can tell from 16 of a student, by least squares."""
+    untold = {}
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        student = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        ask = Asking(digits, features=features_probe(digits))
+        observed = students.Observed(student, (1, 8, 8), features=True)
+        settings = Distillation(epochs=100, batch_size=64, hints=weight, augmentation=PLAIN)
+        train(student, digits, inputs, settings, ask=ask, observed=observed)
+        with torch.no_grad():
+            ours, theirs = observed(inputs.float()).features, ask(inputs.float()).features
+        assert ours is not None
+        assert theirs is not None
+        assert torch.equal(theirs, digits.features(digits.domain.to_file(inputs.float())))
+        known = torch.cat([ours, torch.ones(len(ours), 1)], dim=1).double()
+        found = known @ torch.linalg.lstsq(known, theirs.double(), driver="gelsd").solution
+        untold[weight] = float((found - theirs).square().mean() / theirs.var())
+    assert untold[10.0] < 0.75 * untold[0.0]
+
+
+def test_hints_do_not_see_how_large_features_are() -> None:
+    hints = Hints(5, 8, 0)
+    ours, theirs = torch.rand((2, 64, 8)).unbind()
+    with torch.no_grad():
+        loss = hints(ours[:, :5], theirs)
+        hints.map.weight.mul_(100)
+        hints.map.bias.mul_(100)
+        assert float(hints(ours[:, :5], 100 * theirs)) == pytest.approx(float(loss), rel=1e-4)
+        assert float(hints(ours[:, :5], hints.map(ours[:, :5]))) == 0
 
 
 def test_the_best_is_kept_and_history_is_told(digits: Teacher, inputs: torch.Tensor) -> None:
@@ -257,10 +302,11 @@ def test_patience_ends_training(digits: Teacher, inputs: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("generator", [False, True])
+@pytest.mark.parametrize("hints", [0.0, 10.0])
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
-    digits: Teacher, inputs: torch.Tensor, tmp_path: Path, generator: bool
+    digits: Teacher, inputs: torch.Tensor, tmp_path: Path, hints: float, generator: bool
 ) -> None:
-    settings = Distillation(epochs=6, batch_size=64, augmentation=PLAIN, checks=6)
+    settings = Distillation(epochs=6, batch_size=64, augmentation=PLAIN, checks=6, hints=hints)
 
     def run(checkpoint: Checkpoint | None, listener: Listener = silent) -> nn.Module:
         student = fresh()
@@ -273,6 +319,8 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
             checks=checks,
             checkpoint=checkpoint,
             generator=generator,
+            ask=Asking(digits, features=features_probe(digits) if hints else None),
+            observed=students.Observed(student, (1, 8, 8), features=True) if hints else None,
             listener=listener,
         )
         return student

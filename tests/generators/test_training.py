@@ -15,7 +15,7 @@ from zskd_onnx import students
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.generators import Adversarial, DataFreeLearning, Generator, GeneratorTraining
 from zskd_onnx.losses import soft_target_loss
-from zskd_onnx.teacher import Asking, Teacher, blocks_probe, load_teacher
+from zskd_onnx.teacher import Asking, Teacher, blocks_probe, features_probe, load_teacher
 
 CPU = torch.device("cpu")
 
@@ -134,13 +134,17 @@ def test_nothing_but_the_generator_learns(digits: Teacher) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(mine, generator.net.parameters(), strict=True))
 
 
-def test_blocks_come_with_the_answers(digits: Teacher) -> None:
+def test_blocks_and_features_come_with_the_answers(digits: Teacher) -> None:
     probe = blocks_probe(digits)
-    ask = Asking(digits, probe, probe.sizes[-1:])
+    ask = Asking(digits, probe, probe.sizes[-1:], features_probe(digits))
     x, answer = training(Adversarial(width=4), digits, ask=ask).batch(0, fresh())
     (block,) = answer.blocks
     assert block.shape[0] == len(x)
     assert tuple(block.shape[2:]) == probe.sizes[-1]
+    file = digits.domain.to_file(x)
+    assert answer.features is not None
+    assert torch.allclose(answer.features, digits.features(file))
+    assert torch.allclose(answer.logits, digits.logits(file))
 
 
 def test_a_cosine_ends_at_nothing(digits: Teacher) -> None:

@@ -109,7 +109,7 @@ class Sources:
 def _join(first: Batch, second: Batch) -> Batch:
     return Batch(
         torch.cat([first.x, second.x]),
-        Answer.join([first.answer, second.answer]),
+        Answer.join(first.answer, second.answer),
         torch.cat([first.labels, second.labels]),
     )
 

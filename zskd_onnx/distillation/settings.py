@@ -35,6 +35,9 @@ class Distillation(Settings):
             taken. Hinton's term in ZSKD's eq. 2.
         attention: weight of attention transfer, beta_AT (ABM, eq. 2), over blocks of teacher and student
             that have one spatial size.
+        hints: weight of hints (Romero et al. 2015, eq. 3): what the student's final fully connected layer reads is to tell
+            what the teacher's reads, by a linear map that learns beside it. The difference is a share of the variance of
+            the teacher's features.
         augmentation: what happens to samples, stored or generated, before the student sees them and the teacher
             answers; a generator learns from its own as they are.
         checks: how often, over the run, the student is measured on held-out samples; the best measured
@@ -54,6 +57,7 @@ class Distillation(Settings):
     temperature: PositiveFloat = 1.0
     labels: NonNegativeFloat = 0.0
     attention: NonNegativeFloat = 0.0
+    hints: NonNegativeFloat = 0.0
     augmentation: Augmentation = Augmentation()
     checks: NonNegativeInt = 20
     patience: PositiveInt | None = None

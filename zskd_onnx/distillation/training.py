@@ -14,18 +14,19 @@ from torch.optim.lr_scheduler import LRScheduler
 from zskd_onnx.distillation.batches import NO_LABEL, Batch, Sources
 from zskd_onnx.distillation.checkpoint import Checkpoint
 from zskd_onnx.distillation.checks import Checks
+from zskd_onnx.distillation.hints import Hints
 from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.interruption import deferred_interrupt
 from zskd_onnx.losses import attention_loss, soft_target_loss
 from zskd_onnx.randomness import seed_for
-from zskd_onnx.students import Blocks
-from zskd_onnx.teacher import Asking
+from zskd_onnx.students import Observed
+from zskd_onnx.teacher import Answer, Asking
 
 EVENT_STEPS = 20
 
-Run = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]
-"""A student that gives its logits, and the blocks that attention transfer compares."""
+Run = Callable[[Tensor], Answer]
+"""A student that answers as the teacher does."""
 
 
 def distil(
@@ -36,7 +37,7 @@ def distil(
     steps: int,
     seed: int,
     *,
-    blocks: Blocks | None = None,
+    observed: Observed | None = None,
     checks: Checks | None = None,
     checkpoint: Checkpoint | None = None,
     stage: str = "distillation",
@@ -49,7 +50,7 @@ def distil(
         sources: where batches come from.
         ask: the teacher.
         steps: of the optimiser.
-        blocks: runs the student where attention transfer compares its blocks with those of ``ask``.
+        observed: runs the student where its blocks or features are compared with those of ``ask``.
         checks: chooses among the student's states; without it, the last stays.
         checkpoint: where the state is kept; what it holds of this stage is taken up again.
         stage: "distillation" or "fine-tuning".
@@ -57,12 +58,12 @@ def distil(
     device = next(student.parameters()).device
     if any(part.inputs.ndim == 4 for part in sources.stored) or sources.generator is not None:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(
-        student.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    hints = _hints(observed, ask, settings, seed, device)
+    trained = [*student.parameters(), *([] if hints is None else hints.parameters())]
+    optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     schedule = _schedule(optimiser, settings, steps)
-    state = _State(student, optimiser, schedule, sources, checks, stage)
-    run: Run = blocks or (lambda x: (student(x), ()))
+    state = _State(student, optimiser, schedule, sources, checks, hints, stage)
+    run: Run = observed or (lambda x: Answer(student(x)))
     every = math.ceil(steps / settings.checks) if checks is not None and settings.checks else steps + 1
     student.train()
     with torch.random.fork_rng():
@@ -75,11 +76,11 @@ def distil(
         figures: dict[str, Any] = {}
         with deferred_interrupt() as interrupted:
             for step, batch in enumerate(todo, begin + 1):
-                loss = _loss(run, batch, settings)
+                loss = _loss(run(batch.x), batch, settings, hints)
                 optimiser.zero_grad()
                 loss.backward()
                 if settings.clip is not None:
-                    nn.utils.clip_grad_norm_(student.parameters(), settings.clip)
+                    nn.utils.clip_grad_norm_(trained, settings.clip)
                 optimiser.step()
                 schedule.step()
                 if checks is not None and (step % every == 0 or (step == steps and settings.checks)):
@@ -99,15 +100,27 @@ def distil(
     listener(Event("done", stage, f"{step:,} steps", steps, steps))
 
 
-def _loss(run: Run, batch: Batch, settings: Distillation) -> Tensor:
-    """Soft targets, and where they are asked for, real labels and attention."""
-    logits, blocks = run(batch.x)
-    loss = soft_target_loss(logits, batch.answer.logits, settings.temperature)
+def _hints(
+    observed: Observed | None, ask: Asking, settings: Distillation, seed: int, device: torch.device
+) -> Hints | None:
+    """The map between features, where hints are asked for and both sides have features."""
+    head = ask.teacher.head
+    if not settings.hints or observed is None or observed.features is None or head is None:
+        return None
+    return Hints(observed.features, head.weight.shape[1], seed).to(device)
+
+
+def _loss(ours: Answer, batch: Batch, settings: Distillation, hints: Hints | None) -> Tensor:
+    """Soft targets, and where they are asked for, real labels, attention and hints."""
+    theirs = batch.answer
+    loss = soft_target_loss(ours.logits, theirs.logits, settings.temperature)
     if settings.labels:
-        missed = F.cross_entropy(logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
+        missed = F.cross_entropy(ours.logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
         loss = loss + settings.labels * missed / (batch.labels != NO_LABEL).sum().clamp_min(1)
-    if settings.attention and blocks:
-        loss = loss + settings.attention * attention_loss(blocks, batch.answer.blocks)
+    if settings.attention and ours.blocks:
+        loss = loss + settings.attention * attention_loss(ours.blocks, theirs.blocks)
+    if hints is not None and ours.features is not None and theirs.features is not None:
+        loss = loss + settings.hints * hints(ours.features, theirs.features)
     return loss
 
 
@@ -138,6 +151,7 @@ class _State:
         schedule: LRScheduler,
         sources: Sources,
         checks: Checks | None,
+        hints: Hints | None,
         stage: str,
     ) -> None:
         self.parts: dict[str, Any] = {"student": student, "optimiser": optimiser, "schedule": schedule}
@@ -145,6 +159,8 @@ class _State:
             self.parts["generator"] = sources.generator
         if checks is not None:
             self.parts["checks"] = checks
+        if hints is not None:
+            self.parts["hints"] = hints
         self.stage = stage
 
     def save(self, checkpoint: Checkpoint, step: int) -> None:

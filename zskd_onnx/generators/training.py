@@ -76,7 +76,7 @@ class GeneratorTraining:
                 x, logits = self._improve(step // self.settings.student_steps, update, student)
                 self._memory.add(x)
             if not self.settings.fresh:
-                self._samples, self._known = x, Answer(logits) if self._ask.blocks is None else None
+                self._samples, self._known = x, Answer(logits) if self._ask.logits_only else None
         samples = self.samples(self.batch_size, "student", step) if self.settings.fresh else self._samples
         assert samples is not None
         if self._memory.capacity:

@@ -1,17 +1,17 @@
 """Students. A new architecture is a file here that registers itself, and an import below."""
 
 from zskd_onnx.students import alexnet, cnn, lenet, mlp, resnet, vgg, wide_resnet
-from zskd_onnx.students.blocks import Blocks
 from zskd_onnx.students.choose import Choice, build, choose
 from zskd_onnx.students.describe import Description, describe, parameters
 from zskd_onnx.students.inherit import inherit, inherits
+from zskd_onnx.students.observed import Observed
 from zskd_onnx.students.registry import STUDENTS, Student
 
 __all__ = [
     "STUDENTS",
-    "Blocks",
     "Choice",
     "Description",
+    "Observed",
     "Student",
     "alexnet",
     "build",

@@ -8,53 +8,69 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zskd_onnx.teacher.probe import BlocksProbe
+from zskd_onnx.teacher.probe import BlocksProbe, Probe
 from zskd_onnx.teacher.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a student is to match.
+    """What a teacher says of a batch and a student is to match; what a student says, beside it.
 
     Attributes:
         logits: (N, K) in float32.
         blocks: activation blocks (N, C, *positions), for attention transfer; empty without it.
+        features: what the final fully connected layer reads (N, F), for hints; None without them.
     """
 
     logits: Tensor
     blocks: tuple[Tensor, ...] = ()
-
-    def detach(self) -> Answer:
-        return Answer(self.logits.detach(), tuple(block.detach() for block in self.blocks))
+    features: Tensor | None = None
 
     @staticmethod
-    def join(answers: list[Answer]) -> Answer:
-        """One answer for batches put end to end."""
-        if len(answers) == 1:
-            return answers[0]
-        blocks = zip(*(answer.blocks for answer in answers), strict=True)
-        return Answer(torch.cat([a.logits for a in answers]), tuple(torch.cat(block) for block in blocks))
+    def join(first: Answer, second: Answer) -> Answer:
+        """One answer for two batches put end to end, both with the same parts."""
+        blocks = tuple(torch.cat(pair) for pair in zip(first.blocks, second.blocks, strict=True))
+        if first.features is None or second.features is None:
+            return Answer(torch.cat([first.logits, second.logits]), blocks)
+        return Answer(torch.cat([first.logits, second.logits]), blocks, torch.cat([first.features, second.features]))
 
 
 class Asking:
     """Asks a teacher about samples of the unit space."""
 
     def __init__(
-        self, teacher: Teacher, blocks: BlocksProbe | None = None, sizes: Sequence[tuple[int, ...]] = ()
+        self,
+        teacher: Teacher,
+        blocks: BlocksProbe | None = None,
+        sizes: Sequence[tuple[int, ...]] = (),
+        features: Probe | None = None,
     ) -> None:
         """
         Args:
-            blocks: gives the answers' blocks; without it logits are all.
+            blocks: gives the answers' blocks.
             sizes: the spatial sizes of the blocks that are wanted, in order.
+            features: gives the answers' features. Where both are wanted the teacher runs twice.
         """
         self.teacher = teacher
-        self.blocks = blocks
+        self._blocks = blocks
         self._kept = [] if blocks is None else [blocks.sizes.index(size) for size in sizes]
+        self._features = features
+
+    @property
+    def logits_only(self) -> bool:
+        """Whether answers have neither blocks nor features."""
+        return self._blocks is None and self._features is None
 
     def __call__(self, x: Tensor) -> Answer:
         """The answer to (N, *shape); differentiable in x."""
         file = self.teacher.domain.to_file(x)
-        if self.blocks is None:
+        if self.logits_only:
             return Answer(self.teacher.logits(file).float())
-        logits, blocks = self.blocks(file)
-        return Answer(logits.float(), tuple(blocks[i].float() for i in self._kept))
+        blocks: tuple[Tensor, ...] = ()
+        features: Tensor | None = None
+        if self._blocks is not None:
+            logits, blocks = self._blocks(file)
+        if self._features is not None:
+            logits, (features,) = self._features(file)
+        kept = tuple(blocks[i].float() for i in self._kept)
+        return Answer(logits.float(), kept, None if features is None else features.float())

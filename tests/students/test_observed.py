@@ -1,0 +1,63 @@
+"""What is kept of a student on the way to its logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from zskd_onnx.students import STUDENTS, Observed
+
+SHAPE = (3, 32, 32)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(STUDENTS) if STUDENTS[name].misfit(SHAPE) is None])
+def test_features_are_what_the_final_layer_reads(name: str) -> None:
+    student = STUDENTS[name].build(SHAPE, 7).eval()
+    observed = Observed(student, SHAPE, features=True)
+    x = torch.rand(2, *SHAPE)
+    with torch.no_grad():
+        answer = observed(x)
+        assert torch.equal(answer.logits, student(x))
+    final = [module for module in student.modules() if isinstance(module, nn.Linear)][-1]
+    assert answer.features is not None
+    assert answer.features.shape == (2, observed.features)
+    assert torch.allclose(final(answer.features), answer.logits)
+    assert not answer.blocks
+
+
+def test_blocks_have_the_sizes_that_are_wanted() -> None:
+    student = STUDENTS["lenet5"].build((1, 32, 32), 10)
+    observed = Observed(student, (1, 32, 32), sizes=[(14, 14), (9, 9), (5, 5)])
+    answer = observed(torch.rand(2, 1, 32, 32))
+    assert observed.sizes == ((14, 14), (5, 5))
+    assert [tuple(block.shape) for block in answer.blocks] == [(2, 6, 14, 14), (2, 16, 5, 5)]
+    assert answer.features is None
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in student.modules())
+    assert student.training
+
+
+class OfPositions(nn.Module):
+    """A fully connected layer at each position, and the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.movedim(1, -1)).mean((1, 2))
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        nn.Sequential(nn.Conv2d(3, 10, 8), nn.Flatten()),
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 20), nn.GLU()),
+        OfPositions(),
+    ],
+    ids=["none", "not the final", "of positions"],
+)
+def test_students_without_a_final_layer_have_no_features(student: nn.Module) -> None:
+    observed = Observed(student, (3, 8, 8), features=True)
+    assert observed.features is None
+    assert observed(torch.rand(2, 3, 8, 8)).features is None

@@ -1,0 +1,80 @@
+"""What happens inside a student on the way to its logits, for losses that look at more than those."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zskd_onnx.teacher import Answer
+
+
+class Observed:
+    """Runs a student and keeps the last value of each spatial size on the way, and what its final layer reads.
+
+    Attributes:
+        sizes: spatial sizes of the blocks, in the order in which they come.
+        features: how many values the final fully connected layer reads; None where features are not wanted, or the student
+            does not end with such a layer.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        shape: tuple[int, ...],
+        *,
+        sizes: Sequence[tuple[int, ...]] = (),
+        features: bool = False,
+    ) -> None:
+        """
+        Args:
+            shape: of a sample in the unit space.
+            sizes: spatial sizes of the blocks that are wanted; those that the student does not have are left out.
+            features: whether features are wanted.
+        """
+        self.student = student
+        self._head = _final_linear(student) if features else None
+        self.features = None if self._head is None else self._head.in_features
+        self.sizes = tuple(sizes)
+        training = student.training
+        with torch.no_grad():
+            student.eval()
+            logits, blocks, read = self._run(torch.zeros((1, *shape), device=next(student.parameters()).device))
+            student.train(training)
+        self.sizes = tuple(size for size in sizes if size in blocks)
+        if self._head is not None and (read is None or read.ndim != 2 or self._head.out_features != logits.shape[1]):
+            self._head = self.features = None
+
+    def __call__(self, x: Tensor) -> Answer:
+        """Logits (N, K), the blocks (N, C, *size), one for each of ``sizes``, and ``features`` (N, F)."""
+        logits, blocks, read = self._run(x)
+        return Answer(logits, tuple(blocks[size] for size in self.sizes), read)
+
+    def _run(self, x: Tensor) -> tuple[Tensor, dict[tuple[int, ...], Tensor], Tensor | None]:
+        """Logits, the last value of each size, and what the final layer reads."""
+        blocks: dict[tuple[int, ...], Tensor] = {}
+        read: list[Tensor] = []
+
+        def keep(module: nn.Module, given: Any, value: Any) -> None:
+            if isinstance(value, Tensor) and tuple(value.shape[2:]) in self.sizes:
+                blocks[tuple(value.shape[2:])] = value
+
+        def keep_read(module: nn.Module, given: tuple[Any, ...]) -> None:
+            read[:] = given
+
+        hooks = [module.register_forward_hook(keep) for module in self.student.modules()] if self.sizes else []
+        if self._head is not None:
+            hooks.append(self._head.register_forward_pre_hook(keep_read))
+        try:
+            return self.student(x), blocks, read[0] if read else None
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _final_linear(student: nn.Module) -> nn.Linear | None:
+    """The last fully connected layer that a student names."""
+    layers = [module for module in student.modules() if isinstance(module, nn.Linear)]
+    return layers[-1] if layers else None
