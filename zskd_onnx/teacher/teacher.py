@@ -14,6 +14,7 @@ from zskd_onnx.teacher.graph import join
 from zskd_onnx.teacher.head import Head
 from zskd_onnx.teacher.layers import Layers
 from zskd_onnx.teacher.output import Labels, Names, Output
+from zskd_onnx.teacher.pooled_convolution import fuse_pooling
 from zskd_onnx.teacher.shapes import Cost
 from zskd_onnx.teacher.source import Source
 
@@ -65,6 +66,7 @@ class Teacher(nn.Module):
         super().__init__()
         self._file = file
         self._scores = scores
+        self._fast = fuse_pooling(scores)
         self._features = nn.ModuleList(features)
         self.domain = domain
         self.output = output
@@ -83,7 +85,7 @@ class Teacher(nn.Module):
 
     def scores(self, x: Tensor) -> Tensor:
         """The value before the final softmax or sigmoid, (N, J); J is 1 where two classes share a logit."""
-        return self._run(self._scores, x).reshape(len(x), -1)
+        return self._run(self._fast, x).reshape(len(x), -1)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K) for x exactly as the ONNX file takes it; differentiable in x."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zskd_onnx.teacher.operators.block_convolution import block_convolution, block_side
+from zskd_onnx.teacher.operators.block_convolution import block_convolution, block_side, block_weight
 from zskd_onnx.teacher.operators.convolution import conv
 
 
@@ -20,22 +20,43 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     [
         (1, (32, 32), (5, 5), (0, 0)),
         (3, (13, 18), (3, 5), (1, 2)),
-        (2, (7, 9), (7, 2), (0, 0)),
+        (2, (8, 10), (7, 2), (0, 0)),
         (1, (4, 4), (1, 1), (0, 3)),
     ],
 )
 @pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("pool", [True, False])
 def test_it_is_a_convolution(
-    p: int, channels: int, size: tuple[int, int], kernel: tuple[int, int], pads: tuple[int, int], has_bias: bool
+    p: int,
+    channels: int,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    pads: tuple[int, int],
+    has_bias: bool,
+    pool: bool,
 ) -> None:
     x = random(2, channels, *size).requires_grad_()
     weight, bias = random(5, channels, *kernel, seed=1), random(5, seed=2) if has_bias else None
     theirs = F.conv2d(x, weight, bias, padding=pads)
-    ours = block_convolution(x, weight, bias, pads, p)
+    if pool:
+        theirs = F.max_pool2d(theirs, 2)
+    ours = block_convolution(x, block_weight(weight, p, pool=pool), bias, kernel, pads, p, pool=pool)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     direction = random(*theirs.shape, seed=3)
     gradients = [torch.autograd.grad((y * direction).sum(), x)[0] for y in (ours, theirs)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("p", [2, 4])
+def test_of_equal_values_the_first_has_the_gradient(p: int) -> None:
+    """An even ground: all of a window is alike, and pooling takes its upper left position."""
+    x = torch.full((2, 1, 12, 12), 0.5).requires_grad_()
+    weight = torch.full((3, 1, 5, 5), 0.25)  # sums that no order of adding rounds
+    direction = random(2, 3, 4, 4)
+    ours = block_convolution(x, block_weight(weight, p, pool=True), None, (5, 5), (0, 0), p, pool=True)
+    theirs = F.max_pool2d(F.conv2d(x, weight), 2)
+    gradients = [torch.autograd.grad((y * direction).sum(), x)[0] for y in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

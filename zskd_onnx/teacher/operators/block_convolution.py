@@ -53,21 +53,49 @@ def _blocks(kernel: int, p: int) -> int:
     return -(-(kernel + p - 1) // p)
 
 
-def block_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, pads: Sequence[int], p: int) -> Tensor:
-    """x (N, C, H, W), weight (M, C, height, width) -> (N, M, *out), strides of 1, channels last.
+def block_convolution(
+    x: Tensor,
+    blocks: Tensor,
+    bias: Tensor | None,
+    kernel: Sequence[int],
+    pads: Sequence[int],
+    p: int,
+    *,
+    pool: bool = False,
+) -> Tensor:
+    """x (N, C, H, W), ``blocks`` as ``block_weight`` makes them -> (N, M, *out), strides of 1, channels last.
 
     Args:
+        kernel: the kernel's size on each axis.
         pads: zeros before and after each axis.
         p: side of a block.
+        pool: whether to give the largest of each 2 x 2 positions. A block holds whole windows, so that three of four
+            values need not be brought out of it.
     """
-    kernel = weight.shape[2:]
     out = [n + 2 * pad - k + 1 for n, pad, k in zip(x.shape[2:], pads, kernel, strict=True)]
     whole = [p * (-(-n // p) + _blocks(k, p) - 1) for n, k in zip(out, kernel, strict=True)]
     after = [w - n - pad for w, n, pad in zip(whole, x.shape[2:], pads, strict=True)]
     if any(pads) or any(after):
         x = F.pad(x, (pads[1], after[1], pads[0], after[0]))
-    y = F.conv2d(_to_blocks(x, p), _block_weight(weight, p), None if bias is None else bias.repeat(p * p))
+    y = F.conv2d(_to_blocks(x, p), blocks, None if bias is None else bias.repeat(p * p))
+    if pool:
+        return _from_blocks(_largest_of_four(y), p // 2)[..., : out[0] // 2, : out[1] // 2]
     return _from_blocks(y, p)[..., : out[0], : out[1]]
+
+
+def block_weight(weight: Tensor, p: int, *, pool: bool = False) -> Tensor:
+    """(M, C, height, width) -> (p p M, p p C, *blocks): the kernel at each of p x p places.
+
+    Args:
+        pool: whether the upper left places of all 2 x 2 windows come first, then the upper right ones, and so on.
+    """
+    height, width = weight.shape[2:]
+    below, right = (_blocks(k, p) * p - k for k in (height, width))
+    places = [(i, j) for i in range(p) for j in range(p)]
+    if pool:
+        places.sort(key=lambda place: (place[0] % 2, place[1] % 2))
+    placed = [F.pad(weight, (j, right - j, i, below - i)) for i, j in places]
+    return _to_blocks(torch.cat(placed), p).contiguous(memory_format=torch.channels_last)
 
 
 def _to_blocks(x: Tensor, p: int) -> Tensor:
@@ -84,9 +112,9 @@ def _from_blocks(y: Tensor, p: int) -> Tensor:
     return cut.transpose(2, 3).reshape(n, height * p, width * p, channels // (p * p)).permute(0, 3, 1, 2)
 
 
-def _block_weight(weight: Tensor, p: int) -> Tensor:
-    """(M, C, height, width) -> (p p M, p p C, *blocks): the kernel at each of p x p places."""
-    height, width = weight.shape[2:]
-    below, right = (_blocks(k, p) * p - k for k in (height, width))
-    placed = [F.pad(weight, (j, right - j, i, below - i)) for i in range(p) for j in range(p)]
-    return _to_blocks(torch.cat(placed), p).contiguous(memory_format=torch.channels_last)
+def _largest_of_four(y: Tensor) -> Tensor:
+    """(N, 4 C, h, w) -> (N, C, h, w), of four groups of channels; of equals the first has the gradient, as in pooling."""
+    n, channels, height, width = y.shape
+    groups = y.permute(0, 2, 3, 1).reshape(n, height * width * 4, 1, channels // 4).permute(0, 3, 1, 2)
+    largest = F.max_pool2d(groups, (4, 1))
+    return largest.permute(0, 2, 3, 1).reshape(n, height, width, channels // 4).permute(0, 3, 1, 2)

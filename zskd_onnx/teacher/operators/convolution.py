@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from zskd_onnx.teacher.operators.block_convolution import block_convolution, block_side
+from zskd_onnx.teacher.operators.block_convolution import block_convolution, block_side, block_weight
 from zskd_onnx.teacher.operators.padding import Ints, for_rank, pad_spatial, resolve_pads
 from zskd_onnx.teacher.operators.registry import operator
 
@@ -38,7 +38,7 @@ def conv(
     if x.requires_grad and x.is_cpu and rank == 2 and group == 1 and set(strides) == set(dilations) == {1}:
         side = block_side(weight)
         if side > 1:
-            return block_convolution(x, weight, bias, begin, side)
+            return block_convolution(x, block_weight(weight, side), bias, kernel, begin, side)
     return convolve(x, weight, bias, strides, begin, dilations, group)
 
 

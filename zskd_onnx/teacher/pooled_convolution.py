@@ -1,0 +1,107 @@
+"""Convolutions that are pooled at once, before their activation and inside blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, fx
+
+from zskd_onnx.teacher.operators.activation import relu
+from zskd_onnx.teacher.operators.block_convolution import block_convolution, block_side, block_weight
+from zskd_onnx.teacher.operators.convolution import conv
+from zskd_onnx.teacher.operators.pooling import max_pool
+
+
+def fuse_pooling(module: fx.GraphModule) -> fx.GraphModule:
+    """The same function with each Conv, Relu, MaxPool of 2 x 2 in one, where blocks pay; weights are shared.
+
+    Relu and the largest value change places, which changes nothing else. Values that recipes look at must stay in their
+    graph, so this is for logits alone. Where there is nothing to fuse, the module itself comes back.
+    """
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    fused = fx.GraphModule(module, graph, class_name="Teacher")
+    found = False
+    for node in list(graph.nodes):
+        before = _alone(node.args[0]) if node.target is max_pool and _halves(node) else None
+        rectified = before is not None and before.target is relu
+        convolution = _alone(before.args[0]) if before is not None and rectified else before
+        if convolution is None or convolution.target is not conv or not _in_blocks(fused, convolution):
+            continue
+        weight = fused.get_buffer(str(convolution.args[1].target))
+        side, name = block_side(weight), f"{node.name}_blocks"
+        fused.register_buffer(name, block_weight(weight, side, pool=True))
+        pads = tuple(convolution.kwargs.get("pads") or (0, 0))[:2]
+        with graph.inserting_before(node):
+            arguments = (*convolution.args, *[None] * (3 - len(convolution.args)), graph.get_attr(name))
+            keywords = {"side": side, "pads": pads, "rectified": rectified}
+            one = graph.call_function(pooled_convolution, arguments, keywords)
+        node.replace_all_uses_with(one)
+        found = True
+    if not found:
+        return module
+    graph.eliminate_dead_code()
+    fused.recompile()
+    return fused
+
+
+def pooled_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    blocks: Tensor,
+    *,
+    side: int,
+    pads: Sequence[int],
+    rectified: bool,
+) -> Tensor:
+    """x (N, C, H, W), weight (M, C, *kernel) -> (N, M, *out): strides of 1, then the largest of each 2 x 2 positions.
+
+    Args:
+        blocks: the weight as ``block_weight`` makes it for blocks of a ``side``.
+        pads: zeros before and after each axis.
+        rectified: whether what is below 0 becomes 0.
+    """
+    if x.requires_grad and x.is_cpu:
+        y = block_convolution(x, blocks, bias, weight.shape[2:], pads, side, pool=True)
+    else:
+        y = F.max_pool2d(F.conv2d(x, weight, bias, padding=tuple(pads)), 2)
+    return F.relu(y) if rectified else y
+
+
+def _alone(value: Any) -> fx.Node | None:
+    """A node that has one reader."""
+    return value if isinstance(value, fx.Node) and len(value.users) == 1 else None
+
+
+def _halves(pool: fx.Node) -> bool:
+    """Whether a MaxPool takes 2 x 2 positions at a time."""
+    given = pool.kwargs
+    return (
+        tuple(given["kernel_shape"]) == tuple(given.get("strides") or ()) == (2, 2)
+        and not any(given.get("pads") or ())
+        and set(given.get("dilations") or ()) <= {1}
+        and given.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and not given.get("ceil_mode")
+        and given["num_outputs"] == 1
+    )
+
+
+def _in_blocks(module: fx.GraphModule, convolution: fx.Node) -> bool:
+    """Whether ``conv`` computes a convolution of images in blocks."""
+    given, held = convolution.kwargs, convolution.args[1]
+    if not isinstance(held, fx.Node) or held.op != "get_attr":
+        return False
+    weight = module.get_buffer(str(held.target))
+    pads = given.get("pads") or (0, 0, 0, 0)
+    return (
+        weight.ndim == 4
+        and given.get("group", 1) == 1
+        and set(given.get("strides") or ()) | set(given.get("dilations") or ()) <= {1}
+        and given.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and pads[:2] == pads[2:]
+        and min(pads) >= 0
+        and block_side(weight) > 1
+    )
