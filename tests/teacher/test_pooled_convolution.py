@@ -92,6 +92,5 @@ def test_fused(save_model: SaveModel, name: str) -> None:
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "17"])
-def test_the_first_layer_of_lenet(exports: Exports, exporter: str) -> None:
-    """Its second has channels enough, and blocks do not pay."""
-    assert functions(load_teacher(exports.path("lenet5", exporter))).count("pooled_convolution") == 1
+def test_both_convolutions_of_lenet(exports: Exports, exporter: str) -> None:
+    assert functions(load_teacher(exports.path("lenet5", exporter))).count("pooled_convolution") == 2

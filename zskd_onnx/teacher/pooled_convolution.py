@@ -31,7 +31,7 @@ def fuse_pooling(module: fx.GraphModule) -> fx.GraphModule:
         if convolution is None or convolution.target is not conv or not _in_blocks(fused, convolution):
             continue
         weight = fused.get_buffer(str(convolution.args[1].target))
-        side, name = block_side(weight), f"{node.name}_blocks"
+        side, name = block_side(weight, pool=True), f"{node.name}_blocks"
         fused.register_buffer(name, block_weight(weight, side, pool=True))
         pads = tuple(convolution.kwargs.get("pads") or (0, 0))[:2]
         with graph.inserting_before(node):
@@ -90,7 +90,7 @@ def _halves(pool: fx.Node) -> bool:
 
 
 def _in_blocks(module: fx.GraphModule, convolution: fx.Node) -> bool:
-    """Whether ``conv`` computes a convolution of images in blocks."""
+    """Whether a convolution can be computed in blocks, and it pays."""
     given, held = convolution.kwargs, convolution.args[1]
     if not isinstance(held, fx.Node) or held.op != "get_attr":
         return False
@@ -103,5 +103,5 @@ def _in_blocks(module: fx.GraphModule, convolution: fx.Node) -> bool:
         and given.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
         and pads[:2] == pads[2:]
         and min(pads) >= 0
-        and block_side(weight) > 1
+        and block_side(weight, pool=True) > 1
     )

@@ -75,6 +75,24 @@ def test_blocks_are_taken_where_they_were_measured_to_pay(weight: tuple[int, ...
     assert block_side(torch.empty(weight)) == side
 
 
+@pytest.mark.parametrize(
+    ("weight", "side"),
+    [
+        ((6, 1, 5, 5), 4),  # LeNet-5, with Relu and pooling: 5.9 ms in place of 41 for 100 images
+        ((16, 6, 5, 5), 2),  # 4.5 in place of 5.3
+        ((64, 3, 3, 3), 2),  # 68 in place of 107
+        ((32, 3, 5, 5), 2),  # 54 in place of 75
+        ((64, 1, 3, 3), 2),  # 32 in place of 96
+        ((16, 8, 3, 3), 1),  # 3.7 against 2.5
+        ((32, 16, 3, 3), 1),  # 12.5 against 6.1
+        ((16, 16, 5, 5), 1),  # 5.6 against 4.3
+        ((50, 20, 5, 5), 1),  # 24.8 against 19.1
+    ],
+)
+def test_pooled_in_blocks_where_that_was_measured_to_pay(weight: tuple[int, ...], side: int) -> None:
+    assert block_side(torch.empty(weight), pool=True) == side
+
+
 @pytest.mark.parametrize("gradient", [True, False])
 def test_the_operator_gives_the_same_with_and_without_a_gradient(gradient: bool) -> None:
     x, weight, bias = random(3, 1, 28, 28).requires_grad_(gradient), random(6, 1, 5, 5, seed=1), random(6, seed=2)

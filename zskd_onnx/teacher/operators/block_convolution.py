@@ -18,22 +18,25 @@ LANES = 16
 SIDES = (1, 2, 4)
 MOVE = 100
 """What it takes to bring a value of the output out of its block, there and back, in multiply-adds (measured)."""
-GAIN = 1.25
+POOL, POOL_IN_BLOCKS = 300, 190
+"""What it takes to rectify and pool a value of the output, there and back, from the whole and in blocks (measured)."""
+GAIN = 1.2
 """How much cheaper blocks must be to be worth it."""
 
 
-def block_side(weight: Tensor) -> int:
+def block_side(weight: Tensor, *, pool: bool = False) -> int:
     """The p that makes forward and gradient cheapest, 1 where blocks do not pay.
 
     Args:
         weight: (M, C, height, width), of a convolution with strides of 1.
+        pool: whether 2 x 2 positions are pooled behind it.
     """
-    costs = {p: _cost(weight.shape, p) for p in SIDES}
+    costs = {p: _cost(weight.shape, p, pool) for p in SIDES}
     best = min(costs, key=costs.__getitem__)
     return best if costs[best] * GAIN < costs[1] else 1
 
 
-def _cost(shape: Sequence[int], p: int) -> float:
+def _cost(shape: Sequence[int], p: int, pool: bool) -> float:
     """Multiply-adds for a position of the output, channels filled up to whole registers."""
     after, before, *kernel = shape
     taps = 1
@@ -41,7 +44,8 @@ def _cost(shape: Sequence[int], p: int) -> float:
         taps *= _blocks(k, p)
     forward = before * p * p * _filled(after * p * p)
     backward = _filled(before * p * p) * after * p * p
-    return taps * (forward + backward) / (p * p) + (MOVE * after if p > 1 else 0)
+    behind = (POOL_IN_BLOCKS if p > 1 else POOL) if pool else MOVE if p > 1 else 0
+    return taps * (forward + backward) / (p * p) + behind * after
 
 
 def _filled(channels: int) -> int:
