@@ -269,6 +269,25 @@ def test_the_edge_goes_on_outside(shape: tuple[int, ...]) -> None:
     assert (Augmentation(**fields).apply(x, generator()) == 0).flatten(1).any(1).all()
 
 
+def test_photographs_go_on_outside() -> None:
+    """What gave way to leaves aside, a constant image stays one where nothing else is said."""
+    x = torch.full((200, 3, 9, 9), 0.7)
+    fields = {"fraction": 1.0, "scale": (0.4, 0.6), "leaves": 0.5}
+    constant = [
+        float(
+            (Augmentation(**fields, **outside).apply(x, generator()) - x)
+            .flatten(1)
+            .abs()
+            .amax(1)
+            .lt(1e-4)
+            .float()
+            .mean()
+        )
+        for outside in ({}, {"outside": "zero"})
+    ]
+    assert constant == [pytest.approx(0.5, abs=0.1), 0]
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 16), (3, 256), (3, 4, 8, 8), (256,)])
 def test_salt_and_pepper_covers_up_to_its_share_of_positions(shape: tuple[int, ...]) -> None:
     x = torch.full((2000, *shape), 0.5)
@@ -354,11 +373,11 @@ def test_vectors_have_no_contours() -> None:
     assert torch.equal(Augmentation(**STILL, contours=1.0).apply(vectors, generator()), vectors)
 
 
-def test_dead_leaves_are_for_colour_images_and_take_the_place_of_contours() -> None:
+def test_dead_leaves_are_for_colour_images_and_take_the_place_of_windows_and_contours() -> None:
     colour, grey = torch.full((400, 3, 16, 12), 0.25), torch.zeros(20, 1, 16, 12)
-    settings = Augmentation(**STILL, leaves=0.5, contours=1.0)
+    settings = Augmentation(**STILL, leaves=0.5, window=1.0, contours=1.0)
     changed = ~torch.isclose(settings.apply(colour, generator()), colour, atol=1e-5).flatten(1).all(1)
     assert float(changed.float().mean()) == pytest.approx(0.5, abs=0.08)
-    contours = Augmentation(**STILL, contours=1.0)
+    contours = Augmentation(**STILL, window=1.0, contours=1.0)
     for x, same in ((grey, True), (colour, False)):
         assert torch.equal(settings.apply(x, generator()), contours.apply(x, generator())) is same

@@ -57,9 +57,9 @@ class Augmentation(Settings):
             2021 learn features from such images). It comes after windows, before scale, shift and rotation.
         leaves: probability that an image of three channels gives way to dead leaves: shapes of random colours that cover
             one another. Not in the papers: photographs are surfaces with edges, impressions are not. Where it is
-            above 0 such images have no contours.
-        outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge",
-            the value at the edge.
+            above 0 such images have neither windows nor contours.
+        outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge", the value at the
+            edge. Default: "edge" for images that have leaves among them, for photographs end nowhere; "zero" for others.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
             them that is drawn for each; vectors have no geometry, and real ones lie between what
             the teacher is sure of and what means nothing to it.
@@ -82,7 +82,7 @@ class Augmentation(Settings):
     window: Fraction = 0.0
     contours: Fraction = 0.0
     leaves: Fraction = 0.0
-    outside: Literal["zero", "edge"] = "zero"
+    outside: Literal["zero", "edge"] | None = None
     redraw: Fraction = 0.0
     mixup: Fraction = 0.0
     salt_and_pepper: Fraction = 0.0
@@ -106,12 +106,13 @@ class Augmentation(Settings):
             part = self._mix(part, generator)
         if self.redraw and part.ndim == 2:
             part = self._redraw(part, generator)
-        if self.window and part.ndim > 2:
-            part = self._isolate(part, generator)
-        if self.leaves and part.ndim == 4 and part.shape[1] == COLOURS:
+        if self._photographs(part):
             part = torch.where(_uniform(part, generator) < self.leaves, dead_leaves(part, generator), part)
-        elif self.contours and part.ndim > 2:
-            part = torch.where(_uniform(part, generator) < self.contours, _contours(part, generator), part)
+        elif part.ndim > 2:
+            if self.window:
+                part = self._isolate(part, generator)
+            if self.contours:
+                part = torch.where(_uniform(part, generator) < self.contours, _contours(part, generator), part)
         if part.ndim > 2:
             part = self._move(part, generator)
         if self.salt_and_pepper:
@@ -121,6 +122,10 @@ class Augmentation(Settings):
             part = part + deviation * torch.randn(part.shape, generator=generator, device=part.device)
         part = torch.cat([x[:kept], part.clamp(0, 1)])
         return part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part
+
+    def _photographs(self, x: Tensor) -> bool:
+        """Whether samples are taken for photographs, which have leaves."""
+        return bool(self.leaves) and x.ndim == 4 and x.shape[1] == COLOURS
 
     def _mix(self, x: Tensor, generator: torch.Generator) -> Tensor:
         chosen = _uniform(x, generator) < self.mixup
@@ -205,7 +210,8 @@ class Augmentation(Settings):
         # The grid of affine_grid, to the bit; that multiplies a matrix for each sample, ten times slower.
         grid = horizontal * _centres(width, x) + vertical * _centres(height, x)[:, None]
         grid += constant
-        beyond = "zeros" if self.outside == "zero" else "border"
+        outside = self.outside or ("edge" if self._photographs(x) else "zero")
+        beyond = "zeros" if outside == "zero" else "border"
         return F.grid_sample(x, grid.movedim(1, 3), padding_mode=beyond, align_corners=False)
 
     def _sprinkle(self, x: Tensor, generator: torch.Generator) -> Tensor:

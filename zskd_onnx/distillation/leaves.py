@@ -32,22 +32,20 @@ def dead_leaves(like: Tensor, generator: torch.Generator) -> Tensor:
 
     rows = torch.linspace(-1, 1, height, device=like.device)[:, None]
     columns = torch.linspace(-1, 1, width, device=like.device)
-    ground, texture = textures(like, generator), textures(like, generator)
-    image = _coloured(ground, draw(1, 1, 1, low=0.05, high=0.3), generator)
-    crowd = draw(1, 1, 1).sqrt()
-    for number in range(LEAVES):
+    wavy = textures(like, generator)
+    crowd = draw(1, 1).sqrt()
+    top = torch.zeros((n, height, width), dtype=torch.int64, device=like.device)
+    for number in range(1, LEAVES + 1):
         radius = (SMALLEST * draw(1, 1).clamp_min(1e-6).rsqrt()).clamp_max(LARGEST)
         x, y = columns - draw(1, 1, low=-1.1, high=1.1), rows - draw(1, 1, low=-1.1, high=1.1)
         angle, flatness = draw(1, 1, high=torch.pi), draw(1, 1, low=0.3)
         along = (x * angle.cos() + y * angle.sin()) / radius
         across = (y * angle.cos() - x * angle.sin()) / (radius * flatness)
-        edge = 1 + 0.5 * draw(1, 1) * ground[:, number % channels]
+        edge = 1 + 0.5 * draw(1, 1) * wavy[:, number % channels]
         ellipse, rectangle = along.square() + across.square(), torch.maximum(along.abs(), across.abs()).square()
         inside = torch.where(draw(1, 1) < 0.5, ellipse, rectangle) < edge
-        covers = inside[:, None] & (draw(1, 1, 1) < crowd)
-        leaf = _coloured(texture, draw(1, 1, 1, high=0.5) * draw(1, 1, 1, low=0.05, high=0.3), generator)
-        image = torch.where(covers, leaf, image)
-    return image
+        top = torch.where(inside & (draw(1, 1) < crowd), number, top)
+    return _coloured(top, wavy, generator)
 
 
 def textures(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,11 +65,25 @@ def textures(like: Tensor, generator: torch.Generator) -> Tensor:
     return field / field.std((2, 3), keepdim=True).clamp_min(1e-12)
 
 
-def _coloured(field: Tensor, contrast: Tensor, generator: torch.Generator) -> Tensor:
-    """A field (N, C, H, W) around a colour that is drawn for each image, in [0, 1]; ``contrast`` (N, 1, 1, 1) is its deviation."""
-    n, channels = field.shape[:2]
-    grey = 0.12 + 0.76 * torch.rand((n, 1, 1, 1), generator=generator, device=field.device)
-    # Most surfaces are nearly grey.
-    saturation = 0.2 * torch.rand((n, 1, 1, 1), generator=generator, device=field.device) ** 2
-    tint = saturation * torch.randn((n, channels, 1, 1), generator=generator, device=field.device)
-    return (grey + tint + contrast * field).clamp(0, 1)
+def _coloured(top: Tensor, field: Tensor, generator: torch.Generator) -> Tensor:
+    """Surfaces (N, H, W), numbered from the ground, 0, to ``LEAVES``, each in its colour and with its piece of a texture.
+
+    Args:
+        field: (N, C, H, W), what is made into textures; neighbouring surfaces have different ones.
+    """
+    n, channels, height, width = field.shape
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand((n, *shape, LEAVES + 1), generator=generator, device=field.device)
+
+    # Most surfaces are nearly grey and smooth.
+    grey, saturation = 0.12 + 0.76 * draw(1), 0.2 * draw(1).square()
+    tint = torch.randn((n, channels, LEAVES + 1), generator=generator, device=field.device)
+    contrast = (0.05 + 0.25 * draw(1)) * torch.where(
+        torch.arange(LEAVES + 1, device=field.device) > 0, 0.5 * draw(1), 1.0
+    )
+    where = top.view(n, 1, -1)
+    colour = (grey + saturation * tint).gather(2, where.expand(-1, channels, -1)).view(field.shape)
+    another = field.flip(0).roll((height // 2, width // 2), (2, 3))
+    texture = torch.where((top % 2 > 0)[:, None], another, field)
+    return (colour + contrast.gather(2, where).view(n, 1, height, width) * texture).clamp(0, 1)
