@@ -129,6 +129,7 @@ def test_hints_are_left_out_where_there_are_none(digits_file: Path, tmp_path: Pa
                 tmp_path / f"out{hints}",
                 overrides=(*SMALL, f"distillation.hints={hints}"),
                 student=f"{factory}:make",
+                init="fresh",
                 listener=lambda event: heard.append(event.text),
             )
         )

@@ -38,6 +38,19 @@ def test_an_estimate_grows_with_the_work(digits_file: Path) -> None:
     assert large["distillation"] > 5 * small["distillation"] > 0
 
 
+def test_hints_go_with_inheriting_where_that_is_left_to_the_program(exports: Exports) -> None:
+    hints = ["distillation.hints=7"]
+    for teacher, init, expected in (
+        ("lenet5", "auto", 7),
+        ("resnet", "auto", 0),
+        ("resnet", "fresh", 7),
+        ("lenet5", "fresh", 7),
+    ):
+        plan = prepare(exports.path(teacher, "dynamo"), overrides=hints, init=init)
+        assert plan.recipe.distillation.hints == expected
+        assert any("without hints" in note for note in plan.notes) is (expected == 0)
+
+
 def test_a_recipe_object_is_taken_as_it_is(digits_file: Path) -> None:
     recipe = load_recipe("zskd", ["seed=4"])
     plan = prepare(digits_file, recipe=recipe)

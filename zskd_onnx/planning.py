@@ -154,7 +154,7 @@ def prepare(
     resolved = resolved.fitted(loaded, place)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
-    started = _start(module, resolved, loaded, choice.name)
+    resolved, started = _start(module, resolved, loaded, choice.name)
     samples = _real_samples(resolved, loaded, data)
     evaluation = None if eval_data is None else read_evaluation_data(Path(eval_data), domain, loaded.classes)
     low, high = min(domain.low), max(domain.high)
@@ -189,21 +189,30 @@ def _with_init(recipe: Recipe, init: str) -> Recipe:
     return recipe.model_copy(update={"init": init})
 
 
-def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> str:
-    """Give the student its starting weights; how, in words.
+def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> tuple[Recipe, str]:
+    """Give the student its starting weights.
+
+    Returns:
+        The recipe, and how the student starts, in words. Hints go with inheriting where that is left to the program: they
+        help a student whose features come from the teacher's, and cost a small one that starts fresh about a point.
 
     Raises:
         UsageError: it is to inherit, and has not the teacher's topology.
     """
     if recipe.init == "fresh":
-        return "it starts fresh"
+        return recipe, "it starts fresh"
     reason = students.inherits(student, teacher)
     if reason is None:
         students.inherit(student, teacher)
-        return "it inherits the teacher's strongest channels"
+        return recipe, "it inherits the teacher's strongest channels"
     if recipe.init == "inherit":
         raise UsageError(f"student {name} cannot inherit from this teacher: {reason}; take --init fresh")
-    return f"it starts fresh, for it cannot inherit ({reason})"
+    without = "" if recipe.distillation.hints == 0 else ", and without hints"
+    plain = recipe.distillation.model_copy(update={"hints": 0.0})
+    return (
+        recipe.model_copy(update={"distillation": plain}),
+        f"it starts fresh{without}, for it cannot inherit ({reason})",
+    )
 
 
 def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> RealSamples | None:

@@ -37,7 +37,7 @@ class Distillation(Settings):
             that have one spatial size.
         hints: weight of hints (Romero et al. 2015, eq. 3): what the student's final fully connected layer reads is to tell
             what the teacher's reads, by a linear map that learns beside it. The difference is a share of the variance of
-            the teacher's features.
+            the teacher's features. With ``init: auto`` for students that inherit alone.
         augmentation: what happens to samples, stored or generated, before the student sees them and the teacher
             answers; a generator learns from its own as they are.
         checks: how often, over the run, the student is measured on held-out samples; the best measured
