@@ -10,7 +10,7 @@ import torch
 from onnx import NodeProto, helper
 
 from tests.conftest import Exports, SaveModel
-from zskd_onnx.teacher import Teacher, load_teacher
+from zskd_onnx.teacher import Teacher, blocks_probe, last_convolution_probe, load_teacher
 
 node = helper.make_node
 GENERATOR = torch.Generator().manual_seed(0)
@@ -94,3 +94,18 @@ def test_fused(save_model: SaveModel, name: str) -> None:
 @pytest.mark.parametrize("exporter", ["dynamo", "17"])
 def test_both_convolutions_of_lenet(exports: Exports, exporter: str) -> None:
     assert functions(load_teacher(exports.path("lenet5", exporter))).count("pooled_convolution") == 2
+
+
+def test_values_that_are_looked_at_stay(exports: Exports) -> None:
+    """The last convolution's keeps its Relu and its size; of blocks, those of both sizes before pooling do."""
+    teacher = load_teacher(exports.path("lenet5", "dynamo"))
+    x = torch.rand(3, *teacher.domain.shape).requires_grad_()
+    plain, last, blocks = teacher.graph(), last_convolution_probe(teacher), blocks_probe(teacher)
+    for probe, fused in ((last, 1), (blocks, 0)):
+        names = [n.target.__name__ for n in probe._graph.graph.nodes if n.op == "call_function"]
+        assert names.count("pooled_convolution") == fused
+        logits, _ = probe(teacher.domain.to_file(x))
+        torch.testing.assert_close(logits, plain(teacher.domain.to_file(x))[0], rtol=1e-4, atol=1e-4)
+    (activated,) = last(x)[1]
+    assert activated.shape[2:] == blocks.sizes[-2]
+    assert float(activated.detach().amin()) == 0

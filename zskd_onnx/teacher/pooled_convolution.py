@@ -17,8 +17,8 @@ from zskd_onnx.teacher.operators.pooling import max_pool
 def fuse_pooling(module: fx.GraphModule) -> fx.GraphModule:
     """The same function with each Conv, Relu, MaxPool of 2 x 2 in one, where blocks pay; weights are shared.
 
-    Relu and the largest value change places, which changes nothing else. Values that recipes look at must stay in their
-    graph, so this is for logits alone. Where there is nothing to fuse, the module itself comes back.
+    Relu and the largest value change places, which changes nothing else. A value that the module gives has another reader
+    and stays. Where there is nothing to fuse, the module itself comes back.
     """
     graph = fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))

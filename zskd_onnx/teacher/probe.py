@@ -12,6 +12,7 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.families import ACTIVATIONS, CONVOLUTIONS, DEQUANTIZE, POOLING, QUANTIZE
 from zskd_onnx.teacher.graph import describe, give, is_constant, only_reader, operator_name, outputs_of, shape_of
 from zskd_onnx.teacher.operators.quantization import dequantize_linear
+from zskd_onnx.teacher.pooled_convolution import fuse_pooling
 from zskd_onnx.teacher.teacher import Teacher, batches, mean_features
 
 REARRANGING = frozenset({"Reshape", "Transpose"})
@@ -36,7 +37,7 @@ class Probe(nn.Module):
         """``graph`` is the teacher's, ``values`` are nodes of it."""
         super().__init__()
         give(graph, [outputs_of(graph)[0], *values])
-        self._graph = graph
+        self._graph = fuse_pooling(graph)
         self._output = teacher.output
         self._batch = teacher.batch
         self.eval()
