@@ -30,13 +30,14 @@ def fuse_pooling(module: fx.GraphModule) -> fx.GraphModule:
         convolution = _alone(before.args[0]) if before is not None and rectified else before
         if convolution is None or convolution.target is not conv or not _in_blocks(fused, convolution):
             continue
-        weight = fused.get_buffer(str(convolution.args[1].target))
+        given: Any = convolution.args
+        weight = fused.get_buffer(str(given[1].target))
         side, name = block_side(weight, pool=True), f"{node.name}_blocks"
         fused.register_buffer(name, block_weight(weight, side, pool=True))
-        pads = tuple(convolution.kwargs.get("pads") or (0, 0))[:2]
+        padding: Any = convolution.kwargs.get("pads") or (0, 0)
         with graph.inserting_before(node):
-            arguments = (*convolution.args, *[None] * (3 - len(convolution.args)), graph.get_attr(name))
-            keywords = {"side": side, "pads": pads, "rectified": rectified}
+            arguments = (*given, *[None] * (3 - len(given)), graph.get_attr(name))
+            keywords: dict[str, Any] = {"side": side, "pads": tuple(padding[:2]), "rectified": rectified}
             one = graph.call_function(pooled_convolution, arguments, keywords)
         node.replace_all_uses_with(one)
         found = True
@@ -78,8 +79,8 @@ def _alone(value: Any) -> fx.Node | None:
 
 def _halves(pool: fx.Node) -> bool:
     """Whether a MaxPool takes 2 x 2 positions at a time."""
-    given = pool.kwargs
-    return (
+    given: Any = pool.kwargs
+    return bool(
         tuple(given["kernel_shape"]) == tuple(given.get("strides") or ()) == (2, 2)
         and not any(given.get("pads") or ())
         and set(given.get("dilations") or ()) <= {1}
@@ -91,12 +92,13 @@ def _halves(pool: fx.Node) -> bool:
 
 def _in_blocks(module: fx.GraphModule, convolution: fx.Node) -> bool:
     """Whether a convolution can be computed in blocks, and it pays."""
-    given, held = convolution.kwargs, convolution.args[1]
+    given: Any = convolution.kwargs
+    held = convolution.args[1]
     if not isinstance(held, fx.Node) or held.op != "get_attr":
         return False
     weight = module.get_buffer(str(held.target))
     pads = given.get("pads") or (0, 0, 0, 0)
-    return (
+    return bool(
         weight.ndim == 4
         and given.get("group", 1) == 1
         and set(given.get("strides") or ()) | set(given.get("dilations") or ()) <= {1}
