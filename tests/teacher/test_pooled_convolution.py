@@ -91,6 +91,16 @@ def test_fused(save_model: SaveModel, name: str) -> None:
         torch.testing.assert_close(teacher.logits(x), theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_a_weight_of_the_file_may_have_the_name_of_the_blocks(save_model: SaveModel) -> None:
+    nodes = [*chain(), node("Mul", ["v", "v_blocks"], ["m"]), node("GlobalAveragePool", ["m"], ["a"])]
+    ends = [node("Flatten", ["a"], ["f"]), node("MatMul", ["f", "head"], ["y"])]
+    weights = WEIGHTS | {"v_blocks": torch.tensor([3.0])}
+    teacher = load_teacher(save_model([*nodes, *ends], ["N", 1, 15, 17], ["N", 3], weights))
+    x = torch.rand(2, 1, 15, 17, generator=torch.Generator().manual_seed(1))
+    assert "pooled_convolution" in functions(teacher)
+    torch.testing.assert_close(gradient(teacher.logits, x)[0], teacher.graph()(x)[0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("exporter", ["dynamo", "17"])
 def test_both_convolutions_of_lenet(exports: Exports, exporter: str) -> None:
     assert functions(load_teacher(exports.path("lenet5", exporter))).count("pooled_convolution") == 2

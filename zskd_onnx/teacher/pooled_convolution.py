@@ -33,6 +33,8 @@ def fuse_pooling(module: fx.GraphModule) -> fx.GraphModule:
         given: Any = convolution.args
         weight = fused.get_buffer(str(given[1].target))
         side, name = block_side(weight, pool=True), f"{node.name}_blocks"
+        while hasattr(fused, name):  # a weight of the file may be called so
+            name += "_"
         fused.register_buffer(name, block_weight(weight, side, pool=True))
         padding: Any = convolution.kwargs.get("pads") or (0, 0)
         with graph.inserting_before(node):

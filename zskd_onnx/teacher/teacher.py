@@ -66,7 +66,7 @@ class Teacher(nn.Module):
         super().__init__()
         self._file = file
         self._scores = scores
-        self._fast = fuse_pooling(scores)
+        self._fast = fuse_pooling(scores)  # what runs; ``graph`` gives the plain one, with every value in it
         self._features = nn.ModuleList(features)
         self.domain = domain
         self.output = output

@@ -44,7 +44,8 @@ def _cost(shape: Sequence[int], p: int, pool: bool) -> float:
         taps *= _blocks(k, p)
     forward = before * p * p * _filled(after * p * p)
     backward = _filled(before * p * p) * after * p * p
-    behind = (POOL_IN_BLOCKS if p > 1 else POOL) if pool else MOVE if p > 1 else 0
+    whole, in_blocks = (POOL, POOL_IN_BLOCKS) if pool else (0, MOVE)
+    behind = whole if p == 1 else in_blocks
     return taps * (forward + backward) / (p * p) + behind * after
 
 
