@@ -207,12 +207,11 @@ def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> t
         return recipe, "it inherits the teacher's strongest channels"
     if recipe.init == "inherit":
         raise UsageError(f"student {name} cannot inherit from this teacher: {reason}; take --init fresh")
-    without = "" if recipe.distillation.hints == 0 else ", and without hints"
-    plain = recipe.distillation.model_copy(update={"hints": 0.0})
-    return (
-        recipe.model_copy(update={"distillation": plain}),
-        f"it starts fresh{without}, for it cannot inherit ({reason})",
-    )
+    stages = {"distillation": recipe.distillation, "fine_tuning": recipe.fine_tuning}
+    hinted = {key: stage for key, stage in stages.items() if stage is not None and stage.hints}
+    plain = {key: stage.model_copy(update={"hints": 0.0}) for key, stage in hinted.items()}
+    without = ", and without hints" if hinted else ""
+    return recipe.model_copy(update=plain), f"it starts fresh{without}, for it cannot inherit ({reason})"
 
 
 def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> RealSamples | None:
