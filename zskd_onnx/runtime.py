@@ -1,4 +1,4 @@
-"""onnxruntime sessions: the providers that this machine has, and no chatter."""
+"""onnxruntime sessions: the providers that this machine has, integers added up exactly, and no chatter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+
+EXACT_INTEGERS = "session.x64quantprecision"
+"""On x86 without VNNI onnxruntime adds up products of 8-bit integers in 16 bits, which saturate, unless its optimiser is told not
+to. What it gives then is not what the file says, nor what it gives on another machine."""
 
 ort.set_default_logger_severity(4)
 
@@ -41,9 +46,14 @@ def open_session(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
-    return ort.InferenceSession(
-        model if isinstance(model, bytes) else str(model), sess_options=options, providers=providers()
-    )
+    given = model if isinstance(model, bytes) else str(model)
+    options.add_session_config_entry(EXACT_INTEGERS, "1")
+    try:
+        return ort.InferenceSession(given, sess_options=options, providers=providers())
+    except NoKernel:
+        # Exact sums need unsigned weights, and there is no kernel for those where a convolution's input is signed.
+        options.add_session_config_entry(EXACT_INTEGERS, "0")
+        return ort.InferenceSession(given, sess_options=options, providers=providers())
 
 
 def run(session: ort.InferenceSession, x: np.ndarray, outputs: list[str] | None = None) -> list[np.ndarray]:

@@ -114,9 +114,22 @@ def through_head(teacher: Teacher, x: Tensor) -> Tensor:
     return logits if head.bias is None else logits + head.bias
 
 
+def kernels_saturate() -> bool:
+    """Whether onnxruntime adds up products of integers in 16 bits here, as it does on x86 without VNNI."""
+    ends = [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 2]), helper.make_empty_tensor_value_info("y")]
+    weight = helper.make_tensor("w", TensorProto.INT8, [2, 1], [127, 127])
+    node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "sum", ends[:1], ends[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    (total,) = run(open_session(model.SerializeToString(), optimise=False), np.full((1, 2), 255, np.uint8))
+    return bool(total.item() != 2 * 255 * 127)
+
+
 @pytest.mark.parametrize("way", INTEGERS)
 @pytest.mark.parametrize("optimise", [False, True])
 def test_outputs_are_within_one_step_of_onnxruntime(digits: Digits, way: str, optimise: bool) -> None:
+    if "dynamic" in way and not optimise and kernels_saturate():
+        pytest.skip("node by node this processor's integer kernels saturate")
     teacher = load(digits, way)
     (theirs,) = run(open_session(digits.files[way], optimise=optimise), digits.x)
     ours = teacher(torch.from_numpy(digits.x)).numpy()

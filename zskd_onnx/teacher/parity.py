@@ -72,7 +72,9 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     The file is run node by node, as it is written: the optimiser fuses quantised ones into integer
     kernels that round elsewhere. Where a sum lies between two integers, the order of additions
     decides which it becomes, so one quantisation step is allowed; and as many more as
-    onnxruntime differs from itself with its optimiser, for in deep files such steps add up.
+    onnxruntime differs from itself with its optimiser, for in deep files such steps add up. On x86
+    without VNNI the optimised run is the one whose integer sums are exact, so agreeing with that is
+    enough.
 
     Args:
         scores_name: the scores' name in the file, or None.
@@ -98,6 +100,7 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     sizes = (batch, 2 * batch) if isinstance(batch, int) else (2, 3)
     worst = 0.0
     noise: list[float] = []
+    fused: ort.InferenceSession | None = None
     for size in sizes:
         shape = (size, *teacher.domain.shape)
         x = teacher.domain.to_array(teacher.domain.to_file(torch.rand(shape, generator=generator)))
@@ -116,10 +119,14 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
         coarse = np.spacing(np.float32(np.abs(given[-1]).max())) > tolerance
         for what, ours, i, steps in imported[2:] if coarse and len(wanted) > 1 else imported:
             theirs, mine = given[i], ours.numpy()
-            gap = difference(mine.reshape(theirs.shape) if mine.size == theirs.size else mine, theirs)
+            mine = mine.reshape(theirs.shape) if mine.size == theirs.size else mine
+            gap = difference(mine, theirs)
             allowed = tolerance
             if quantised:
                 allowed += steps * quantisation_step(values[i], theirs) / _scale(theirs)
+            if quantised and gap > allowed:
+                fused = fused or open_source(teacher.source, wanted)
+                gap = min(gap, difference(mine, run(fused, x, wanted)[i]))
             if quantised and gap > allowed:
                 noise = noise or _own_noise(teacher, wanted, generator)
                 allowed += noise[i]
