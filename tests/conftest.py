@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from zskd_onnx.students import STUDENTS
 from zskd_onnx.teacher import Teacher, load_teacher
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # workers share the cores
+
 ROOT = Path(__file__).resolve().parent.parent
 
 SMALL = ("synthesis.count=300", "synthesis.iterations=5", "held_out=100", "distillation.epochs=2")
