@@ -53,7 +53,9 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
             read_source(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, I am a text file\n", b"\x08\x07", b"\x00" * 64, random.Random(0).randbytes(64)])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, I am a text file\n", b"\x08\x07", b"\x00" * 64, random.Random(0).randbytes(64)]
+)
 def test_what_is_not_onnx(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
