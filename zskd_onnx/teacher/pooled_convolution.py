@@ -76,11 +76,12 @@ def pooled_convolution(
 
 
 def _halve(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, H/2, W/2), the largest of each 2 x 2 positions.
+    """(N, C, H, W) -> (N, C, H/2, W/2), rounded down: the largest of each 2 x 2 positions.
 
-    CPUs pool a vector of channels at a time: of few channels the largest of four slices takes a ninth of the time, without a gradient.
+    CPUs pool a vector of channels at a time; of few channels the largest of four slices takes a ninth of the time, as long
+    as no gradient is wanted.
     """
-    if x.requires_grad or not x.is_cpu:
+    if not x.is_cpu:
         return F.max_pool2d(x, 2)
     height, width = (n // 2 * 2 for n in x.shape[2:])
     rows = torch.maximum(x[..., 0:height:2, :width], x[..., 1:height:2, :width])

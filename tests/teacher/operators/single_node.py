@@ -13,6 +13,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, fx
 
+from zskd_onnx.runtime import EXACT_INTEGERS
 from zskd_onnx.teacher.importer import import_graph
 from zskd_onnx.teacher.passes import fold_constants
 
@@ -86,7 +87,7 @@ def assert_as_onnxruntime(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     # Without it sums of integers saturate on x86 without VNNI; with it they do not where the weights are frozen.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry(EXACT_INTEGERS, "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = {f"x{i}": x for i, x in enumerate(inputs) if x is not None and i not in frozen}
     theirs = session.run(None, feeds)
