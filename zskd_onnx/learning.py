@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zskd_onnx import students
 from zskd_onnx.distillation import Checkpoint, Checks, Distillation, Score, Sources, Stored, agreement, distil
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.generators import GeneratorTraining
@@ -22,6 +23,9 @@ from zskd_onnx.teacher import Asking, blocks_probe, features_probe
 from zskd_onnx.version import __version__
 
 PART = 512
+INHERITED = 4096
+"""Samples by which a student's start is chosen."""
+
 STAGES = ("distillation", "fine-tuning")
 
 
@@ -60,12 +64,14 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
         history, chosen = saved["earlier"]["history"], saved["earlier"]["chosen"]
     generator: GeneratorTraining | None = None
     stored, held_out = _stored(plan, samples)
+    if plan.inherits and saved is None:
+        _inherit(plan, stored, stages[0][1])
     for stage, settings in stages:
         kept.earlier = {"history": dict(history), "chosen": dict(chosen)}
         ask, observed = _asking(plan, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
         sources = _sources(plan, stored, settings, ask, steps, generator)
-        seen = _as_seen(held_out, settings, recipe.seed)
+        seen = _as_seen(held_out, settings, recipe.seed, "held out")
         checks = Checks(plan.teacher, seen, _watch(plan), temperature=settings.temperature)
         distil(
             plan.student,
@@ -122,15 +128,26 @@ def _stored(plan: Plan, samples: Samples | None) -> tuple[list[Stored], Tensor]:
     return stored, held_out
 
 
-def _as_seen(held_out: Tensor, settings: Distillation, seed: int) -> Tensor:
-    """Held-out samples as training shows them to the student.
+def _inherit(plan: Plan, stored: list[Stored], settings: Distillation) -> None:
+    """Let the student start from those of the teacher's channels that matter for what it will be shown."""
+    seed, purpose = plan.recipe.seed, "inherit"
+    if stored:
+        samples = stored[0].inputs[:INHERITED]
+    else:
+        samples = torch.rand((INHERITED, *plan.teacher.domain.shape), generator=generator_for(seed, purpose, "noise"))
+    seen = _as_seen(samples, settings, seed, purpose)
+    students.inherit(plan.student, plan.teacher, seen, generator_for(seed, purpose, "positions"))
+
+
+def _as_seen(samples: Tensor, settings: Distillation, seed: int, purpose: str) -> Tensor:
+    """Stored samples as training shows them to the student.
 
     A student is chosen on what it is trained for. On samples as they were synthesised an early one looks
     best that knows nothing of what augmentation adds, and that is where real samples lie.
     """
     parts = [
-        settings.augmentation.apply(part.to(torch.float32), generator_for(seed, "held out", i)).to(torch.float16)
-        for i, part in enumerate(held_out.split(PART))
+        settings.augmentation.apply(part.to(torch.float32), generator_for(seed, purpose, i)).to(torch.float16)
+        for i, part in enumerate(samples.split(PART))
     ]
     return torch.cat(parts)
 

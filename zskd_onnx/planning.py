@@ -34,7 +34,8 @@ class Plan:
         teacher: imported, and proved against onnxruntime.
         recipe: with all overrides.
         choice: the student's architecture and why.
-        student: with its starting weights.
+        student: with its starting weights, or what they are until ``learn`` lets it inherit.
+        inherits: whether it will start from the teacher's channels.
         device: where it will run.
         evaluation: real samples to score on, or None.
         data: real samples to train on, or None.
@@ -45,6 +46,7 @@ class Plan:
     recipe: Recipe
     choice: students.Choice
     student: nn.Module
+    inherits: bool
     device: torch.device
     evaluation: EvaluationData | None
     data: RealSamples | None
@@ -154,7 +156,7 @@ def prepare(
     resolved = resolved.fitted(loaded, place)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
-    resolved, started = _start(module, resolved, loaded, choice.name)
+    inherits, resolved, started = _start(module, resolved, loaded, choice.name)
     samples = _real_samples(resolved, loaded, data)
     evaluation = None if eval_data is None else read_evaluation_data(Path(eval_data), domain, loaded.classes)
     low, high = min(domain.low), max(domain.high)
@@ -180,7 +182,7 @@ def prepare(
         notes.append(
             "the input range is only assumed: if the teacher was trained on another one the student will be useless; say it with --input-range"
         )
-    return Plan(loaded, resolved, choice, module, place, evaluation, samples, tuple(notes))
+    return Plan(loaded, resolved, choice, module, inherits, place, evaluation, samples, tuple(notes))
 
 
 def _with_init(recipe: Recipe, init: str) -> Recipe:
@@ -189,29 +191,28 @@ def _with_init(recipe: Recipe, init: str) -> Recipe:
     return recipe.model_copy(update={"init": init})
 
 
-def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> tuple[Recipe, str]:
-    """Give the student its starting weights.
+def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> tuple[bool, Recipe, str]:
+    """How the student is to start.
 
     Returns:
-        The recipe, and how the student starts, in words. Hints go with inheriting where that is left to the program: they
+        Whether it inherits, the recipe, and the same in words. Hints go with inheriting where that is left to the program: they
         help a student whose features come from the teacher's, and cost a small one that starts fresh about a point.
 
     Raises:
         UsageError: it is to inherit, and has not the teacher's topology.
     """
     if recipe.init == "fresh":
-        return recipe, "it starts fresh"
+        return False, recipe, "it starts fresh"
     reason = students.inherits(student, teacher)
     if reason is None:
-        students.inherit(student, teacher)
-        return recipe, "it inherits the teacher's strongest channels"
+        return True, recipe, "it inherits the teacher's channels"
     if recipe.init == "inherit":
         raise UsageError(f"student {name} cannot inherit from this teacher: {reason}; take --init fresh")
     stages = {"distillation": recipe.distillation, "fine_tuning": recipe.fine_tuning}
     hinted = {key: stage for key, stage in stages.items() if stage is not None and stage.hints}
     plain = {key: stage.model_copy(update={"hints": 0.0}) for key, stage in hinted.items()}
     without = ", and without hints" if hinted else ""
-    return recipe.model_copy(update=plain), f"it starts fresh{without}, for it cannot inherit ({reason})"
+    return False, recipe.model_copy(update=plain), f"it starts fresh{without}, for it cannot inherit ({reason})"
 
 
 def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> RealSamples | None:

@@ -69,7 +69,7 @@ class Recipe(Settings):
         generator: what makes samples while the student learns.
         data: how real samples are taken, where the user gives some.
         student: an architecture's name, "half" or "auto".
-        init: "inherit" starts the student from the teacher's strongest channels, where it has the
+        init: "inherit" starts the student from those of the teacher's channels that matter most, where it has the
             teacher's topology; "auto" does so where it can; "fresh" never.
         distillation: how the student is trained.
         fine_tuning: how it is trained once more after that, or None.

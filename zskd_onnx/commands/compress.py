@@ -45,7 +45,7 @@ def compress(
     eval_data: EvalDataOption = None,
     data: DataOption = None,
     init: Annotated[
-        str | None, typer.Option("--init", help="fresh, inherit (the teacher's strongest channels) or auto.")
+        str | None, typer.Option("--init", help="fresh, inherit (the teacher's channels) or auto.")
     ] = None,
     transfer_set: Annotated[
         Path | None,

@@ -14,6 +14,7 @@ from zskd_onnx.teacher.probe import (
     batch_norm_probe,
     blocks_probe,
     features_probe,
+    inputs_probe,
     last_convolution_probe,
 )
 from zskd_onnx.teacher.second_last import SecondLast, find_second_last
@@ -40,6 +41,7 @@ __all__ = [
     "blocks_probe",
     "features_probe",
     "find_second_last",
+    "inputs_probe",
     "last_convolution_probe",
     "load_teacher",
     "open_source",

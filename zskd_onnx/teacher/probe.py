@@ -10,10 +10,20 @@ from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.teacher.families import ACTIVATIONS, CONVOLUTIONS, DEQUANTIZE, POOLING, QUANTIZE
-from zskd_onnx.teacher.graph import describe, give, is_constant, only_reader, operator_name, outputs_of, shape_of
+from zskd_onnx.teacher.graph import (
+    computed_inputs,
+    describe,
+    give,
+    is_constant,
+    only_reader,
+    operator_name,
+    outputs_of,
+    shape_of,
+)
 from zskd_onnx.teacher.operators.quantization import dequantize_linear
 from zskd_onnx.teacher.pooled_convolution import fuse_pooling
 from zskd_onnx.teacher.teacher import Teacher, batches, mean_features
+from zskd_onnx.teacher.weighted import WeightedLayer, channels_first
 
 REARRANGING = frozenset({"Reshape", "Transpose"})
 """Operators behind which the axes of a map of the same size may mean something else."""
@@ -96,6 +106,20 @@ def features_probe(teacher: Teacher) -> Probe:
     _, *inputs = outputs_of(module)
     with module.graph.inserting_before(module.graph.output_node()):
         return Probe(teacher, module, [module.graph.call_function(mean_features, (inputs,))])
+
+
+def inputs_probe(teacher: Teacher, layers: Sequence[WeightedLayer]) -> Probe:
+    """The values are what each of the teacher's layers reads: (N, C, *sides) or, channels first, (N, I)."""
+    module = teacher.graph()
+    found = {describe(node): node for node in module.graph.nodes if node.op == "call_function"}
+    values = []
+    with module.graph.inserting_before(module.graph.output_node()):
+        for layer in layers:
+            (value,) = computed_inputs(found[layer.node])
+            if layer.flattened is not None:
+                value = module.graph.call_function(channels_first, (value, layer.flattened))
+            values.append(value)
+    return Probe(teacher, module, values)
 
 
 def last_convolution_probe(teacher: Teacher) -> Probe:

@@ -41,6 +41,7 @@ class WeightedLayer:
         stride, dilation: of a convolution, for each spatial axis.
         padding: likewise; None where the two sides of an axis differ, which torch's modules do not do.
         groups: of a convolution.
+        flattened: of a fully connected layer, the shape (*size, C) that the file flattens for it, where its channels stand last.
     """
 
     kind: Literal["convolution", "linear", "batch_norm"]
@@ -54,6 +55,7 @@ class WeightedLayer:
     padding: Ints | None = ()
     dilation: Ints = ()
     groups: int = 1
+    flattened: Ints | None = None
 
 
 def weighted_layers(teacher: Teacher) -> list[WeightedLayer] | None:
@@ -85,8 +87,8 @@ def weighted_layers(teacher: Teacher) -> list[WeightedLayer] | None:
         if layer is not None and name == "Add":
             layers[-1] = replace(layers[-1], bias=layer.bias)
         elif layer is not None:
-            if layer.kind == "linear" and last is not None:
-                layer = replace(layer, weight=_channels_first(layer.weight, last))
+            if layer.kind == "linear" and last is not None and layer.weight.shape[1] == math.prod(last):
+                layer = replace(layer, weight=channels_first(layer.weight, last), flattened=last)
             layers.append(layer)
             last = None
         elif name == "Transpose" and alone:
@@ -184,8 +186,6 @@ def _holds_weights(node: fx.Node) -> bool:
     return any(is_constant(n) and math.prod(shape_of(n) or ()) > 1 for n in node.all_input_nodes)
 
 
-def _channels_first(weight: Tensor, last: Ints) -> Tensor:
-    """Weights (O, I) of flattened (*size, C) as those of flattened (C, *size); as they are where I is another number."""
-    if weight.shape[1] != math.prod(last):
-        return weight
-    return weight.unflatten(1, last).movedim(-1, 1).flatten(1)
+def channels_first(values: Tensor, last: Ints) -> Tensor:
+    """Values (N, I) of flattened (*size, C) as those of flattened (C, *size)."""
+    return values.unflatten(1, last).movedim(-1, 1).flatten(1)

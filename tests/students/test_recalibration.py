@@ -1,0 +1,35 @@
+"""Batch normalisations with other statistics."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from zskd_onnx.students.recalibration import recalibrate
+
+
+def test_nothing_changes_but_the_statistics() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(4 * 36, 6), nn.ReLU(), nn.BatchNorm1d(6, eps=0.01), nn.Linear(6, 3)),
+    )
+    samples = torch.rand(700, 2, 8, 8)
+    with torch.no_grad():
+        net[1].weight.uniform_(0.5, 2)
+        net[6].bias.normal_()
+    before = net.eval()(samples)
+    recalibrate(net.train(), samples.half())
+    assert net.training
+    first = net[0](samples)
+    torch.testing.assert_close(net[1].running_mean, first.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(net[1].running_var, first.var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(net(samples), before, rtol=1e-2, atol=1e-2)  # by the batch's own statistics
+    torch.testing.assert_close(net.eval()(samples), before, rtol=1e-2, atol=1e-2)
+
+
+def test_a_student_without_any_is_left_alone() -> None:
+    net = nn.Linear(3, 2)
+    before = net.weight.clone()
+    recalibrate(net, torch.rand(5, 3))
+    assert torch.equal(net.weight, before)
