@@ -96,6 +96,19 @@ def test_a_student_inherits(exports: Exports, tmp_path: Path) -> None:
     assert found["fresh"] < 0.6
 
 
+def test_a_student_inherits_where_nothing_is_stored(exports: Exports, tmp_path: Path) -> None:
+    """Noise tells which channels matter, where a generator has yet to learn; the same seed gives the same student."""
+    short = (*GENERATED, "distillation.epoch_samples=128", "distillation.learning_rate=1e-5")
+
+    def run(name: str) -> CompressionResult:
+        teacher = exports.path("lenet5", "dynamo")
+        return compress(teacher, tmp_path / name, recipe="abm", overrides=short, student="lenet5-half", init="inherit")
+
+    first, again = run("first"), run("again")
+    assert first.agreement > 0.6
+    assert weights(first) == weights(again)
+
+
 def test_an_init_that_cannot_be(exports: Exports, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot inherit"):
         compress(exports.path("resnet", "dynamo"), tmp_path / "out", overrides=SMALL, init="inherit")

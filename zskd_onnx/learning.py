@@ -65,6 +65,7 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
     generator: GeneratorTraining | None = None
     stored, held_out = _stored(plan, samples)
     if plan.inherits and saved is None:
+        listener(Event("note", "distillation", "choosing which of the teacher's channels the student starts from"))
         _inherit(plan, stored, stages[0][1])
     for stage, settings in stages:
         kept.earlier = {"history": dict(history), "chosen": dict(chosen)}

@@ -53,7 +53,7 @@ def eliminate(products: Tensor, weight: Tensor, keep: int, *, constant: bool = T
     inverse = torch.linalg.inv(products + damping.diag())
     w = products.new_zeros((inputs, outputs))
     places = torch.arange(channels * taps, device=weight.device).view(channels, taps)
-    w[places.flatten()] = weight.flatten(1).T.double()
+    w[: channels * taps] = weight.flatten(1).T.double()
     left = list(range(channels))
     while len(left) > keep:
         groups = places[left]
