@@ -44,9 +44,7 @@ def compress(
     ] = None,
     eval_data: EvalDataOption = None,
     data: DataOption = None,
-    init: Annotated[
-        str | None, typer.Option("--init", help="fresh, inherit (the teacher's channels) or auto.")
-    ] = None,
+    init: Annotated[str | None, typer.Option("--init", help="fresh, inherit (the teacher's channels) or auto.")] = None,
     transfer_set: Annotated[
         Path | None,
         typer.Option("--transfer-set", metavar="FOLDER", help="Impressions of an earlier run on this teacher."),
