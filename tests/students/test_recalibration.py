@@ -19,7 +19,7 @@ def test_nothing_changes_but_the_statistics() -> None:
         net[1].weight.uniform_(0.5, 2)
         net[6].bias.normal_()
     before = net.eval()(samples)
-    recalibrate(net.train(), samples.half())
+    recalibrate(net.train(), samples.half().split(256))
     assert net.training
     first = net[0](samples)
     torch.testing.assert_close(net[1].running_mean, first.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
@@ -31,5 +31,5 @@ def test_nothing_changes_but_the_statistics() -> None:
 def test_a_student_without_any_is_left_alone() -> None:
     net = nn.Linear(3, 2)
     before = net.weight.clone()
-    recalibrate(net, torch.rand(5, 3))
+    recalibrate(net, [torch.rand(5, 3)])
     assert torch.equal(net.weight, before)

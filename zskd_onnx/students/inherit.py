@@ -8,6 +8,7 @@ teacher's own shape is the teacher (but for the border, see ``unit_space_layers`
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -24,6 +25,9 @@ from zskd_onnx.students.unit_space import unit_space_layers
 from zskd_onnx.teacher import Teacher, WeightedLayer, inputs_probe
 
 PART = 256
+MEMORY = 2**30
+"""Bytes that the teacher's values for a part of the samples may take."""
+
 ROWS = 20_000
 """Least rows of inputs that a layer's mean products are taken from."""
 
@@ -57,10 +61,11 @@ def inherit(student: nn.Module, teacher: Teacher, samples: Tensor, generator: to
         pairs = _matched(student, teacher)
     except UsageError as reason:
         raise UsageError(f"the student cannot inherit from the teacher: {reason}; start it fresh") from reason
+    parts = samples.split(max(1, min(PART, MEMORY // (4 * teacher.cost.activations))))
     with torch.no_grad():
-        for mine, inherited in _assignments(_narrowed(pairs, teacher, samples, generator)):
+        for mine, inherited in _assignments(_narrowed(pairs, teacher, parts, generator)):
             mine.copy_(inherited)
-    recalibrate(student, samples)
+    recalibrate(student, parts)
 
 
 @dataclass
@@ -195,12 +200,12 @@ def _geometry(layer: Any) -> dict[str, Any]:
     }
 
 
-def _narrowed(pairs: list[_Pair], teacher: Teacher, samples: Tensor, generator: torch.Generator) -> list[_Pair]:
+def _narrowed(pairs: list[_Pair], teacher: Teacher, parts: Sequence[Tensor], generator: torch.Generator) -> list[_Pair]:
     """The pairs with the teacher's layers cut to the student's widths."""
     pairs = list(pairs)
     weighted = [i for i, pair in enumerate(pairs) if pair.mine.kind != "batch_norm"]
     narrow = [(i, j) for i, j in pairwise(weighted) if pairs[i].width < len(pairs[i].layer.weight)]
-    products = _products([pairs[j].layer for _, j in narrow], teacher, samples, generator)
+    products = _products([pairs[j].layer for _, j in narrow], teacher, parts, generator)
     for (i, j), known in zip(narrow, products, strict=True):
         following = pairs[j].layer
         groups = following.weight.reshape(len(following.weight), len(pairs[i].layer.weight), -1)
@@ -216,20 +221,21 @@ def _narrowed(pairs: list[_Pair], teacher: Teacher, samples: Tensor, generator: 
 
 
 def _products(
-    layers: list[WeightedLayer], teacher: Teacher, samples: Tensor, generator: torch.Generator
+    layers: list[WeightedLayer], teacher: Teacher, parts: Sequence[Tensor], generator: torch.Generator
 ) -> list[Tensor]:
     """What ``eliminate`` knows of the inputs of each of these layers of the teacher."""
     if not layers:
         return []
     probe = inputs_probe(teacher, layers)
     place = next(teacher.buffers()).device
+    samples = sum(map(len, parts))
     found: list[Tensor] = []
-    for part in samples.split(PART):
+    for part in parts:
         _, values = probe(teacher.domain.to_file(part.to(place, torch.float32)))
         each = []
         for value, layer in zip(values, layers, strict=True):
-            positions = math.ceil(max(ROWS, 4 * layer.weight[0].numel()) / len(samples))
-            each.append(mean_products(patches(value, layer, positions, generator)) * (len(part) / len(samples)))
+            positions = math.ceil(max(ROWS, 4 * layer.weight[0].numel()) / samples)
+            each.append(mean_products(patches(value, layer, positions, generator)) * (len(part) / samples))
         found = [before + new for before, new in zip(found, each, strict=True)] if found else each
     return found
 

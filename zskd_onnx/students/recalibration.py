@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,18 +10,16 @@ from torch import Tensor, nn
 
 from zskd_onnx.students.chain import BATCH_NORMS
 
-PART = 256
-
 
 @torch.no_grad()
-def recalibrate(student: nn.Module, samples: Tensor) -> None:
+def recalibrate(student: nn.Module, parts: Sequence[Tensor]) -> None:
     """Give each batch normalisation the statistics of what it meets, and a scale and a shift with which it does as before.
 
     In inference mode nothing changes. In training mode, where batches are normalised by their own statistics, a student
     with others would begin as another function.
 
     Args:
-        samples: (N, *shape) in the unit space.
+        parts: samples (N, *shape) of the unit space, in batches that the device has room for.
     """
     place = next(student.parameters()).device
     norms: list[Any] = [module for module in student.modules() if isinstance(module, BATCH_NORMS)]
@@ -33,7 +32,7 @@ def recalibrate(student: nn.Module, samples: Tensor) -> None:
     hooks = [module.register_forward_pre_hook(keep) for module in norms]
     training = student.training
     student.eval()
-    for part in samples.split(PART) if norms else ():
+    for part in parts if norms else ():
         student(part.to(place, torch.float32))
     student.train(training)
     for hook in hooks:
