@@ -34,8 +34,8 @@ class Plan:
         teacher: imported, and proved against onnxruntime.
         recipe: with all overrides.
         choice: the student's architecture and why.
-        student: with its starting weights, or what they are until ``learn`` lets it inherit.
-        inherits: whether it will start from the teacher's channels.
+        student: with fresh weights; where it inherits, ``learn`` gives it the teacher's.
+        inherits: whether it starts from the teacher's channels.
         device: where it will run.
         evaluation: real samples to score on, or None.
         data: real samples to train on, or None.

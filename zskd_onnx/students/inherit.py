@@ -92,7 +92,7 @@ class _Pair:
         assert self.given is not None
         return self.given
 
-    def of(self, kept: Tensor) -> _Pair:
+    def keeping(self, kept: Tensor) -> _Pair:
         """With some of the channels that the teacher's layer gives."""
         if self.given is None:
             return self
@@ -211,7 +211,7 @@ def _narrowed(pairs: list[_Pair], teacher: Teacher, parts: Sequence[Tensor], gen
         groups = following.weight.reshape(len(following.weight), len(pairs[i].layer.weight), -1)
         kept, weight, growth = eliminate(known, groups, pairs[i].width, constant=pairs[j].takes_bias)
         for k in range(i, j):
-            pairs[k] = pairs[k].of(kept)
+            pairs[k] = pairs[k].keeping(kept)
         shape = (len(weight), len(kept) * pairs[j].run, *following.weight.shape[2:])
         bias = following.bias
         if pairs[j].takes_bias:
