@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.teacher import Teacher, WeightedLayer, weighted_layers
-from zskd_onnx.teacher.graph import computed_inputs, describe
+from zskd_onnx.teacher import Teacher, WeightedLayer, inputs_probe, weighted_layers
 
 
 def unit_space_layers(teacher: Teacher) -> list[WeightedLayer]:
@@ -27,7 +26,7 @@ def unit_space_layers(teacher: Teacher) -> list[WeightedLayer]:
     if not layers:
         raise UsageError("the teacher is no plain chain of convolutions and fully connected layers")
     first = layers[0]
-    shift, one = _first_input(teacher, first.node)
+    shift, one = _first_input(teacher, first)
     scale = one - shift
     if bool((scale == 1).all()) and not shift.any():
         return layers
@@ -40,17 +39,15 @@ def unit_space_layers(teacher: Teacher) -> list[WeightedLayer]:
     return [replace(first, weight=first.weight * scale.view(columns), bias=bias), *layers[1:]]
 
 
-def _first_input(teacher: Teacher, node: str) -> tuple[Tensor, Tensor]:
-    """What the first layer reads, (I, *positions) or (I,), where the sample is 0 and where it is 1 throughout."""
-    module = teacher.graph()
-    layer = next(n for n in module.graph.nodes if describe(n) == node and n.op == "call_function")
-    module.graph.output_node().args = (computed_inputs(layer)[0],)
-    module.graph.eliminate_dead_code()
-    module.recompile()
+def _first_input(teacher: Teacher, first: WeightedLayer) -> tuple[Tensor, Tensor]:
+    """What the first layer reads, (I, *positions) or (I,) as the file has it, where the sample is 0 and where it is 1 throughout."""
+    probe = inputs_probe(teacher, [replace(first, flattened=None)])
     device = next((b.device for b in teacher.buffers()), None)
-    shape = (teacher.batch or 1, *teacher.domain.shape)
     with torch.no_grad():
-        low, high = (module(teacher.domain.to_file(torch.full(shape, end, device=device)))[0] for end in (0.0, 1.0))
+        low, high = (
+            probe(teacher.domain.to_file(torch.full((1, *teacher.domain.shape), end, device=device)))[1][0][0]
+            for end in (0.0, 1.0)
+        )
     return low, high
 
 
