@@ -368,6 +368,14 @@ def test_contours_follow_smooth_fields() -> None:
     assert 0.02 < edges < 0.4 * 2 * lit * (1 - lit)
 
 
+@pytest.mark.parametrize("sides", [(32, 96), (80, 20), (8, 40, 40)])
+def test_contours_are_not_stretched(sides: tuple[int, ...]) -> None:
+    """A field in which no direction is preferred changes as much along its height as along its width."""
+    seen = Augmentation(**STILL, contours=1.0).apply(torch.zeros(400, 1, *sides), generator())
+    down, across = ((seen.diff(dim=axis).abs()).mean() for axis in (-2, -1))
+    assert float(down / across) == pytest.approx(1, abs=0.1)
+
+
 def test_vectors_have_no_contours() -> None:
     vectors = torch.rand(20, 7, generator=generator())
     assert torch.equal(Augmentation(**STILL, contours=1.0).apply(vectors, generator()), vectors)

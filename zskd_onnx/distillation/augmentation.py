@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -19,7 +20,7 @@ SMALLEST_WINDOW = 0.1
 """Smallest side of a window, as a share of the sample's."""
 
 FIELD_SIDES = (3, 6)
-"""Fewest and most random values along each axis of a field that contours are drawn from."""
+"""Fewest and most random values along the shorter side of a field that contours are drawn from."""
 
 FIELD_STEP = 4
 """Least positions between two of them: a small sample has no room for as many lines."""
@@ -227,16 +228,23 @@ def _contours(like: Tensor, generator: torch.Generator) -> Tensor:
     Fields are about N(0, 1): levels within 0.85 of the middle cut nearly all of them. A line is full up to half its
     ``width``, 0.12 to 0.48 of a deviation, either way and fades over another width on each side.
     """
-    low, high = FIELD_SIDES
-    high = max(low, min(high, max(like.shape[2:]) // FIELD_STEP))
-    side = int(torch.randint(low, high + 1, (), generator=generator, device=like.device))
-    values = torch.randn((len(like), 1, *(side,) * (like.ndim - 2)), generator=generator, device=like.device)
+    values = torch.randn((len(like), 1, *_values(like.shape[2:], generator)), generator=generator, device=like.device)
     field = F.interpolate(values, size=like.shape[2:], mode=ENLARGED[like.ndim], align_corners=True)
     level = 1.7 * _uniform(like, generator) - 0.85
     width = 0.12 * 4 ** _uniform(like, generator)
     inside = (1.5 - (field - level).abs() / width).clamp(0, 1)
     colour = torch.rand((*like.shape[:2], *(1,) * (like.ndim - 2)), generator=generator, device=like.device)
     return (0.5 + 0.5 * colour) * inside
+
+
+def _values(sides: Sequence[int], generator: torch.Generator) -> list[int]:
+    """How many random values a field has along each axis: as far apart along all, so that no outline is stretched."""
+    fewest, most = FIELD_SIDES
+    most = max(fewest, min(most, max(sides) // FIELD_STEP))
+    count = int(torch.randint(fewest, most + 1, (), generator=generator, device=generator.device))
+    # The slices of a volume say nothing of what is near.
+    step = max((min(sides[-2:]) - 1) / (count - 1), FIELD_STEP)
+    return [max(fewest, 1 + round((side - 1) / step)) for side in sides]
 
 
 def _centres(count: int, like: Tensor) -> Tensor:
