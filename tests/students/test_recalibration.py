@@ -33,3 +33,18 @@ def test_a_student_without_any_is_left_alone() -> None:
     before = net.weight.clone()
     recalibrate(net, [torch.rand(5, 3)])
     assert torch.equal(net.weight, before)
+
+
+def test_one_that_the_forward_pass_leaves_out_stays_as_it_is() -> None:
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    net = Unused()
+    recalibrate(net, [torch.rand(50, 3)])
+    assert net.used.running_mean.any()
+    assert not net.unused.running_mean.any()

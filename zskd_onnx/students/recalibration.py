@@ -37,7 +37,7 @@ def recalibrate(student: nn.Module, parts: Sequence[Tensor]) -> None:
     student.train(training)
     for hook in hooks:
         hook.remove()
-    for norm in norms:
+    for norm in filter(seen.get, norms):  # one may have no part in the forward pass
         count, total, squares = torch.stack(seen[norm]).sum(0)
         mean = total / count
         variance = (squares / count - mean.square()).clamp_min(0)

@@ -10,6 +10,9 @@ from torch import Tensor
 from zskd_onnx.errors import UsageError
 from zskd_onnx.teacher import Teacher, WeightedLayer, inputs_probe, weighted_layers
 
+WAY_TOLERANCE = 1e-2
+"""What 8-bit or half-precision inputs may differ by, as a share of their range."""
+
 
 def unit_space_layers(teacher: Teacher) -> list[WeightedLayer]:
     """``weighted_layers`` with the way from the unit space to the first layer put into that layer.
@@ -26,8 +29,9 @@ def unit_space_layers(teacher: Teacher) -> list[WeightedLayer]:
     if not layers:
         raise UsageError("the teacher is no plain chain of convolutions and fully connected layers")
     first = layers[0]
-    shift, one = _first_input(teacher, first)
+    shift, one = (_first_input(teacher, first, torch.full(teacher.domain.shape, end)) for end in (0.0, 1.0))
     scale = one - shift
+    _check_way(teacher, first, scale, shift)
     if bool((scale == 1).all()) and not shift.any():
         return layers
     if first.kind == "batch_norm":
@@ -39,16 +43,26 @@ def unit_space_layers(teacher: Teacher) -> list[WeightedLayer]:
     return [replace(first, weight=first.weight * scale.view(columns), bias=bias), *layers[1:]]
 
 
-def _first_input(teacher: Teacher, first: WeightedLayer) -> tuple[Tensor, Tensor]:
-    """What the first layer reads, (I, *positions) or (I,) as the file has it, where the sample is 0 and where it is 1 throughout."""
+def _first_input(teacher: Teacher, first: WeightedLayer, sample: Tensor) -> Tensor:
+    """What the first layer reads of a sample (*shape), (I, *positions) or (I,) as the file has it."""
     probe = inputs_probe(teacher, [replace(first, flattened=None)])
     device = next((b.device for b in teacher.buffers()), None)
     with torch.no_grad():
-        low, high = (
-            probe(teacher.domain.to_file(torch.full((1, *teacher.domain.shape), end, device=device)))[1][0][0]
-            for end in (0.0, 1.0)
-        )
-    return low, high
+        return probe(teacher.domain.to_file(sample[None].to(device)))[1][0][0]
+
+
+def _check_way(teacher: Teacher, first: WeightedLayer, scale: Tensor, shift: Tensor) -> None:
+    """Refuse what is no scaling of each value by itself: between its ends it shows, and where values differ."""
+    sample = torch.rand(teacher.domain.shape, generator=torch.Generator().manual_seed(0))
+    read = _first_input(teacher, first, sample).cpu()
+    scale, shift = scale.cpu(), shift.cpu()
+    if first.kind == "linear":
+        sample = sample.flatten()
+        if teacher.domain.channels_last:  # the file has another order, in which ``_per_input`` wants one scale
+            read, sample = read.sort().values, sample.sort(descending=bool(scale[0] < 0)).values
+    expected = scale * sample + shift if read.shape == sample.shape else read + torch.inf
+    if not torch.allclose(read, expected, rtol=0, atol=WAY_TOLERANCE * float(scale.abs().max())):
+        raise UsageError(f"the teacher does more than to scale its input before {first.node}")
 
 
 def _per_input(values: Tensor, first: WeightedLayer, channels_last: bool) -> Tensor:
