@@ -42,3 +42,7 @@ def test_leaves_cover_the_ground() -> None:
     like = torch.empty(500, 3, 32, 32)
     assert kurtosis(textures(like, generator())) < 3.5
     assert kurtosis(dead_leaves(like, generator())) > 5
+
+
+def test_an_image_of_one_position() -> None:
+    assert dead_leaves(torch.zeros(5, 3, 1, 1), torch.Generator().manual_seed(0)).isfinite().all()

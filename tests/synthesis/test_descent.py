@@ -83,3 +83,17 @@ def test_places_are_filled_again() -> None:
 def test_what_is_done_at_once_does_not_move() -> None:
     made = descend_each(GOALS, bowl, slots=4, iterations=10, learning_rate=0.2)
     assert torch.equal(made, GOALS)
+
+
+def test_no_step_keeps_the_ones_before_it() -> None:
+    """A look that asks for a gradient leaves no history behind."""
+
+    def look(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        assert x.grad_fn is None
+        x.requires_grad_()
+        (gradient,) = torch.autograd.grad((x - GOALS[rows]).square().sum(), x)
+        return gradient, torch.zeros(len(x), dtype=torch.bool)
+
+    made = descend_each(START, look, slots=5, iterations=12, learning_rate=0.2, clip=True)
+    assert not made.requires_grad
+    torch.testing.assert_close(made[0], alone(0, 12, 0.2, clip=True)[0])

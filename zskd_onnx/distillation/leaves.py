@@ -62,7 +62,7 @@ def textures(like: Tensor, generator: torch.Generator) -> Tensor:
     # Mostly alike: channels of photographs correlate by 0.8 and more.
     alike = torch.rand((n, 1, 1, 1), generator=generator, device=like.device) ** 0.25
     field = torch.lerp(field, field.sum(1, keepdim=True), alike)
-    return field / field.std((2, 3), keepdim=True).clamp_min(1e-12)
+    return field / field.std((2, 3), keepdim=True, correction=min(1, height * width - 1)).clamp_min(1e-12)
 
 
 def _coloured(top: Tensor, field: Tensor, generator: torch.Generator) -> Tensor:

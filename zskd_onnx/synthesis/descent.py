@@ -28,6 +28,7 @@ class SampleAdam:
 
     def step(self, x: Tensor, gradient: Tensor, moving: Tensor) -> Tensor:
         """Samples after a step; those that are not ``moving`` (S,) stay where they are."""
+        x = x.detach()  # a look wants its gradient, nobody one through the step
         self.steps += moving
         each = (-1, *(1,) * (x.ndim - 1))
         self.mean.lerp_(gradient, 1 - BETAS[0])
