@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
+from onnx import helper
+from torch import nn
 
-from tests.conftest import SMALL, Exports
+from tests.conftest import SMALL, Exports, SaveModel, export
 from zskd_onnx import CompressionResult, UnsupportedTeacherError, UsageError, compress, load_recipe
 from zskd_onnx.demo import held_out_digits
 from zskd_onnx.events import Event
@@ -172,3 +175,75 @@ def test_an_interrupted_training_resumes(digits_file: Path, data: Path, tmp_path
     whole = compress(digits_file, tmp_path / "whole", **options)
     assert weights(resumed) == weights(whole)
     assert (resumed.history, resumed.chosen) == (whole.history, whole.chosen)
+
+
+@pytest.mark.parametrize("name", ["abm", "dafl"])
+def test_generators_make_volumes(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6 * 6, 3))
+    export(net, (1, 8, 8, 8), tmp_path / "volumes.onnx", "17", fixed=False)
+    short = (*GENERATED, "distillation.epoch_samples=256", "distillation.batch_size=32")
+    assert compress(tmp_path / "volumes.onnx", tmp_path / "out", recipe=name, overrides=short).student.is_file()
+
+
+@pytest.mark.parametrize("name", ["abm", "kd-at"])
+def test_attention_is_left_out_where_there_are_no_maps(name: str, save_model: SaveModel, tmp_path: Path) -> None:
+    w = torch.randn(13, 3, generator=torch.Generator().manual_seed(0))
+    path = save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 13], ["N", 3], {"w": w})
+    np.savez(tmp_path / "real.npz", x=np.random.default_rng(0).random((60, 13), np.float32), y=np.arange(60) % 3)
+    heard: list[str] = []
+    compress(
+        path,
+        tmp_path / "out",
+        recipe=name,
+        overrides=small(name),
+        data=tmp_path / "real.npz" if name == "kd-at" else None,
+        listener=lambda event: heard.append(event.text),
+    )
+    assert sum("attention transfer is left out: the teacher has no activation map" in text for text in heard) == 1
+
+
+@pytest.mark.parametrize("count", [2, 5, 39])
+def test_a_few_real_samples_are_enough(count: int, digits_file: Path, data: Path, tmp_path: Path) -> None:
+    with np.load(data) as file:
+        np.savez(tmp_path / "few.npz", x=file["x"][:count], y=file["y"][:count])
+    changes = ("distillation.epochs=2",)
+    result = compress(digits_file, tmp_path / "out", recipe="kd", overrides=changes, data=tmp_path / "few.npz")
+    assert result.student.is_file()
+
+
+def test_what_a_generator_made_last_chooses_nothing(digits_file: Path, data: Path, tmp_path: Path) -> None:
+    """Nor do its samples in fine-tuning; without checks it makes some at the end."""
+    changes = (*small("abm-few-shot"), "fine_tuning.checks=5", "distillation.checks=0")
+    result = compress(digits_file, tmp_path / "out", recipe="abm-few-shot", overrides=changes, data=data)
+    assert len(result.history["fine-tuning"]) == 5
+    assert result.chosen["fine-tuning"] == result.history["fine-tuning"][-1]["step"]
+
+
+def test_a_run_that_ends_after_its_training_does_not_train_again(digits_file: Path, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if event.stage == "distillation" and event.kind == "done":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(digits_file, tmp_path / "cut", overrides=SMALL, listener=interrupt)
+    progress: list[Event] = []
+    resumed = compress(digits_file, tmp_path / "cut", overrides=SMALL, resume=True, listener=progress.append)
+    assert not [event for event in progress if event.stage == "distillation" and event.kind == "progress"]
+    assert weights(resumed) == weights(compress(digits_file, tmp_path / "whole", overrides=SMALL))
+
+
+def test_a_training_on_other_samples_is_another(digits_file: Path, data: Path, tmp_path: Path) -> None:
+    with np.load(data) as file:
+        np.savez(tmp_path / "other.npz", x=file["x"][::-1], y=file["y"][::-1])
+    changes = ("distillation.epochs=20",)
+
+    def interrupt(event: Event) -> None:
+        if event.kind == "progress":
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(digits_file, tmp_path / "cut", recipe="kd", overrides=changes, data=data, listener=interrupt)
+    given = {"recipe": "kd", "overrides": changes, "data": tmp_path / "other.npz"}
+    resumed = compress(digits_file, tmp_path / "cut", resume=True, **given)
+    assert weights(resumed) == weights(compress(digits_file, tmp_path / "whole", **given))

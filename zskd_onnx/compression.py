@@ -148,6 +148,7 @@ def _run(
     clock.mark("distillation")
 
     parity, found = _deploy(plan, folder, held_out)
+    (folder / names.CHECKPOINT).unlink(missing_ok=True)
     clock.mark("deployment")
     result = CompressionResult(
         student=folder / names.STUDENT,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zskd_onnx import students
 from zskd_onnx.distillation import Checkpoint, Checks, Distillation, Score, Sources, Stored, agreement, distil
+from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.generators import GeneratorTraining
 from zskd_onnx.planning import Plan
@@ -51,7 +52,7 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
 
     Args:
         samples: the transfer set, or None.
-        checkpoint: file that holds the state of training until it is done.
+        checkpoint: file that holds the state of training; it is the caller's to remove, once the student is safe.
     """
     recipe = plan.recipe
     kept = Checkpoint(checkpoint, _identity(plan, samples))
@@ -64,6 +65,8 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
         history, chosen = saved["earlier"]["history"], saved["earlier"]["chosen"]
     generator: GeneratorTraining | None = None
     stored, held_out = _stored(plan, samples)
+    growing = not len(held_out)
+    real = samples is None and not growing
     if plan.inherits and saved is None:
         listener(Event("note", "distillation", "choosing which of the teacher's channels the student starts from"))
         _inherit(plan, stored, stages[0][1])
@@ -72,8 +75,8 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
         ask, observed = _asking(plan, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
         sources = _sources(plan, stored, settings, ask, steps, generator)
-        seen = _as_seen(held_out, settings, recipe.seed, "held out")
-        checks = Checks(plan.teacher, seen, _watch(plan), temperature=settings.temperature)
+        seen = _as_seen(held_out, settings, recipe.seed, "held out", real=real)
+        checks = Checks(plan.teacher, seen, _watch(plan), temperature=settings.temperature, growing=growing)
         distil(
             plan.student,
             sources,
@@ -90,24 +93,30 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
         generator = sources.generator or generator
         if not len(held_out):
             held_out = checks.held_out
+        if not len(held_out) and generator is not None:
+            held_out = generator.samples(recipe.held_out, "held out").cpu()
         history[stage], chosen[stage] = checks.history, checks.chosen
-    if not len(held_out) and generator is not None:
-        held_out = generator.samples(recipe.held_out, "held out").cpu()
-    kept.remove()
     return Learned(agreement(plan.student, plan.teacher, held_out), held_out, history, chosen)
 
 
 def _identity(plan: Plan, samples: Samples | None) -> str:
     """What a checkpoint depends on, as a digest."""
+    domain = plan.teacher.domain
     content = {
         "version": __version__,
         "recipe": plan.recipe.model_dump(mode="json", exclude={"name", "summary", "paper", "expected", "deployment"}),
         "student": plan.choice.name,
-        "teacher": plan.teacher.source.sha256,
-        "samples": 0 if samples is None else len(samples.inputs),
-        "data": 0 if plan.data is None else len(plan.data.inputs),
+        "weights": {name: list(value.shape) for name, value in plan.student.state_dict().items()},
+        "teacher": [plan.teacher.source.sha256, plan.teacher.source.fixed],
+        "domain": [domain.layout, list(domain.shape), list(domain.low), list(domain.high)],
+        "samples": None if samples is None else _digest(samples.inputs),
+        "data": None if plan.data is None else [_digest(plan.data.inputs), _digest(plan.data.labels)],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(values: Tensor | None) -> str | None:
+    return None if values is None else hashlib.sha256(values.contiguous().numpy().data).hexdigest()
 
 
 def _stored(plan: Plan, samples: Samples | None) -> tuple[list[Stored], Tensor]:
@@ -136,18 +145,18 @@ def _inherit(plan: Plan, stored: list[Stored], settings: Distillation) -> None:
         samples = stored[0].inputs[:INHERITED]
     else:
         samples = torch.rand((INHERITED, *plan.teacher.domain.shape), generator=generator_for(seed, purpose, "noise"))
-    seen = _as_seen(samples, settings, seed, purpose)
+    seen = _as_seen(samples, settings, seed, purpose, real=bool(stored) and stored[0].real)
     students.inherit(plan.student, plan.teacher, seen, generator_for(seed, purpose, "positions"))
 
 
-def _as_seen(samples: Tensor, settings: Distillation, seed: int, purpose: str) -> Tensor:
+def _as_seen(samples: Tensor, settings: Distillation, seed: int, purpose: str, *, real: bool) -> Tensor:
     """Stored samples as training shows them to the student.
 
     A student is chosen on what it is trained for. On samples as they were synthesised an early one looks
     best that knows nothing of what augmentation adds, and that is where real samples lie.
     """
     parts = [
-        settings.augmentation.apply(part.to(torch.float32), generator_for(seed, purpose, i)).to(torch.float16)
+        settings.augmentation.apply(part.float(), generator_for(seed, purpose, i), real=real).half()
         for i, part in enumerate(samples.split(PART))
     ]
     return torch.cat(parts)
@@ -156,15 +165,21 @@ def _as_seen(samples: Tensor, settings: Distillation, seed: int, purpose: str) -
 def _asking(plan: Plan, settings: Distillation, listener: Listener) -> tuple[Asking, Observed | None]:
     """Both sides as losses look at them: with blocks where attention transfer finds some that match, features for hints."""
     teacher, student, shape = plan.teacher, plan.student, plan.teacher.domain.shape
-    blocks = blocks_probe(teacher) if settings.attention else None
+
+    def left_out(what: str, why: str) -> None:
+        listener(Event("note", "distillation", f"{what} left out: {why}"))
+
+    blocks = None
+    if settings.attention:
+        try:
+            blocks = blocks_probe(teacher)
+        except UnsupportedTeacherError:
+            left_out("attention transfer is", "the teacher has no activation map of a convolution")
     features = features_probe(teacher) if settings.hints and teacher.head is not None else None
     if blocks is None and not settings.hints:
         return Asking(teacher), None
     sizes = () if blocks is None else blocks.sizes
     observed = Observed(student, shape, sizes=sizes, features=features is not None)
-
-    def left_out(what: str, why: str) -> None:
-        listener(Event("note", "distillation", f"{what} left out: {why}"))
 
     if blocks is not None and not observed.sizes:
         left_out("attention transfer is", "no block of the student has the spatial size of one of the teacher's")

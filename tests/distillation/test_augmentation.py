@@ -389,3 +389,24 @@ def test_dead_leaves_are_for_colour_images_and_take_the_place_of_windows_and_con
     contours = Augmentation(**STILL, window=1.0, contours=1.0)
     for x, same in ((grey, True), (colour, False)):
         assert torch.equal(settings.apply(x, generator()), contours.apply(x, generator())) is same
+
+
+@pytest.mark.parametrize("shape", [(3, 24), (1, 3, 8, 8)])
+def test_no_photographs_but_images(shape: tuple[int, ...]) -> None:
+    """Three axes of a sequence or three slices of a volume have nothing outside."""
+    ones = torch.ones(4, *shape)
+    halved = {**STILL, "scale": (0.5, 0.5)}
+    seen, plain = (Augmentation(**halved, leaves=share).apply(ones, generator()) for share in (0.75, 0.0))
+    assert torch.equal(seen, plain)
+    assert float(seen.mean()) < 0.8
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16), (2, 40), (9,)])
+def test_real_samples_are_not_replaced(shape: tuple[int, ...]) -> None:
+    """They are moved and disturbed as others, and nothing else."""
+    x = torch.rand(50, *shape, generator=generator(3))
+    settings = {"fraction": 1.0, "rotation": 20.0, "noise": 0.1, "leaves": 0.5, "outside": "edge"}
+    everything = Augmentation(**settings, window=0.5, contours=0.5, redraw=1.0, mixup=0.5)
+    moved = Augmentation(**settings).model_copy(update={"leaves": 0.0})
+    assert torch.equal(everything.apply(x, generator(), real=True), moved.apply(x, generator()))
+    assert not torch.equal(everything.apply(x, generator()), moved.apply(x, generator()))

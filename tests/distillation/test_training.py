@@ -342,3 +342,47 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     assert min(begun) > 20
     torch.testing.assert_close(flat(resumed), flat(whole), rtol=0, atol=0)
     assert Checkpoint(kept.path, "another").load(CPU) is None
+
+
+def test_an_interruption_by_the_step_that_ends_training_is_heard(
+    digits: Teacher, inputs: torch.Tensor, tmp_path: Path
+) -> None:
+    class Stops(Checks):
+        def measure(self, student: nn.Module, step: int) -> dict[str, float]:
+            if step == 12:
+                signal.raise_signal(signal.SIGINT)
+            return super().measure(student, step)
+
+        def exhausted(self, patience: int | None) -> bool:
+            return len(self.history) >= 3
+
+    settings = Distillation(epochs=6, batch_size=64, augmentation=PLAIN, checks=12)
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh(), digits, inputs, settings, checks=Stops(digits, inputs[:50]))
+
+
+def test_a_training_that_is_done_is_not_done_again(digits: Teacher, inputs: torch.Tensor, tmp_path: Path) -> None:
+    """What the checks chose is there too, when something fails after the last step."""
+    settings = Distillation(epochs=2, batch_size=64, augmentation=PLAIN, checks=4)
+    kept, first, again = Checkpoint(tmp_path / "state.pt", "one"), fresh(), fresh()
+    train(first, digits, inputs, settings, checks=Checks(digits, inputs[:50]), checkpoint=kept)
+    steps: list[int] = []
+    checks = Checks(digits, inputs[:50])
+    train(
+        again,
+        digits,
+        inputs,
+        settings,
+        checks=checks,
+        checkpoint=kept,
+        listener=lambda event: steps.append(event.completed) if event.kind == "progress" else None,
+    )
+    assert not steps
+    assert len(checks.history) == 4
+    assert torch.equal(flat(first), flat(again))
+
+
+def test_a_single_step_is_a_step(digits: Teacher, inputs: torch.Tensor) -> None:
+    student, before = fresh(), flat(fresh())
+    train(student, digits, inputs, Distillation(epochs=1, batch_size=len(inputs), augmentation=PLAIN))
+    assert float((flat(student) - before).abs().max()) > 1e-3

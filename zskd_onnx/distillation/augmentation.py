@@ -89,12 +89,14 @@ class Augmentation(Settings):
     salt_and_pepper: Fraction = 0.0
     noise: NonNegativeFloat = 0.0
 
-    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def apply(self, x: Tensor, generator: torch.Generator, *, real: bool = False) -> Tensor:
         """Change the last ``fraction`` of a batch.
 
         Args:
             x: (N, *shape) in the unit space: vectors, sequences, images or volumes.
             generator: on x's device.
+            real: whether these are real samples, which are rare: they are moved and disturbed, but neither cut, blended,
+                redrawn nor replaced, and keep their labels.
 
         Returns:
             A batch of the same shape, in [0, 1].
@@ -103,19 +105,14 @@ class Augmentation(Settings):
         if kept == len(x):
             return x
         part = x[kept:]
-        if self.mixup:
+        if self.mixup and not real:
             part = self._mix(part, generator)
-        if self.redraw and part.ndim == 2:
+        if self.redraw and part.ndim == 2 and not real:
             part = self._redraw(part, generator)
-        if self._photographs(part):
-            part = torch.where(_uniform(part, generator) < self.leaves, dead_leaves(part, generator), part)
-        elif part.ndim > 2:
-            if self.window:
-                part = self._isolate(part, generator)
-            if self.contours:
-                part = torch.where(_uniform(part, generator) < self.contours, _contours(part, generator), part)
+        if part.ndim > 2 and not real:
+            part = self._replace(part, generator)
         if part.ndim > 2:
-            part = self._move(part, generator)
+            part = self._move(part, self._outside(x), generator)
         if self.salt_and_pepper:
             part = self._sprinkle(part, generator)
         if self.noise:
@@ -127,6 +124,15 @@ class Augmentation(Settings):
     def _photographs(self, x: Tensor) -> bool:
         """Whether samples are taken for photographs, which have leaves."""
         return bool(self.leaves) and x.ndim == 4 and x.shape[1] == COLOURS
+
+    def _replace(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if self._photographs(x):
+            return torch.where(_uniform(x, generator) < self.leaves, dead_leaves(x, generator), x)
+        if self.window:
+            x = self._isolate(x, generator)
+        if self.contours:
+            x = torch.where(_uniform(x, generator) < self.contours, _contours(x, generator), x)
+        return x
 
     def _mix(self, x: Tensor, generator: torch.Generator) -> Tensor:
         chosen = _uniform(x, generator) < self.mixup
@@ -150,12 +156,15 @@ class Augmentation(Settings):
             inside = inside & ((positions - middle).abs() <= side)
         return torch.where(left | inside, x, 0)
 
-    def _move(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _outside(self, x: Tensor) -> str:
+        return self.outside or ("edge" if self._photographs(x) else "zero")
+
+    def _move(self, x: Tensor, outside: str, generator: torch.Generator) -> Tensor:
         if x.ndim == 5:
-            return self._move(x.flatten(1, 2), generator).unflatten(1, x.shape[1:3])
+            return self._move(x.flatten(1, 2), outside, generator).unflatten(1, x.shape[1:3])
         if x.ndim == 3:
-            return self._resample(x.unsqueeze(2), self._along(x, generator)).squeeze(2)
-        return self._resample(x, self._across(x, generator))
+            return self._resample(x.unsqueeze(2), self._along(x, generator), outside).squeeze(2)
+        return self._resample(x, self._across(x, generator), outside)
 
     def _across(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """An affine map for each image (N, C, H, W), from positions after it to positions before it.
@@ -204,14 +213,13 @@ class Augmentation(Settings):
         positions = torch.randint(-self.pad, self.pad + 1, (len(x),), generator=generator, device=x.device)
         return positions * (2 / x.shape[axis])
 
-    def _resample(self, x: Tensor, theta: Tensor) -> Tensor:
+    def _resample(self, x: Tensor, theta: Tensor, outside: str) -> Tensor:
         """Images (N, C, H, W) with bilinear values at the positions that ``theta`` names."""
         height, width = x.shape[2:]
         horizontal, vertical, constant = theta[:, :, :, None, None].unbind(2)
         # The grid of affine_grid, to the bit; that multiplies a matrix for each sample, ten times slower.
         grid = horizontal * _centres(width, x) + vertical * _centres(height, x)[:, None]
         grid += constant
-        outside = self.outside or ("edge" if self._photographs(x) else "zero")
         beyond = "zeros" if outside == "zero" else "border"
         return F.grid_sample(x, grid.movedim(1, 3), padding_mode=beyond, align_corners=False)
 

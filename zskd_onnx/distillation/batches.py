@@ -35,6 +35,11 @@ class Stored:
     labels: Tensor | None
     size: int
 
+    @property
+    def real(self) -> bool:
+        """Whether they are the user's."""
+        return self.name == "data"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -86,7 +91,8 @@ class Sources:
                 x = part.inputs[chosen].to(device, torch.float32)
                 # A transfer set's purpose is the one it has always had, so that old runs repeat.
                 purpose = ("augmentation", step) if part.name == "transfer_set" else ("augmentation", part.name, step)
-                xs.append(augmentation.apply(x, generator_for(seed, *purpose, device=device)))
+                generator = generator_for(seed, *purpose, device=device)
+                xs.append(augmentation.apply(x, generator, real=part.real))
                 none = torch.full((len(chosen),), NO_LABEL)
                 labels.append(none if part.labels is None else part.labels[chosen])
             x = torch.cat(xs) if len(xs) > 1 else xs[0]

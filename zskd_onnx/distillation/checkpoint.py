@@ -63,7 +63,3 @@ class Checkpoint:
                 f"{self.path}: damaged checkpoint ({error}); remove it and --resume trains anew"
             ) from error
         return state if state.get("identity") == self.identity else None
-
-    def remove(self) -> None:
-        """Training is done."""
-        self.path.unlink(missing_ok=True)

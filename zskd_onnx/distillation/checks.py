@@ -55,11 +55,17 @@ class Checks:
         history: of each check the step, soft-target loss and agreement on held-out samples, and the real
             accuracy where somebody gave data to score on. That figure is written down and chooses nothing.
         chosen: the step of the best.
-        growing: whether held-out samples come from a generator, as it learns.
+        growing: whether held-out samples come from a generator, as it learns; they choose nothing.
     """
 
     def __init__(
-        self, teacher: Teacher, held_out: Tensor, watch: Score | None = None, *, temperature: float = 1.0
+        self,
+        teacher: Teacher,
+        held_out: Tensor,
+        watch: Score | None = None,
+        *,
+        temperature: float = 1.0,
+        growing: bool | None = None,
     ) -> None:
         """
         Args:
@@ -67,12 +73,13 @@ class Checks:
                 still to give some.
             temperature: of the soft targets that the student is trained on.
             watch: accuracy on real samples.
+            growing: see the attribute; default: where there are none yet.
         """
         self.teacher = teacher
         self.held_out = held_out
         self.history: list[dict[str, Any]] = []
         self.chosen = 0
-        self.growing = not len(held_out)
+        self.growing = not len(held_out) if growing is None else growing
         self._watch = watch
         self._temperature = temperature
         self._best: dict[str, Tensor] | None = None
@@ -122,7 +129,7 @@ class Checks:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history, self.chosen, self._since = state["history"], state["chosen"], state["since"]
-        self._best, self._best_loss, self.held_out = state["best"], state["best_loss"], state["held_out"]
+        self._best, self._best_loss, self.held_out = state["best"], state["best_loss"], state["held_out"].cpu()
         self.growing = state["growing"]
 
 

@@ -56,7 +56,7 @@ def distil(
         stage: "distillation" or "fine-tuning".
     """
     device = next(student.parameters()).device
-    if any(part.inputs.ndim == 4 for part in sources.stored) or sources.generator is not None:
+    if len(ask.teacher.domain.shape) == 3:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     hints = _hints(observed, ask, settings, seed, device)
     trained = [*student.parameters(), *([] if hints is None else hints.parameters())]
@@ -85,8 +85,6 @@ def distil(
                 schedule.step()
                 if checks is not None and (step % every == 0 or (step == steps and settings.checks)):
                     figures = _check(checks, sources, student, step)
-                    if checks.exhausted(settings.patience):
-                        break
                 if step % EVENT_STEPS == 0 or step == steps:
                     seen = {"loss": round(float(loss.detach()), 6), **figures}
                     listener(Event("progress", stage, completed=step, total=steps, figures=seen))
@@ -94,6 +92,10 @@ def distil(
                     state.save(checkpoint, step)
                 if interrupted():
                     raise KeyboardInterrupt
+                if checks is not None and checks.exhausted(settings.patience):
+                    break
+        if checkpoint is not None:
+            state.save(checkpoint, steps)
     if checks is not None:
         checks.restore(student)
     student.eval()
@@ -134,7 +136,7 @@ def _check(checks: Checks, sources: Sources, student: nn.Module, step: int) -> d
 
 
 def _schedule(optimiser: torch.optim.Optimizer, settings: Distillation, steps: int) -> LRScheduler:
-    if settings.schedule == "one_cycle":
+    if settings.schedule == "one_cycle" and steps > 1:  # of one step the cycle has the beginning alone, next to 0
         return torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
     if settings.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
