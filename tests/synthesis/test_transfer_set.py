@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.teacher.bounded import in_process
 from zskd_onnx import UsageError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.priors import Dirichlet
@@ -103,6 +104,53 @@ def test_damage_is_named(tmp_path: Path, how: str) -> None:
     with pytest.raises(UsageError, match=str(folder)) as caught:
         TransferSet.open(folder).load()
     assert "\n" not in str(caught.value)
+
+
+def test_shards_of_several_shapes_are_refused(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path, {})
+    written.append(*samples(5))
+    written.append(torch.rand(5, 1, 5, 5), torch.rand(5, 3))
+    with pytest.raises(UsageError, match="shard-00001"):
+        TransferSet.open(tmp_path).load()
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4), (6,)])
+def test_samples_are_laid_out_alike_however_many_are_kept(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    parts = [torch.rand(count, *shape).half() for count in (5, 3)]
+    written = TransferSet.create(tmp_path, {})
+    for part in parts:
+        written.append(part, torch.rand(len(part), 3))
+    joined = torch.cat(parts)
+    if joined.ndim == 4:
+        joined = joined.contiguous(memory_format=torch.channels_last)
+    for count in (2, 5, 7, None, 100):
+        loaded = TransferSet.open(tmp_path).load(count)
+        assert torch.equal(loaded.inputs, joined[:count])
+        assert len(loaded.targets) == len(loaded.inputs)
+        assert loaded.inputs.stride() == joined.stride()
+
+
+def load(folder: Path) -> None:
+    TransferSet.open(folder).load()
+
+
+def test_loading_takes_little_more_than_the_set(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path / "set", {})
+    part = torch.rand(100, 3, 64, 64).half()
+    for _ in range(40):
+        written.append(part, torch.rand(100, 10))
+    whole = 40 * part.numel() * part.element_size()
+    outcome = in_process(load, tmp_path / "set", folder=tmp_path, limit=100)
+    assert outcome.code == 0, outcome.stderr
+    assert whole < outcome.grown < 1.5 * whole
+
+
+def test_an_index_makes_no_room_for_what_is_not_there(tmp_path: Path) -> None:
+    TransferSet.create(tmp_path, {}).append(*samples(5))
+    index = tmp_path / "index.json"
+    index.write_text(index.read_text().replace('"count": 5', '"count": 5000000000000'))
+    with pytest.raises(UsageError, match="shard-00000"):
+        TransferSet.open(tmp_path).load()
 
 
 def test_an_empty_set_has_nothing_to_load(tmp_path: Path) -> None:

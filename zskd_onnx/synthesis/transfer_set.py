@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from zskd_onnx.errors import UsageError
@@ -109,21 +111,52 @@ class TransferSet:
         """
         if not self._shards:
             raise UsageError(f"{self.folder}: the transfer set is empty; make it again, or finish it with --resume")
-        parts = []
+        sample, target = self._shapes()  # before any room is made: an index may claim anything
+        count = self.count if count is None else min(count, self.count)
+        samples = Samples(_room((count, *sample), torch.float16), _room((count, *target), torch.float32))
+        first = 0
         for shard in self._shards:
-            path = self.folder / shard["file"]
-            try:
-                part = load_file(path)
-                if len(part["inputs"]) != shard["count"] or len(part["targets"]) != shard["count"]:
+            last = min(first + shard["count"], count)
+            with self._shard(shard) as file:
+                samples.inputs[first:last] = file.get_slice("inputs")[: last - first]
+                samples.targets[first:last] = file.get_slice("targets")[: last - first]
+            first = last
+        return samples
+
+    def _shapes(self) -> tuple[list[int], list[int]]:
+        """Of one sample and of its targets, in every shard; nothing but their headers is read."""
+        found: tuple[list[int], list[int]] | None = None
+        for shard in self._shards:
+            with self._shard(shard) as file:
+                (inputs, *sample), (targets, *target) = (
+                    file.get_slice(name).get_shape() for name in ("inputs", "targets")
+                )
+                if inputs != shard["count"] or targets != shard["count"]:
                     raise ValueError(f"expected {shard['count']} samples")
-            except (OSError, SafetensorError, KeyError, ValueError) as error:
-                raise UsageError(f"{path}: damaged or missing shard ({error}); make the transfer set again") from error
-            parts.append(part)
-        inputs = torch.cat([part["inputs"] for part in parts])[:count]
-        if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return Samples(inputs, torch.cat([part["targets"] for part in parts])[:count])
+                found = found or (sample, target)
+                if found != (sample, target):
+                    raise ValueError(f"expected samples of shape {found[0]} and targets of shape {found[1]}")
+        assert found is not None
+        return found
+
+    @contextmanager
+    def _shard(self, shard: dict[str, Any]) -> Iterator[Any]:
+        """A shard to read from; what is wrong with it ends in its name."""
+        path = self.folder / shard["file"]
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield file
+        except (OSError, SafetensorError, ValueError) as error:
+            raise UsageError(f"{path}: damaged or missing shard ({error}); make the transfer set again") from error
 
     def _write_index(self) -> None:
         index = {"schema_version": SCHEMA_VERSION, "identity": self.identity, "shards": self._shards}
         write_text(self.folder / INDEX, json.dumps(index, indent=2) + "\n")
+
+
+def _room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An empty tensor, channels last where it is of images."""
+    planned = torch.empty(shape, dtype=dtype, device="meta")
+    if planned.ndim == 4:
+        planned = planned.contiguous(memory_format=torch.channels_last)
+    return torch.empty_like(planned, device="cpu")
