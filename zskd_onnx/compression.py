@@ -117,7 +117,7 @@ def compress(
     if transfer_set is not None:
         if plan.recipe.synthesis is None:
             raise UsageError(f"recipe '{plan.recipe.name}' uses no transfer set; leave --transfer-set out")
-        samples = transfer.reuse(Path(transfer_set), plan)
+        plan, samples = transfer.reuse(Path(transfer_set), plan)
     elif resume and plan.recipe.synthesis is not None:
         transfer.check_same_run(folder / names.TRANSFER_SET, plan)
     with names.output_folder(folder, overwrite=overwrite, resume=resume):

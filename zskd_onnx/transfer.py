@@ -50,6 +50,7 @@ def synthesise(plan: Plan, folder: Path, checkpoint: Path, listener: Listener) -
     assert synthesis is not None
     there = (folder / INDEX).is_file()
     transfer_set = TransferSet.open(folder) if there else TransferSet.create(folder, identity(plan))
+    transfer_set.want(synthesis.count + recipe.held_out)
     count = student = None
     for part in range(1, synthesis.rounds + 1):
         before, count = count, synthesis.count * part // synthesis.rounds + recipe.held_out
@@ -84,8 +85,11 @@ def check_same_run(folder: Path, plan: Plan) -> None:
         raise UsageError(f"{folder}: made from another teacher, recipe or seed; --overwrite starts anew")
 
 
-def reuse(folder: Path, plan: Plan) -> Samples:
+def reuse(folder: Path, plan: Plan) -> tuple[Plan, Samples]:
     """The transfer set of an earlier run on the same teacher, whatever recipe made it.
+
+    Returns:
+        The plan, with a note where that run was interrupted, and the samples that the run takes itself.
 
     Raises:
         UsageError: it was made for another teacher or domain, or it is too small.
@@ -94,10 +98,16 @@ def reuse(folder: Path, plan: Plan) -> Samples:
     for key, value in identity(plan).items():
         if key in MADE_FOR and transfer_set.identity.get(key) != value:
             raise UsageError(f"{folder}: made for another {MADE_FOR[key]}; leave --transfer-set out")
-    samples = transfer_set.load()
+    samples = transfer_set.load(transfer_set.wanted)
     if len(samples.inputs) <= plan.recipe.held_out:
         raise UsageError(
             f"{folder}: holds {len(samples.inputs)} samples, expected more than the {plan.recipe.held_out} held out; "
             "finish it with --resume"
         )
-    return samples
+    if transfer_set.wanted is not None and transfer_set.count < transfer_set.wanted:
+        note = (
+            f"{folder}: holds {transfer_set.count:,} of {transfer_set.wanted:,} samples, for the run that makes it was "
+            "interrupted; the student learns from these alone unless that run is finished first, with --resume"
+        )
+        plan = replace(plan, notes=(*plan.notes, note))
+    return plan, samples

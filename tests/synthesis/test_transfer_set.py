@@ -61,6 +61,28 @@ def test_a_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Monk
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+def test_the_index_says_how_many_are_wanted(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path, {})
+    written.want(7)
+    written.append(*samples(5))
+    assert TransferSet.open(tmp_path).wanted == 7
+    for count, wanted in ((6, 7), (9, 9)):
+        TransferSet.open(tmp_path).want(count)
+        assert TransferSet.open(tmp_path).wanted == wanted
+
+
+def test_an_index_of_earlier_versions(tmp_path: Path) -> None:
+    """It says nothing of what is wanted; a run that takes fewer than there are leaves all of them to others."""
+    TransferSet.create(tmp_path, {}).append(*samples(5))
+    index = json.loads((tmp_path / "index.json").read_text())
+    del index["wanted"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    for count, wanted in ((3, None), (6, 6)):
+        old = TransferSet.open(tmp_path)
+        old.want(count)
+        assert (old.wanted, old.count) == (wanted, 5)
+
+
 def damage(folder: Path, how: str) -> None:
     index, shard = folder / "index.json", folder / "shard-00000.safetensors"
     content = json.loads(index.read_text())
@@ -72,6 +94,10 @@ def damage(folder: Path, how: str) -> None:
         index.write_text("[]")
     elif how == "another schema":
         index.write_text(json.dumps({**content, "schema_version": 99}))
+    elif how == "what is wanted is no number":
+        index.write_text(json.dumps({**content, "wanted": "all"}))
+    elif how == "less than nothing is wanted":
+        index.write_text(json.dumps({**content, "wanted": -3}))
     elif how == "a shard elsewhere":
         content["shards"][0]["file"] = "../shard-00000.safetensors"
         index.write_text(json.dumps(content))
@@ -91,6 +117,8 @@ def damage(folder: Path, how: str) -> None:
         "index is no JSON",
         "index is a list",
         "another schema",
+        "what is wanted is no number",
+        "less than nothing is wanted",
         "a shard elsewhere",
         "a shard is missing",
         "a shard is cut",

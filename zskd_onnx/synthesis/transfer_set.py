@@ -43,12 +43,18 @@ class TransferSet:
         folder: where it lies.
         identity: what it was made from and how; a run continues a transfer set only if this is
             the same.
-        count: samples that are written.
+        wanted: samples that a run takes of it, the most where there were several; None in an index of
+            earlier versions.
+        count: samples that are written: fewer where a run was interrupted, more where the last batch
+            is larger than what was missing.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any], shards: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], shards: list[dict[str, Any]], wanted: int | None = None
+    ) -> None:
         self.folder = folder
         self.identity = identity
+        self.wanted = wanted
         self._shards = shards
 
     @property
@@ -79,11 +85,20 @@ class TransferSet:
                 raise UsageError(f"{path}: schema version {index['schema_version']}, expected {SCHEMA_VERSION}")
             shards = [{"file": str(s["file"]), "count": int(s["count"])} for s in index["shards"]]
             identity = dict(index["identity"])
+            wanted = None if index.get("wanted") is None else int(index["wanted"])
+            if wanted is not None and wanted < 1:
+                raise ValueError(f"wanted {wanted}, expected 1 or more")
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path}: damaged index ({error}); make the transfer set again") from error
         if any(Path(str(s["file"])).name != s["file"] for s in shards):
             raise UsageError(f"{path}: a shard lies outside the folder; refused")
-        return cls(folder, identity, shards)
+        return cls(folder, identity, shards, wanted)
+
+    def want(self, count: int) -> None:
+        """Say in the index how many samples a run takes, if they are more than those of the runs before."""
+        if count > (self.count if self.wanted is None else self.wanted):
+            self.wanted = count
+            self._write_index()
 
     def append(self, inputs: Tensor, targets: Tensor) -> None:
         """Add a shard; the index names it only once it is whole."""
@@ -150,7 +165,12 @@ class TransferSet:
             raise UsageError(f"{path}: damaged or missing shard ({error}); make the transfer set again") from error
 
     def _write_index(self) -> None:
-        index = {"schema_version": SCHEMA_VERSION, "identity": self.identity, "shards": self._shards}
+        index = {
+            "schema_version": SCHEMA_VERSION,
+            "identity": self.identity,
+            "wanted": self.wanted,
+            "shards": self._shards,
+        }
         write_text(self.folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
