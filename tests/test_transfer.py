@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import Exports
-from zskd_onnx import compress
+from zskd_onnx import UsageError, compress, prepare
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.synthesis import TransferSet
+from zskd_onnx.transfer import identity, student_identity
 
 SHORT = (
     *("held_out=100", "synthesis.count=200", "synthesis.batch_size=50", "synthesis.iterations=3"),
@@ -47,3 +51,54 @@ def test_rounds_resume(exports: Exports, tmp_path: Path) -> None:
         make(exports, tmp_path / "cut", ROUNDS, interrupt)
     assert TransferSet.open(tmp_path / "cut" / "transfer-set").count == 200
     assert torch.equal(make(exports, tmp_path / "cut", ROUNDS, resume=True), make(exports, tmp_path / "whole", ROUNDS))
+
+
+@pytest.mark.parametrize(
+    ("setting", "options"),
+    [
+        ("distillation.epochs=3", {}),
+        ("fine_tuning.epochs=1", {}),
+        ("held_out=101", {}),
+        ("seed=0", {"student": "cnn-small"}),
+        ("seed=0", {"student": "mine.py:factory"}),
+        ("seed=0", {"init": "auto"}),
+        ("seed=0", {"data": "ones.npz"}),
+    ],
+)
+def test_rounds_depend_on_how_students_learn(
+    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, options: dict[str, str]
+) -> None:
+    """With one round there is no student that a sample could depend on."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("from zskd_onnx.students import STUDENTS\nfactory = STUDENTS['cnn'].build\n")
+    for name, value in (("zeros.npz", 0), ("ones.npz", 1)):
+        np.savez(name, x=np.full((20, 3, 16, 16), value, np.float32))
+
+    def made_from(*overrides: str, **changed: str) -> dict[str, Any]:
+        options = {"student": "cnn", "data": "zeros.npz", **changed}
+        return identity(prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=overrides, **options))
+
+    assert made_from(*SHORT, setting, **options) == made_from(*SHORT)
+    assert made_from(*ROUNDS, setting, **options) != made_from(*ROUNDS)
+
+
+def test_a_student_of_ones_own_is_what_its_file_holds(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("a = 1\n")
+    before = student_identity(f"{file}:a")
+    assert before == student_identity(f"{shutil.copy(file, tmp_path / 'copy.py')}:a") != student_identity(f"{file}:b")
+    file.write_text("a = 2\n")
+    assert student_identity(f"{file}:a") != before
+    for name in ("cnn", "package.module:factory", f"{tmp_path / 'nothing.py'}:a"):
+        assert student_identity(name) == name
+
+
+def test_rounds_against_another_student_do_not_resume(exports: Exports, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if event.stage == "synthesis" and event.kind == "progress" and event.total == 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(exports, tmp_path / "cut", ROUNDS, interrupt)
+    with pytest.raises(UsageError, match="another student"):
+        make(exports, tmp_path / "cut", (*ROUNDS, "distillation.epochs=3"), resume=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,22 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Listener
 from zskd_onnx.learning import learn
 from zskd_onnx.planning import Plan
+from zskd_onnx.real_data import RealSamples
+from zskd_onnx.recipe import Recipe
 from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
+
+LEARNING = {"student", "init", "data", "generator", "distillation", "fine_tuning", "held_out"}
+"""What of a recipe the students between rounds depend on."""
 
 MADE_FOR = {"teacher_sha256": "teacher", "fixed_inputs": "constant of --fix", "domain": "input domain"}
 
 
 def identity(plan: Plan) -> dict[str, Any]:
     """What a transfer set depends on, its size left out: a larger one begins with the smaller."""
-    recipe, domain = plan.recipe, plan.teacher.domain
-    assert recipe.synthesis is not None
-    synthesis = recipe.synthesis.model_dump(mode="json")
-    if recipe.synthesis.rounds == 1:
-        synthesis.pop("count")  # otherwise it says where rounds end
+    domain = plan.teacher.domain
+    made_by = of_recipe(plan.recipe)
+    if "learning" in made_by:
+        made_by["learning"] |= {"student": student_identity(plan.choice.name), "samples": _digest(plan.data)}
     return {
         "teacher_sha256": plan.teacher.source.sha256,
         "fixed_inputs": plan.teacher.source.fixed,
@@ -34,10 +39,37 @@ def identity(plan: Plan) -> dict[str, Any]:
             "high": list(domain.high),
             "layout": domain.layout,
         },
-        "prior": None if recipe.prior is None else recipe.prior.model_dump(mode="json"),
-        "synthesis": synthesis,
-        "seed": recipe.seed,
+        **made_by,
     }
+
+
+def of_recipe(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe a transfer set depends on; where it is made in rounds, how students learn between them too."""
+    assert recipe.synthesis is not None
+    found = recipe.model_dump(mode="json", include={"prior", "synthesis", "seed"})
+    if recipe.synthesis.rounds == 1:
+        found["synthesis"].pop("count")  # otherwise it says where rounds end
+    else:
+        found["learning"] = recipe.model_dump(mode="json", include=LEARNING)
+    return found
+
+
+def student_identity(name: str) -> str:
+    """A student's name; of a file of the user's, what it holds in the place of where it lies."""
+    place, _, factory = name.rpartition(":")
+    if not place.endswith(".py") or not Path(place).is_file():
+        return name
+    return f"{hashlib.sha256(Path(place).read_bytes()).hexdigest()}:{factory}"
+
+
+def _digest(data: RealSamples | None) -> str | None:
+    """Of real samples and their labels."""
+    if data is None:
+        return None
+    digest = hashlib.sha256(data.inputs.numpy().tobytes())
+    if data.labels is not None:
+        digest.update(data.labels.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def synthesise(plan: Plan, folder: Path, checkpoint: Path, listener: Listener) -> Samples:
@@ -82,7 +114,9 @@ def _student_between(plan: Plan, samples: Samples, checkpoint: Path, listener: L
 def check_same_run(folder: Path, plan: Plan) -> None:
     """Refuse to continue another run's transfer set, before anything of that run is touched."""
     if (folder / INDEX).is_file() and TransferSet.open(folder).identity != identity(plan):
-        raise UsageError(f"{folder}: made from another teacher, recipe or seed; --overwrite starts anew")
+        raise UsageError(
+            f"{folder}: made from another teacher, recipe or seed, or against another student; --overwrite starts anew"
+        )
 
 
 def reuse(folder: Path, plan: Plan) -> tuple[Plan, Samples]:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Exports
 from zskd_onnx import Sweep, UsageError, ZskdError, compress, sweep
 from zskd_onnx.events import Event
+from zskd_onnx.synthesis import TransferSet
 
 SETTINGS = [setting for setting in SMALL if not setting.startswith("distillation")]
 
@@ -69,11 +70,35 @@ def test_a_shared_transfer_set_gives_the_student_that_its_own_would(
     assert (folders[1] / "student.onnx").read_bytes() == alone.student.read_bytes()
 
 
-def test_a_set_with_a_surplus_is_not_shared(digits_file: Path, tmp_path: Path) -> None:
-    """Batches of 64 leave more samples than are wanted, and a run alone takes none of the surplus."""
+def test_a_set_with_a_surplus_is_shared(digits_file: Path, tmp_path: Path) -> None:
+    """Batches of 64 leave more samples than are wanted, and no run takes any of the surplus."""
     settings = ["synthesis.count=100", "synthesis.batch_size=64", "synthesis.iterations=1", "held_out=100"]
     found = sweep(digits_file, tmp_path / "out", settings=[*settings, "distillation.epochs=1,2"])
+    [shared] = found.folder.glob("runs/*/transfer-set")
+    assert TransferSet.open(shared).count == 256
+    alone = compress(digits_file, tmp_path / "alone", overrides=[*settings, "distillation.epochs=2"], seed=0)
+    assert found.rows[1].folder is not None
+    assert (Path(found.rows[1].folder) / "student.onnx").read_bytes() == alone.student.read_bytes()
+
+
+def test_sets_of_several_sizes_are_not_shared(digits_file: Path, tmp_path: Path) -> None:
+    """The same batches hold both, but a run is to take what it wants."""
+    settings = ["synthesis.batch_size=64", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1"]
+    found = sweep(digits_file, tmp_path / "out", settings=[*settings, "synthesis.count=100,110"])
     assert len(list(found.folder.glob("runs/*/transfer-set"))) == 2
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_rounds_that_compete_with_another_student_are_not_shared(exports: Exports, tmp_path: Path, rounds: int) -> None:
+    settings = ["synthesis.count=100", "synthesis.batch_size=50", "synthesis.iterations=1", "held_out=100"]
+    found = sweep(
+        exports.path("wrn", "17"),
+        tmp_path / "out",
+        recipes=["deep-inversion"],
+        settings=[*settings, f"synthesis.competing_rounds={rounds}", "distillation.epochs=1,2"],
+    )
+    assert all(row.error is None for row in found.rows)
+    assert len(list(found.folder.glob("runs/*/transfer-set"))) == 1 + rounds
 
 
 def test_nothing_is_repeated_and_a_grid_may_grow(finished: Sweep, digits_file: Path, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from zskd_onnx.recipe import Recipe
 from zskd_onnx.sweeps.curves import draw
 from zskd_onnx.sweeps.grid import Run, grid
 from zskd_onnx.sweeps.table import Row, Summary, summarise, to_csv
-from zskd_onnx.synthesis import INDEX, TransferSet
+from zskd_onnx.synthesis import INDEX
 from zskd_onnx.teacher.source import read_source
+from zskd_onnx.transfer import of_recipe
 
 CSV = "sweep.csv"
 JSON = "sweep.json"
@@ -79,7 +80,8 @@ def sweep(
 
     Called again with the same folder, it goes on where it stopped: runs that finished are not
     repeated, one that was interrupted continues, and those that failed are tried again. A grid that
-    has grown makes what is missing. Runs that differ in distillation only share a transfer set.
+    has grown makes what is missing. Runs that differ in distillation only share a transfer set, unless it is
+    made in rounds: what is made in the later ones depends on the student.
 
     Args:
         teacher: the ONNX file.
@@ -182,25 +184,21 @@ def _place(folder: Path, run: Run, common: Mapping[str, Any]) -> Path:
 def _shared(recipe: Recipe, place: Path, finished: Mapping[Path, Recipe]) -> Path | None:
     """The transfer set of another run that is the very one which this run would make.
 
-    A larger set begins with a smaller one, but a run that is given a set takes all of it.
+    A larger set begins with a smaller one, but a run that is given a set takes all that its run wanted.
     """
     if recipe.synthesis is None or (place / names.TRANSFER_SET).is_dir():
         return None
-    wanted = recipe.synthesis.count + recipe.held_out
     for other, made in finished.items():
         folder = other / names.TRANSFER_SET
-        if (
-            (folder / INDEX).is_file()
-            and TransferSet.open(folder).count == wanted
-            and _synthesis(made) == _synthesis(recipe)
-        ):
+        if (folder / INDEX).is_file() and _synthesis(made) == _synthesis(recipe):
             return folder
     return None
 
 
 def _synthesis(recipe: Recipe) -> tuple[Any, ...]:
-    """What a transfer set depends on, teacher and device aside, and how much of it is held out."""
-    return recipe.prior, recipe.synthesis, recipe.held_out, recipe.seed
+    """What a transfer set depends on, teacher and device aside, how large it is and how much of it is held out."""
+    assert recipe.synthesis is not None
+    return of_recipe(recipe), recipe.synthesis.count, recipe.held_out
 
 
 def _write(found: Sweep) -> None:
