@@ -120,6 +120,47 @@ def test_nothing_is_repeated_and_a_grid_may_grow(finished: Sweep, digits_file: P
     assert not [event.text for event in heard if "run 1 of 3" in event.text]
 
 
+def test_what_is_asked_for_twice_is_run_once(finished: Sweep, digits_file: Path, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    found = sweep(
+        digits_file,
+        tmp_path / "out",
+        recipes=["best", "nothing", "best", "nothing"],
+        settings=[*SETTINGS, "distillation.epochs=1,1.0,1"],
+        listener=heard.append,
+    )
+    assert [(row.run.recipe, row.run.settings["distillation.epochs"]) for row in found.rows] == [
+        ("best", 1),
+        *(("nothing", epochs) for epochs in (1, 1.0)),
+    ]
+    assert [summary.seeds for summary in found.summaries] == [1, 0, 0]
+    assert len(list(found.folder.glob("runs/*"))) == 1
+    assert [event.total for event in heard if event.stage == "sweep" and event.kind == "done"] == [3]
+
+
+@pytest.mark.parametrize("changed", ["the student", "the version"])
+def test_what_has_changed_since_is_run_anew(
+    digits_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    own = tmp_path / "own.py"
+    text = "from zskd_onnx.students import STUDENTS\nfactory = STUDENTS['cnn-small'].build\n"
+
+    def run() -> int | None:
+        settings = [*SETTINGS, "distillation.epochs=1"]
+        [row] = sweep(digits_file, tmp_path / "out", settings=settings, student=f"{own}:factory").rows
+        assert row.error is None
+        return row.parameters
+
+    own.write_text(text)
+    small = run()
+    if changed == "the student":
+        own.write_text(text.replace("cnn-small", "cnn"))
+    else:
+        monkeypatch.setattr("zskd_onnx.sweeps.running.__version__", "99")
+    assert (run() == small) == (changed == "the version")
+    assert len(list(tmp_path.glob("out/runs/*/student.onnx"))) == 2
+
+
 def test_all_runs_fail(digits_file: Path, tmp_path: Path) -> None:
     found = sweep(digits_file, tmp_path / "out", recipes=["nothing"], seeds=2)
     with pytest.raises(ZskdError, match="all 2 runs failed"):

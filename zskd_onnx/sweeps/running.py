@@ -21,7 +21,8 @@ from zskd_onnx.sweeps.grid import Run, grid
 from zskd_onnx.sweeps.table import Row, Summary, summarise, to_csv
 from zskd_onnx.synthesis import INDEX
 from zskd_onnx.teacher.source import read_source
-from zskd_onnx.transfer import of_recipe
+from zskd_onnx.transfer import of_recipe, student_identity
+from zskd_onnx.version import __version__
 
 CSV = "sweep.csv"
 JSON = "sweep.json"
@@ -80,8 +81,9 @@ def sweep(
 
     Called again with the same folder, it goes on where it stopped: runs that finished are not
     repeated, one that was interrupted continues, and those that failed are tried again. A grid that
-    has grown makes what is missing. Runs that differ in distillation only share a transfer set, unless it is
-    made in rounds: what is made in the later ones depends on the student.
+    has grown makes what is missing, and another version of the program makes all anew. What is asked for
+    twice is run once. Runs that differ in distillation only share a transfer set, unless it is made in
+    rounds: what is made in the later ones depends on the student.
 
     Args:
         teacher: the ONNX file.
@@ -102,28 +104,30 @@ def sweep(
         UnsupportedTeacherError: the teacher's file cannot be read.
     """
     folder = Path(output)
-    runs = grid(recipes, settings, seeds)
+    asked = grid(recipes, settings, seeds)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; expected a folder for the sweep")
     options = {key: value for key, value in options.items() if value is not None}
     common = _common(Path(teacher), options)
-    places = [_place(folder, run, common) for run in runs]
-    rows: dict[int, Row] = {}
-    for number, (run, place) in enumerate(zip(runs, places, strict=True)):
+    runs: dict[Path, Run] = {}
+    for run in asked:
+        runs.setdefault(_place(folder, run, common), run)
+    rows: dict[Path, Row] = {}
+    for place, run in runs.items():
         if (place / names.MANIFEST).is_file():
-            rows[number] = Row.of(run, place, json.loads((place / names.MANIFEST).read_text(encoding="utf-8")))
+            rows[place] = Row.of(run, place, json.loads((place / names.MANIFEST).read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
     listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
     hearing = _Hearing(listener)
-    for number, (run, place) in enumerate(zip(runs, places, strict=True)):
-        if number in rows:
+    for number, (place, run) in enumerate(runs.items(), 1):
+        if place in rows:
             continue
-        listener(Event("note", "sweep", f"run {number + 1} of {len(runs)}: {run}, seed {run.seed}"))
-        finished = {places[i]: runs[i].resolve() for i, row in rows.items() if row.error is None}
-        rows[number] = _row(teacher, run, place, finished, {**options, "listener": hearing})
-        _write(Sweep(folder, tuple(rows[i] for i in sorted(rows))))
+        listener(Event("note", "sweep", f"run {number} of {len(runs)}: {run}, seed {run.seed}"))
+        finished = {done: row.run.resolve() for done, row in rows.items() if row.error is None}
+        rows[place] = _row(teacher, run, place, finished, {**options, "listener": hearing})
+        _write(Sweep(folder, tuple(rows[p] for p in runs if p in rows)))
         listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
-    found = Sweep(folder, tuple(rows[i] for i in range(len(runs))))
+    found = Sweep(folder, tuple(rows[p] for p in runs))
     _write(found)
     try:
         draw(found.summaries, folder / PLOT)
@@ -167,7 +171,9 @@ def _common(teacher: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         if key in given and Path(given[key]).is_file():
             with Path(given[key]).open("rb") as file:
                 given[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"teacher": source.sha256, "fixed": source.fixed, **given}
+    if "student" in given:
+        given["student"] = student_identity(given["student"])
+    return {"version": __version__, "teacher": source.sha256, "fixed": source.fixed, **given}
 
 
 def _place(folder: Path, run: Run, common: Mapping[str, Any]) -> Path:
