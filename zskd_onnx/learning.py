@@ -109,13 +109,14 @@ def _identity(plan: Plan, samples: Samples | None) -> str:
         "weights": {name: list(value.shape) for name, value in plan.student.state_dict().items()},
         "teacher": [plan.teacher.source.sha256, plan.teacher.source.fixed],
         "domain": [domain.layout, list(domain.shape), list(domain.low), list(domain.high)],
-        "samples": None if samples is None else _digest(samples.inputs),
-        "data": None if plan.data is None else [_digest(plan.data.inputs), _digest(plan.data.labels)],
+        "samples": None if samples is None else digest(samples.inputs),
+        "data": None if plan.data is None else [digest(plan.data.inputs), digest(plan.data.labels)],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(values: Tensor | None) -> str | None:
+def digest(values: Tensor | None) -> str | None:
+    """SHA-256 of a tensor on the CPU."""
     return None if values is None else hashlib.sha256(values.contiguous().numpy().data).hexdigest()
 
 

@@ -12,9 +12,8 @@ from torch import nn
 
 from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Listener
-from zskd_onnx.learning import learn
+from zskd_onnx.learning import digest, learn
 from zskd_onnx.planning import Plan
-from zskd_onnx.real_data import RealSamples
 from zskd_onnx.recipe import Recipe
 from zskd_onnx.synthesis import INDEX, Samples, TransferSet, fill
 
@@ -29,7 +28,8 @@ def identity(plan: Plan) -> dict[str, Any]:
     domain = plan.teacher.domain
     made_by = of_recipe(plan.recipe)
     if "learning" in made_by:
-        made_by["learning"] |= {"student": student_identity(plan.choice.name), "samples": _digest(plan.data)}
+        real = None if plan.data is None else [digest(plan.data.inputs), digest(plan.data.labels)]
+        made_by["learning"] |= {"student": student_identity(plan.choice.name), "samples": real}
     return {
         "teacher_sha256": plan.teacher.source.sha256,
         "fixed_inputs": plan.teacher.source.fixed,
@@ -60,16 +60,6 @@ def student_identity(name: str) -> str:
     if not place.endswith(".py") or not Path(place).is_file():
         return name
     return f"{hashlib.sha256(Path(place).read_bytes()).hexdigest()}:{factory}"
-
-
-def _digest(data: RealSamples | None) -> str | None:
-    """Of real samples and their labels."""
-    if data is None:
-        return None
-    digest = hashlib.sha256(data.inputs.numpy().tobytes())
-    if data.labels is not None:
-        digest.update(data.labels.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def synthesise(plan: Plan, folder: Path, checkpoint: Path, listener: Listener) -> Samples:

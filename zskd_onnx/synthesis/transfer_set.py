@@ -128,7 +128,9 @@ class TransferSet:
             raise UsageError(f"{self.folder}: the transfer set is empty; make it again, or finish it with --resume")
         sample, target = self._shapes()  # before any room is made: an index may claim anything
         count = self.count if count is None else min(count, self.count)
-        samples = Samples(_room((count, *sample), torch.float16), _room((count, *target), torch.float32))
+        order = torch.channels_last if len(sample) == 3 and sample[0] > 1 else torch.contiguous_format
+        inputs = torch.empty((count, *sample), dtype=torch.float16, memory_format=order)
+        samples = Samples(inputs, torch.empty((count, *target)))
         first = 0
         for shard in self._shards:
             last = min(first + shard["count"], count)
@@ -172,11 +174,3 @@ class TransferSet:
             "shards": self._shards,
         }
         write_text(self.folder / INDEX, json.dumps(index, indent=2) + "\n")
-
-
-def _room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An empty tensor, channels last where it is of images."""
-    planned = torch.empty(shape, dtype=dtype, device="meta")
-    if planned.ndim == 4:
-        planned = planned.contiguous(memory_format=torch.channels_last)
-    return torch.empty_like(planned, device="cpu")
