@@ -99,6 +99,17 @@ def test_overrides() -> None:
     assert recipe.seed == 3
 
 
+def test_a_section_that_is_written_as_null_is_empty(tmp_path: Path) -> None:
+    """A recipe with every field written out takes the overrides that the short one takes."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(load_recipe("abm").to_yaml())
+    tuning = ["fine_tuning.epochs=1", "fine_tuning.epoch_samples=1280"]
+    noise = ["synthesis.kind=noise", "synthesis.count=300", "distillation.mixture.generator=1"]
+    assert load_recipe(path, [*tuning, *noise]) == load_recipe("abm", [*tuning, *noise])
+    with pytest.raises(RecipeError, match="prior"):
+        load_recipe(path, ["prior.layer=softmax"])
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [

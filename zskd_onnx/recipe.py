@@ -232,7 +232,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override}: '{text}' is not a YAML value") from error
     at = content
     for key in keys[:-1]:
-        inner = at.setdefault(key, {})
+        if at.get(key) is None:  # as a section that is left out is written
+            at[key] = {}
+        inner = at[key]
         if not isinstance(inner, dict):
             raise RecipeError(f"--set {override}: '{key}' is a value, not a section")
         at = inner
