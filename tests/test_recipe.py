@@ -69,7 +69,16 @@ def test_requirements_follow_from_the_parts() -> None:
             ],
             "patience",
         ),
-        (["synthesis=null", "generator={kind: adversarial}"], "how many are an epoch"),
+        (["synthesis=null", "generator={kind: adversarial}"], r"distillation\.epoch_samples how many are an epoch"),
+        (
+            [
+                "synthesis=null",
+                "generator={kind: adversarial}",
+                "distillation.epoch_samples=1000",
+                "fine_tuning.epochs=5",
+            ],
+            r"fine_tuning\.epoch_samples how many are an epoch",
+        ),
     ],
 )
 def test_a_recipe_says_where_samples_come_from(change: list[str], message: str) -> None:

@@ -102,8 +102,12 @@ class Recipe(Settings):
             raise ValueError(f"synthesis.kind {self.synthesis.kind} needs a prior for its targets")
         if self.synthesis is None and self.generator is None and "data" not in self.requires:
             raise ValueError("expected a synthesis, a generator, or 'data' among requires")
-        if self.synthesis is None and "data" not in self.requires and self.distillation.epoch_samples is None:
-            raise ValueError("a generator stores no samples; say with distillation.epoch_samples how many are an epoch")
+        if self.synthesis is None and "data" not in self.requires:
+            for name, stage in (("distillation", self.distillation), ("fine_tuning", self.fine_tuning)):
+                if stage is not None and stage.epoch_samples is None:
+                    raise ValueError(
+                        f"a generator stores no samples; say with {name}.epoch_samples how many are an epoch"
+                    )
         if self.generator is not None and self.synthesis is None and self.distillation.patience is not None:
             raise ValueError(
                 "a generator's samples change as it learns, so no check tells that the student got no better; "
