@@ -38,7 +38,8 @@ class Impressions(Synthesis):
         iterations: steps of Adam for each sample; with ``confidence`` the most that one takes.
         learning_rate: of Adam, in units of the unit space.
         temperature: tau.
-        l2: weight of the squared norm of each sample.
+        l2: weight of the squared norm of each sample on the grid that it is optimised on, see ``resolution``:
+            the coarser the grid, the fewer values count.
         activation: lambda_a of Wang 2021, eq. 10: how much the last convolution's output is to be
             active, 0.05 to 0.1 in the paper; see ``losses.activation_loss``. Both terms are means over
             the batch there and sums here: the balance is the same, and samples stay independent.
