@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import nn
 
 from tests.conftest import SaveModel
@@ -170,6 +171,24 @@ def test_vectors(save_model: SaveModel) -> None:
     x, answer = training(DataFreeLearning(width=4), teacher).batch(0, student)
     assert x.shape == (32, 6)
     torch.testing.assert_close(answer.logits, F.linear(4 * x - 2, w.T))  # the domain assumed of vectors
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Adversarial, {"temperature": 0}),
+        (Adversarial, {"temperature": -1}),
+        (Adversarial, {"noise": 0}),
+        (Adversarial, {"learning_rate": 0}),
+        (Adversarial, {"clip": 0}),
+        (DataFreeLearning, {"one_hot": -1}),
+        (DataFreeLearning, {"activation": -1}),
+        (DataFreeLearning, {"balance": -1}),
+    ],
+)
+def test_fields_are_checked(kind: type[Generator], fields: dict) -> None:
+    with pytest.raises(ValidationError):
+        kind(**fields)
 
 
 def test_a_teacher_without_features(save_model: SaveModel) -> None:

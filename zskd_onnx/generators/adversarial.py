@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from zskd_onnx.generators.generator import Generator
@@ -18,7 +19,7 @@ class Adversarial(Generator):
     """
 
     kind: Literal["adversarial"] = "adversarial"
-    temperature: float = 1.0
+    temperature: PositiveFloat = 1.0
 
     def loss(self, x: Tensor, logits: Tensor, inner: tuple[Tensor, ...], student: nn.Module) -> Tensor:
         """See ``Generator.loss``."""
