@@ -372,7 +372,7 @@ def test_a_recipe_that_needs_a_head(save_model: SaveModel, tmp_path: Path) -> No
     with pytest.raises(UnsupportedTeacherError, match="final fully connected layer"):
         compress(path, tmp_path / "out", overrides=SMALL)
     assert not (tmp_path / "out").exists()
-    result = compress(path, tmp_path / "out", overrides=[*SMALL, "prior.similarity=false", "requires=[]"])
+    result = compress(path, tmp_path / "out", overrides=[*SMALL, "prior.similarity=false"])
     assert not (result.student.parent / "class_similarity.png").exists()
 
 

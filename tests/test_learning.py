@@ -52,10 +52,10 @@ def small(name: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_runs(name: str, digits_file: Path, data: Path, exports: Exports, tmp_path: Path) -> None:
     recipe = load_recipe(name)
-    if "second_last" in recipe.requires:
+    if "second_last" in recipe.needs:
         teacher = exports.path("lenet5", "dynamo")
     else:
-        teacher = exports.path("wrn", "dynamo") if "batch_norm" in recipe.requires else digits_file
+        teacher = exports.path("wrn", "dynamo") if "batch_norm" in recipe.needs else digits_file
     real = data if "data" in recipe.requires else None
     result = compress(teacher, tmp_path / "out", recipe=name, overrides=small(name), data=real)
     assert result.student.is_file()

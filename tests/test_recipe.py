@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from onnx import helper
 
-from zskd_onnx import RecipeError, devices, load_recipe
+from tests.conftest import SaveModel
+from zskd_onnx import RecipeError, UnsupportedTeacherError, devices, load_recipe, load_teacher
 from zskd_onnx.priors import Dirichlet
 from zskd_onnx.recipe import SIZE_LIMIT, recipe_names, recipe_text
 from zskd_onnx.teacher import Teacher
@@ -38,21 +40,66 @@ def test_a_built_in_recipe_is_what_it_says() -> None:
         assert type(recipe).model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
 
 
-def test_requirements_follow_from_the_parts() -> None:
-    """What a recipe is made of needs something of the teacher, and the recipe says so."""
-    for name in recipe_names():
-        recipe, needs = load_recipe(name), set()
-        if getattr(recipe.prior, "similarity", False) or getattr(recipe.prior, "layer", None):
-            needs.add("head")
-        if getattr(recipe.prior, "layer", None) == "second_last":
-            needs.add("second_last")
-        if getattr(recipe.synthesis, "activation", 0):
-            needs.add("convolution")
-        if getattr(recipe.synthesis, "kind", "") == "deep-inversion":
-            needs.add("batch_norm")
-        if getattr(recipe.generator, "activation", 0):
-            needs.add("head")
-        assert needs == set(recipe.requires) - {"data"}, name
+@pytest.mark.parametrize(
+    ("name", "changes", "needs"),
+    [
+        ("zskd", [], {"head": "prior.similarity"}),
+        ("zskd", ["prior.similarity=false"], {}),
+        ("zskd-uniform", [], {}),
+        ("zskd-uniform", ["prior.similarity=true"], {"head": "prior.similarity"}),
+        ("zskd-uniform", ["requires=[second_last]"], {"second_last": "requires"}),
+        (
+            "mvn",
+            [],
+            {"head": "prior.layer", "second_last": "prior.layer", "convolution": "synthesis.activation"},
+        ),
+        ("mvn", ["prior.layer=softmax", "synthesis.activation=0"], {"head": "prior.layer"}),
+        ("mvn-softmax", [], {"head": "prior.layer"}),
+        ("class-impressions", ["prior={kind: normal, layer: softmax}"], {"head": "prior.layer"}),
+        ("noise", [], {}),
+        ("deep-inversion", [], {"batch_norm": "synthesis.kind"}),
+        ("dafl", [], {"head": "generator.activation"}),
+        ("dafl", ["generator.activation=0"], {}),
+        ("abm", [], {}),
+        ("kd", [], {"data": "requires"}),
+    ],
+)
+def test_needs_follow_from_the_sections_as_they_are(name: str, changes: list[str], needs: dict[str, str]) -> None:
+    assert load_recipe(name, changes).needs == needs
+
+
+@pytest.fixture
+def headless(save_model: SaveModel) -> Teacher:
+    return load_teacher(save_model([helper.make_node("Relu", ["x"], ["y"])], ["N", 5], ["N", 5]))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("zskd-uniform", "prior.similarity=true", r"a final fully connected layer.* change prior\.similarity"),
+        ("class-impressions", "prior={kind: normal, layer: softmax}", r"a final fully connected layer.*prior\.layer"),
+        ("zskd-uniform", "requires=[batch_norm]", r"batch normalisation.* change requires,"),
+        ("zskd-uniform", "synthesis.activation=0.1", r"a convolution.* change synthesis\.activation"),
+    ],
+)
+def test_a_teacher_that_lacks_what_an_override_asks_for(
+    headless: Teacher, name: str, change: str, message: str
+) -> None:
+    load_recipe(name).check(headless)
+    with pytest.raises(UnsupportedTeacherError, match=message + r".* that do not: abm, .*noise"):
+        load_recipe(name, [change]).check(headless)
+
+
+def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel, tmp_path: Path) -> None:
+    """One fully connected layer is enough for mvn at the softmax, by the short recipe and by the one written out."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    teacher = load_teacher(save_model(nodes, ["N", 4], ["N", 6], {"w": torch.randn(4, 6)}))
+    path = tmp_path / "mine.yaml"
+    path.write_text(load_recipe("mvn").to_yaml())
+    for recipe in ("mvn", path):
+        with pytest.raises(UnsupportedTeacherError, match=r"before the final one.* change prior\.layer"):
+            load_recipe(recipe).check(teacher)
+        load_recipe(recipe, ["prior.layer=softmax", "synthesis.activation=0"]).check(teacher)
 
 
 @pytest.mark.parametrize(

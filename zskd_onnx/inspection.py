@@ -122,7 +122,7 @@ def _describe_head(head: Head) -> dict[str, Any]:
 def _suits(name: str, teacher: Teacher) -> dict[str, Any]:
     """What a recipe needs, and whether the teacher has it."""
     recipe = load_recipe(name)
-    needs = {requirement: holds(teacher, requirement) for requirement in recipe.requires}
+    needs = {requirement: holds(teacher, requirement) for requirement in recipe.needs}
     try:
         recipe.check(teacher)
     except UnsupportedTeacherError as error:

@@ -17,14 +17,12 @@ from zskd_onnx.distillation import Distillation, Source
 from zskd_onnx.errors import RecipeError, UnsupportedTeacherError
 from zskd_onnx.generators import GENERATORS
 from zskd_onnx.priors import PRIORS
-from zskd_onnx.settings import Settings
+from zskd_onnx.settings import Requirement, Settings
 from zskd_onnx.synthesis import SYNTHESES
 from zskd_onnx.teacher import Teacher, find_second_last
 
 SIZE_LIMIT = 1 << 20
 """Bytes that a recipe file may have."""
-
-Requirement = Literal["head", "second_last", "convolution", "batch_norm", "data"]
 
 SECTIONS_WITH_KINDS = ("prior", "synthesis", "generator")
 
@@ -62,8 +60,8 @@ class Recipe(Settings):
     Attributes:
         name, summary, paper: for people.
         expected: figures that the paper and the benchmarks have for it.
-        requires: what the teacher must have: "head", a final fully connected layer; "second_last", one
-            before it; "convolution"; "batch_norm" statistics; and "data", real samples from the user.
+        requires: what must be there beside what prior, synthesis and generator ask for by themselves, see ``needs``:
+            "data", real samples from the user; "head", "second_last", "convolution" or "batch_norm" of the teacher.
         prior: where soft targets come from.
         synthesis: how inputs are made.
         generator: what makes samples while the student learns.
@@ -142,19 +140,29 @@ class Recipe(Settings):
         }
         return self.model_copy(update=changes)
 
+    @property
+    def needs(self) -> dict[Requirement, str]:
+        """See ``Settings.needs``: what ``requires`` says, and what follows from the sections as they are."""
+        found: dict[Requirement, str] = dict.fromkeys(self.requires, "requires")
+        for section in SECTIONS_WITH_KINDS:
+            part: Settings | None = getattr(self, section)
+            if part is not None:
+                found |= {need: f"{section}.{field}" for need, field in part.needs.items()}
+        return found
+
     def check(self, teacher: Teacher) -> None:
-        """Raise UnsupportedTeacherError if the teacher lacks what the recipe requires."""
-        has = {name: holds(teacher, name) for name in self.requires if name != "data"}
-        for lack in (name for name, there in has.items() if not there):
-            others = [name for name in recipe_names() if lack not in load_recipe(name).requires]
-            raise UnsupportedTeacherError(
-                f"{teacher.source.path}: recipe '{self.name}' needs {LACKS[lack]}; "
-                f"recipes that do not: {', '.join(others)}"
-            )
+        """Raise UnsupportedTeacherError if the teacher lacks what the recipe needs."""
+        for need, field in self.needs.items():
+            if not holds(teacher, need):
+                others = [name for name in recipe_names() if need not in load_recipe(name).needs]
+                raise UnsupportedTeacherError(
+                    f"{teacher.source.path}: recipe '{self.name}' needs {LACKS[need]}; change {field}, which asks for it; "
+                    f"built-in recipes that do not: {', '.join(others)}"
+                )
 
 
 def holds(teacher: Teacher, requirement: Requirement) -> bool:
-    """Whether a teacher has what a recipe may require."""
+    """Whether a teacher has what a recipe may need."""
     if requirement == "head":
         return teacher.head is not None
     if requirement == "second_last":

@@ -117,3 +117,12 @@ def test_a_teacher_with_one_layer(save_model: SaveModel) -> None:
     )
     with pytest.raises(UnsupportedTeacherError, match=r"before the final one.*mvn-softmax"):
         Normal().sampler(teacher)
+
+
+def test_a_teacher_without_a_final_layer(save_model: SaveModel) -> None:
+    from onnx import helper
+
+    teacher = load_teacher(save_model([helper.make_node("Relu", ["x"], ["y"])], ["N", 5], ["N", 5]))
+    for prior in (Normal(layer="softmax"), Dirichlet()):
+        with pytest.raises(UnsupportedTeacherError, match=r"no final fully connected layer.*zskd-uniform"):
+            prior.sampler(teacher)

@@ -24,7 +24,8 @@ def list_(format: FormatOption = Format.TEXT) -> None:
     found = {name: load_recipe(name) for name in recipe_names()}
     if format == Format.JSON:
         described = [
-            r.model_dump(mode="json", include={"name", "summary", "paper", "requires"}) for r in found.values()
+            {**r.model_dump(mode="json", include={"name", "summary", "paper"}), "requires": list(r.needs)}
+            for r in found.values()
         ]
         print_json({"recipes": described, "default": DEFAULT_RECIPE})
     else:

@@ -9,6 +9,7 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from zskd_onnx.generators.generator import Generator
+from zskd_onnx.settings import Requirement
 from zskd_onnx.teacher import Probe, Teacher, features_probe
 
 
@@ -27,6 +28,11 @@ class DataFreeLearning(Generator):
     one_hot: NonNegativeFloat = 1.0
     activation: NonNegativeFloat = 0.1
     balance: NonNegativeFloat = 5.0
+
+    @property
+    def needs(self) -> dict[Requirement, str]:
+        """See ``Settings.needs``."""
+        return {"head": "activation"} if self.activation else {}
 
     def probe(self, teacher: Teacher) -> Probe | None:
         """See ``Generator.probe``."""

@@ -10,8 +10,10 @@ from annotated_types import MinLen
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
+from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.priors.prior import Prior, Sampler
 from zskd_onnx.priors.similarity import class_similarity, concentration
+from zskd_onnx.settings import Requirement
 from zskd_onnx.teacher import Teacher
 
 
@@ -32,10 +34,19 @@ class Dirichlet(Prior):
     floor: Annotated[float, Field(gt=0)] = 1e-4
     similarity: bool = True
 
+    @property
+    def needs(self) -> dict[Requirement, str]:
+        """See ``Settings.needs``."""
+        return {"head": "similarity"} if self.similarity else {}
+
     def sampler(self, teacher: Teacher) -> Sampler:
         """Classes and betas take turns, so every class gets the same number of each."""
         if self.similarity:
-            assert teacher.head is not None  # the recipe requires it
+            if teacher.head is None:
+                raise UnsupportedTeacherError(
+                    f"{teacher.source.path}: no final fully connected layer was found, which prior.similarity needs; "
+                    "take the recipe zskd-uniform, or --set prior.similarity=false"
+                )
             rows = concentration(class_similarity(teacher.head.weight), self.floor).numpy()
         else:
             rows = np.ones((teacher.classes, teacher.classes))

@@ -14,6 +14,7 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.priors.prior import Prior, Sampler
 from zskd_onnx.priors.similarity import class_similarity
 from zskd_onnx.randomness import generator_for
+from zskd_onnx.settings import Requirement
 from zskd_onnx.teacher import Teacher, find_second_last
 
 CALIBRATION_DRAWS = 2048
@@ -48,6 +49,11 @@ class Normal(Prior):
     balanced: bool = True
     activation: bool = True
     temperature: PositiveFloat = 20.0
+
+    @property
+    def needs(self) -> dict[Requirement, str]:
+        """See ``Settings.needs``."""
+        return {"head": "layer"} if self.layer == "softmax" else {"head": "layer", "second_last": "layer"}
 
     def sampler(self, teacher: Teacher) -> Sampler:
         """See ``Prior.sampler``."""
@@ -93,7 +99,11 @@ class Normal(Prior):
     def _space(self, teacher: Teacher) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The weight rows behind R, and how s becomes logits, both on the CPU."""
         if self.layer == "softmax":
-            assert teacher.head is not None  # the recipe requires it
+            if teacher.head is None:
+                raise UnsupportedTeacherError(
+                    f"{teacher.source.path}: no final fully connected layer was found, which prior.layer 'softmax' needs; "
+                    "take the recipe zskd-uniform"
+                )
             return teacher.head.weight, lambda s: s
         before = find_second_last(teacher)
         if before is None:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor
 
+from zskd_onnx.settings import Requirement
 from zskd_onnx.synthesis.descent import descend_each
 from zskd_onnx.synthesis.grid import Grid
 from zskd_onnx.synthesis.losses import activation_loss, target_loss
@@ -73,6 +74,11 @@ class Impressions(Synthesis):
         if value is not None and value[0] > value[1]:
             raise ValueError(f"expected a low and a high end, such as [0.55, 0.7], not {list(value)}")
         return value
+
+    @property
+    def needs(self) -> dict[Requirement, str]:
+        """See ``Settings.needs``."""
+        return {"convolution": "activation"} if self.activation else {}
 
     @property
     def chunk(self) -> int:

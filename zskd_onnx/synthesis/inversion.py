@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.settings import Requirement
 from zskd_onnx.synthesis.losses import competition_loss, statistics_loss, target_loss, total_variation
 from zskd_onnx.synthesis.synthesis import Student, Synthesis
 from zskd_onnx.teacher import Teacher
@@ -52,6 +53,11 @@ class DeepInversion(Synthesis):
     competing_rounds: NonNegativeInt = 0
     jitter: Share = 0.0625
     flip: Share = 0.5
+
+    @property
+    def needs(self) -> dict[Requirement, str]:
+        """See ``Settings.needs``."""
+        return {"batch_norm": "kind"}
 
     @property
     def rounds(self) -> int:
