@@ -23,6 +23,7 @@ from zskd_onnx import (
     UnsupportedTeacherError,
     UsageError,
     compress,
+    load_recipe,
     load_teacher,
     verify,
 )
@@ -135,6 +136,16 @@ def test_the_same_seed_gives_the_same_files(finished: CompressionResult, digits_
 def test_the_resolved_recipe_repeats_the_run(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     again = compress(digits_file, tmp_path / "out", recipe=finished.student.parent / "recipe.yaml")
     assert weights(again.student) == weights(finished.student)
+
+
+@pytest.mark.parametrize(
+    "options", [{"student": "mlp-small", "seed": 3}, {"student": "half", "init": "inherit"}], ids=["fresh", "inherited"]
+)
+def test_the_resolved_recipe_holds_the_options(exports: Exports, tmp_path: Path, options: dict) -> None:
+    teacher, short = exports.path("lenet5", "dynamo"), [*SMALL, "synthesis.count=100"]
+    first = compress(teacher, tmp_path / "first", recipe="zskd", overrides=short, **options)
+    again = compress(teacher, tmp_path / "again", recipe=tmp_path / "first" / "recipe.yaml")
+    assert again.student.read_bytes() == first.student.read_bytes()
 
 
 def test_a_transfer_set_is_reused(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
@@ -256,6 +267,9 @@ def test_a_student_of_ones_own(digits_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN)
     result = compress(digits_file, tmp_path / "out", overrides=SMALL, student=f"{tmp_path}/mine.py:student")
     assert result.student_size.parameters == 650
+    written = tmp_path / "out" / "recipe.yaml"
+    assert f"cannot name code: give --student '{tmp_path}/mine.py:student'" in written.read_text().splitlines()[0]
+    assert load_recipe(written).student == "auto"
     assert "Gemm" in {n.op_type for n in onnx.load(result.student).graph.node}
 
 

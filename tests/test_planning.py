@@ -55,7 +55,7 @@ def test_a_recipe_object_is_taken_as_it_is(digits_file: Path) -> None:
     recipe = load_recipe("zskd", ["seed=4"])
     plan = prepare(digits_file, recipe=recipe)
     assert isinstance(plan.recipe, Recipe)
-    assert plan.recipe == recipe.fitted(plan.teacher, plan.device)
+    assert plan.recipe == recipe.fitted(plan.teacher, plan.device).model_copy(update={"student": plan.choice.name})
 
 
 def test_a_device_that_is_not_there(digits_file: Path, tmp_path: Path) -> None:

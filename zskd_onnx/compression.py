@@ -131,7 +131,7 @@ def _run(
     for note in plan.notes:
         listener(Event("note", "teacher", note))
     teacher, recipe = plan.teacher, plan.recipe
-    write_text(folder / names.RECIPE, recipe.to_yaml())
+    write_text(folder / names.RECIPE, plan.recipe_yaml())
 
     clock = _Clock(seconds)
     teacher.to(plan.device)

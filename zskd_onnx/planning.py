@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         teacher: imported, and proved against onnxruntime.
-        recipe: with all overrides.
+        recipe: with all overrides and options, the student too unless it is the user's own module.
         choice: the student's architecture and why.
         student: with fresh weights; where it inherits, ``learn`` gives it the teacher's.
         inherits: whether it starts from the teacher's channels.
@@ -65,6 +65,12 @@ class Plan:
             "notes": list(self.notes),
             "recipe": self.recipe.model_dump(mode="json"),
         }
+
+    def recipe_yaml(self) -> str:
+        """The recipe as a file that repeats the run; a comment says what a recipe cannot name."""
+        if self.recipe.student == self.choice.name:
+            return self.recipe.to_yaml()
+        return f"# A recipe cannot name code: give --student {self.choice.name!r} again.\n{self.recipe.to_yaml()}"
 
     def estimate(self) -> dict[str, float]:
         """Seconds that synthesis and distillation will take, from timing a few passes of each."""
@@ -156,6 +162,8 @@ def prepare(
     resolved = resolved.fitted(loaded, place)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
+    if ":" not in choice.name:
+        resolved = resolved.model_copy(update={"student": choice.name})
     inherits, resolved, started = _start(module, resolved, loaded, choice.name)
     samples = _real_samples(resolved, loaded, data)
     evaluation = None if eval_data is None else read_evaluation_data(Path(eval_data), domain, loaded.classes)

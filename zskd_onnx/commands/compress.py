@@ -105,7 +105,7 @@ def _print_plan(plan: Any, format: Format) -> None:
         print(note)
     print_table({f"{stage} (estimate)": duration(seconds) for stage, seconds in estimate.items()})
     print()
-    print(plan.recipe.to_yaml(), end="")
+    print(plan.recipe_yaml(), end="")
 
 
 def print_result(result: Any, format: Format) -> None:
