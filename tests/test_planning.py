@@ -58,6 +58,29 @@ def test_a_recipe_object_is_taken_as_it_is(digits_file: Path) -> None:
     assert plan.recipe == recipe.fitted(plan.teacher, plan.device).model_copy(update={"student": plan.choice.name})
 
 
+@pytest.mark.parametrize(
+    ("recipe", "changes", "message"),
+    [
+        ("zskd", ["distillation.mixture={data: 1}"], r"^distillation\.mixture names data.*transfer_set alone.*--data"),
+        ("abm", ["distillation.mixture={transfer_set: 1}"], r"^distillation\.mixture.*generator alone"),
+        (
+            "abm",
+            ["fine_tuning.epoch_samples=100", "fine_tuning.mixture={data: 1, transfer_set: 2}"],
+            r"^fine_tuning\.mixture names data, transfer_set.*fine_tuning\.mixture=\{generator: 1\}.*--data",
+        ),
+    ],
+)
+def test_a_mixture_of_sources_that_are_not_there(
+    digits_file: Path, recipe: str, changes: list[str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        prepare(digits_file, recipe=recipe, overrides=changes)
+
+
+def test_a_mixture_may_name_more_than_there_is(digits_file: Path) -> None:
+    prepare(digits_file, overrides=["distillation.mixture={data: 1, transfer_set: 1}"])
+
+
 def test_a_device_that_is_not_there(digits_file: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")

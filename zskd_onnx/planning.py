@@ -166,6 +166,7 @@ def prepare(
         resolved = resolved.model_copy(update={"student": choice.name})
     inherits, resolved, started = _start(module, resolved, loaded, choice.name)
     samples = _real_samples(resolved, loaded, data)
+    _check_mixtures(resolved, data=samples is not None)
     evaluation = None if eval_data is None else read_evaluation_data(Path(eval_data), domain, loaded.classes)
     low, high = min(domain.low), max(domain.high)
     notes = [
@@ -232,6 +233,19 @@ def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> 
             f"needs none: {', '.join(name for name in recipe_names() if 'data' not in load_recipe(name).requires)}"
         )
     return None
+
+
+def _check_mixtures(recipe: Recipe, *, data: bool) -> None:
+    """Raise UsageError where the batches of a stage would have no source at all."""
+    there = recipe.sources(data)
+    for stage, settings in (("distillation", recipe.distillation), ("fine_tuning", recipe.fine_tuning)):
+        if settings is None or not settings.mixture or set(settings.mixture) & set(there):
+            continue
+        give = ", or give real samples with --data FILE.npz" if "data" in settings.mixture else ""
+        raise UsageError(
+            f"{stage}.mixture names {', '.join(settings.mixture)}, and the samples of this run come from {', '.join(there)} alone; "
+            f"name one of these, such as --set {stage}.mixture={{{there[0]}: 1}}{give}"
+        )
 
 
 def _seconds(work: Callable[[], None]) -> float:
