@@ -297,6 +297,20 @@ def test_a_dry_run_trains_and_writes_nothing(cli: Cli, tmp_path: Path, digits_fi
         assert "0 to 16" in done.stdout
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_dry_run_says_what_is_a_bound(cli: Cli, digits_file: Path, as_json: bool) -> None:
+    done = cli(
+        "compress", digits_file, "--dry-run", "-r", "class-impressions", *(["--format", "json"] if as_json else [])
+    )
+    assert done.returncode == 0, done.stderr
+    if as_json:
+        assert json.loads(done.stdout)["plan"]["estimate_at_most"] == ["synthesis"]
+    else:
+        estimates = {line.split()[0]: line for line in done.stdout.splitlines() if "(estimate)" in line}
+        assert "at most" in estimates["synthesis"]
+        assert "at most" not in estimates["distillation"]
+
+
 def test_inspect(cli: Cli, digits_file: Path) -> None:
     facts = json.loads(cli("inspect", digits_file, "--format", "json").stdout)
     assert facts["classes"] == 10

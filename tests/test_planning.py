@@ -38,6 +38,29 @@ def test_an_estimate_grows_with_the_work(digits_file: Path) -> None:
     assert large["distillation"] > 5 * small["distillation"] > 0
 
 
+@pytest.mark.parametrize(
+    ("recipe", "changes", "bounds"),
+    [
+        ("zskd", [], ()),
+        ("noise", [], ()),
+        ("class-impressions", [], ("synthesis",)),
+        ("class-impressions", ["synthesis.confidence=null"], ()),
+        ("class-impressions", ["distillation.patience=3"], ("synthesis", "distillation")),
+        ("zskd", ["fine_tuning.patience=3"], ("fine-tuning",)),
+    ],
+)
+def test_an_estimate_says_where_it_is_a_bound(
+    digits_file: Path, recipe: str, changes: list[str], bounds: tuple[str, ...]
+) -> None:
+    assert prepare(digits_file, recipe=recipe, overrides=changes).at_most == bounds
+
+
+def test_students_between_rounds_may_end_early(exports: Exports) -> None:
+    patient = ["synthesis.competing_rounds=1", "distillation.patience=3"]
+    plan = prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=patient)
+    assert plan.at_most == ("synthesis", "distillation")
+
+
 def test_hints_go_with_inheriting_where_that_is_left_to_the_program(exports: Exports) -> None:
     hints = ["distillation.hints=7"]
     for teacher, init, expected in (

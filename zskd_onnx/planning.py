@@ -73,7 +73,7 @@ class Plan:
         return f"# A recipe cannot name code: give --student {self.choice.name!r} again.\n{self.recipe.to_yaml()}"
 
     def estimate(self) -> dict[str, float]:
-        """Seconds that synthesis and distillation will take, from timing a few passes of each."""
+        """Seconds that synthesis and distillation will take, from timing a few passes of each; see ``at_most``."""
         recipe, teacher = self.recipe, self.teacher.to(self.device)
         student = self.student.to(self.device)
         generator = generator_for(recipe.seed, "estimate", device=self.device)
@@ -107,6 +107,17 @@ class Plan:
             between = (recipe.synthesis.rounds - 1) / 2
             found["synthesis"] += between * sum(found.get(stage, 0.0) for stage in ("distillation", "fine-tuning"))
         return found
+
+    @property
+    def at_most(self) -> tuple[str, ...]:
+        """Stages whose estimate is a bound: samples may be done before, or patience end the training."""
+        recipe = self.recipe
+        stages = {"distillation": recipe.distillation, "fine-tuning": recipe.fine_tuning}
+        patient = [name for name, stage in stages.items() if stage is not None and stage.patience is not None]
+        synthesis = recipe.synthesis
+        if synthesis is not None and (synthesis.ends_early or (synthesis.rounds > 1 and patient)):
+            return ("synthesis", *patient)
+        return tuple(patient)
 
     def _generator_seconds(self, settings: Distillation) -> float:
         """What a generator adds to each step of the student."""
@@ -244,7 +255,7 @@ def _check_mixtures(recipe: Recipe, *, data: bool) -> None:
         give = ", or give real samples with --data FILE.npz" if "data" in settings.mixture else ""
         raise UsageError(
             f"{stage}.mixture names {', '.join(settings.mixture)}, and the samples of this run come from {', '.join(there)} alone; "
-            f"name one of these, such as --set {stage}.mixture={{{there[0]}: 1}}{give}"
+            f"name one of these, such as --set '{stage}.mixture={{{there[0]}: 1}}'{give}"
         )
 
 

@@ -99,11 +99,12 @@ def compress(
 def _print_plan(plan: Any, format: Format) -> None:
     estimate = plan.estimate()
     if format == Format.JSON:
-        print_json({"plan": {**plan.to_dict(), "estimate": estimate}})
+        print_json({"plan": {**plan.to_dict(), "estimate": estimate, "estimate_at_most": list(plan.at_most)}})
         return
     for note in plan.notes:
         print(note)
-    print_table({f"{stage} (estimate)": duration(seconds) for stage, seconds in estimate.items()})
+    rows = {stage: f"{'at most ' * (stage in plan.at_most)}{duration(seconds)}" for stage, seconds in estimate.items()}
+    print_table({f"{stage} (estimate)": text for stage, text in rows.items()})
     print()
     print(plan.recipe_yaml(), end="")
 

@@ -83,12 +83,17 @@ class Impressions(Synthesis):
     @property
     def chunk(self) -> int:
         """See ``Synthesis.chunk``: more than a batch where samples end one by one."""
-        return self.effective_batch_size * (1 if self.confidence is None else CHUNK_BATCHES)
+        return self.effective_batch_size * (CHUNK_BATCHES if self.ends_early else 1)
 
     @property
     def passes(self) -> int:
         """One for each iteration, at most."""
         return self.iterations
+
+    @property
+    def ends_early(self) -> bool:
+        """With ``confidence``."""
+        return self.confidence is not None
 
     def make(
         self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None

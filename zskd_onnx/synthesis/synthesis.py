@@ -64,6 +64,11 @@ class Synthesis(Settings):
     def passes(self) -> int:
         """Passes through the teacher and back that one batch takes."""
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether a sample ends once it is done: most then take far fewer passes than ``passes``."""
+        return False
+
     @abstractmethod
     def make(
         self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
