@@ -235,6 +235,29 @@ def test_the_transfer_set_to_reuse_survives_an_overwrite(
     assert (folder / "student.onnx").exists()
 
 
+@pytest.mark.parametrize("again", ["overwrite", "resume"])
+def test_a_teacher_in_the_output_folder_survives(finished: CompressionResult, tmp_path: Path, again: str) -> None:
+    """A second round of compression, into the folder of the first."""
+    folder = tmp_path / "out"
+    shutil.copytree(finished.student.parent, folder)
+    before = (folder / "student.onnx").read_bytes()
+    with pytest.raises(UsageError, match=r"student\.onnx: this run would"):
+        compress(folder / "student.onnx", folder, overrides=SMALL, **{again: True})
+    assert (folder / "student.onnx").read_bytes() == before
+
+
+def test_a_gate_needs_something_to_score_on(digits_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"min_accuracy.*--eval-data"):
+        compress(digits_file, tmp_path / "out", overrides=[*SMALL, "deployment.min_accuracy=0.9"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be(digits_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="choose another --output"):
+        compress(digits_file, tmp_path / "file" / "out", overrides=SMALL)
+
+
 def test_resuming_with_another_recipe_touches_nothing(
     finished: CompressionResult, digits_file: Path, tmp_path: Path
 ) -> None:

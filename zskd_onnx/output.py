@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,12 +37,16 @@ def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
         )
 
 
-def check_apart(folder: Path, transfer_set: Path) -> None:
-    """Refuse to overwrite the transfer set that a run is to use."""
-    if transfer_set.resolve() == (folder / TRANSFER_SET).resolve():
-        raise UsageError(
-            f"{transfer_set}: --overwrite would remove this --transfer-set; choose another --output, or --resume"
-        )
+def check_apart(folder: Path, used: Iterable[str | Path]) -> None:
+    """Refuse to write over what a run is to use: files, or the folder of a transfer set.
+
+    Raises:
+        UsageError: one is, or lies in, what the run writes.
+    """
+    written = [(folder / name).resolve() for name in (*_FILES, TRANSFER_SET)]
+    for path in map(Path, used):
+        if any(path.resolve().is_relative_to(one) for one in written):
+            raise UsageError(f"{path}: this run would remove or replace it; choose another --output, or move it")
 
 
 @contextmanager
@@ -59,7 +63,10 @@ def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Pa
         _remove(folder)
     elif existed:
         _remove_student(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from error
     try:
         yield folder
     except BaseException as error:

@@ -178,6 +178,8 @@ def prepare(
     inherits, resolved, started = _start(module, resolved, loaded, choice.name)
     samples = _real_samples(resolved, loaded, data)
     _check_mixtures(resolved, data=samples is not None)
+    if resolved.deployment.min_accuracy and eval_data is None:
+        raise UsageError("deployment.min_accuracy is set, but there is nothing to score on; give --eval-data")
     evaluation = None if eval_data is None else read_evaluation_data(Path(eval_data), domain, loaded.classes)
     low, high = min(domain.low), max(domain.high)
     notes = [

@@ -50,13 +50,13 @@ def test_evaluate_prints_a_table(cli: Cli, digits_file: Path, digits_data: Path)
 
 
 def test_sweep(cli: Cli, digits_file: Path, tmp_path: Path) -> None:
-    arguments = ["--recipe", "zskd", "--recipe", "nothing", *SMALL_OPTIONS, "--seeds", "2", "-o", "out"]
+    arguments = ["--recipe", "zskd", "--recipe", "deep-inversion", *SMALL_OPTIONS, "--seeds", "2", "-o", "out"]
     done = cli("sweep", digits_file, *arguments)
     assert done.returncode == 0, done.stderr
-    first, zskd, nothing = done.stdout.splitlines()
+    first, zskd, unsuited = done.stdout.splitlines()
     assert first == str(Path("out") / "sweep.csv")
     assert "±" in zskd
-    assert "failed 2" in nothing
+    assert "failed 2" in unsuited
     assert done.stderr.count("0 to 16") == 1  # a note is told once
     again = cli("sweep", digits_file, *arguments, "--format", "json")
     assert again.returncode == 0, again.stderr
@@ -65,10 +65,11 @@ def test_sweep(cli: Cli, digits_file: Path, tmp_path: Path) -> None:
 
 
 def test_sweep_that_fails(cli: Cli, digits_file: Path) -> None:
-    done = cli("sweep", digits_file, "--recipe", "nothing", "--format", "json")
+    done = cli("sweep", digits_file, "--recipe", "deep-inversion", "--format", "json")
     assert done.returncode == 1
     assert "all 1 runs failed" in json.loads(done.stdout)["error"]["message"]
-    assert cli("sweep", digits_file, "--set", "epochs").returncode == 2
+    for wrong in (("--set", "epochs"), ("--set", "distillation.epochs=abc"), ("--recipe", "nothing")):
+        assert cli("sweep", digits_file, *wrong).returncode == 2
 
 
 def test_students(cli: Cli, digits_file: Path) -> None:

@@ -124,6 +124,31 @@ def fails(shape, classes):
 def no_module(shape, classes):
     return lambda x: x
 
+def exits(shape, classes):
+    raise SystemExit(0)
+
+def frozen(shape, classes):
+    return student(shape, classes).requires_grad_(False)
+
+def diverged(shape, classes):
+    net = student(shape, classes)
+    nn.init.constant_(net[1].bias, float("nan"))
+    return net
+
+def pairs_alone(shape, classes):
+    return nn.Sequential(nn.Flatten(0), nn.Linear(2 * shape[0] * shape[1] * shape[2], 2 * classes), nn.Unflatten(0, (2, classes)))
+
+class Two(nn.Linear):
+    def forward(self, x):
+        return x, x
+
+def a_tuple(shape, classes):
+    return Two(1, 1)
+
+def prints(shape, classes):
+    print("a word")
+    return student(shape, classes)
+
 number = 3
 """
 
@@ -141,11 +166,22 @@ def test_a_student_of_ones_own(own: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert students.parameters(build("my_student:student", (1, 8, 8))) == 650
 
 
-@pytest.mark.parametrize("what", ["wrong_count", "fails", "no_module", "number", "missing"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("wrong_count", "fails", "no_module", "number", "missing", "exits"),
+        *("frozen", "diverged", "pairs_alone", "a_tuple"),
+    ],
+)
 def test_a_student_of_ones_own_that_does_not_work(own: Path, what: str) -> None:
     with pytest.raises(UsageError, match=what) as caught:
         build(f"{own}:{what}", (1, 8, 8))
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_student_of_ones_own_prints_is_no_result(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build(f"{own}:prints", (1, 8, 8))
+    assert capsys.readouterr() == ("", "a word\n")
 
 
 def test_code_that_is_not_there(tmp_path: Path) -> None:

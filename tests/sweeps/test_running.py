@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, Exports
-from zskd_onnx import Sweep, UsageError, ZskdError, compress, sweep
+from zskd_onnx import RecipeError, Sweep, UsageError, ZskdError, compress, sweep
 from zskd_onnx.events import Event
 from zskd_onnx.synthesis import TransferSet
 
@@ -24,23 +24,23 @@ SETTINGS = [setting for setting in SMALL if not setting.startswith("distillation
 
 @pytest.fixture(scope="module")
 def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Two settings of the distillation, with a recipe that there is not between those that there are."""
+    """Two settings of the distillation, and a recipe that the teacher does not suit."""
     data = tmp_path_factory.mktemp("data") / "data.npz"
     np.savez(data, x=np.zeros((20, 8, 8), np.uint8), y=np.arange(20) % 10)
     return sweep(
         digits_file,
         tmp_path_factory.mktemp("finished") / "out",
-        recipes=["nothing", "best"],
+        recipes=["deep-inversion", "best"],
         settings=[*SETTINGS, "distillation.epochs=1,2"],
         eval_data=data,
     )
 
 
 def test_a_run_that_fails_is_a_row(finished: Sweep) -> None:
-    assert [row.run.recipe for row in finished.rows] == ["nothing", "nothing", "best", "best"]
+    assert [row.run.recipe for row in finished.rows] == ["deep-inversion", "deep-inversion", "best", "best"]
     for row in finished.rows[:2]:
         assert row.error is not None
-        assert "recipe 'nothing'" in row.error
+        assert "needs batch normalisation" in row.error
         assert row.agreement is None
     finished.check()
 
@@ -125,17 +125,17 @@ def test_what_is_asked_for_twice_is_run_once(finished: Sweep, digits_file: Path,
     found = sweep(
         digits_file,
         tmp_path / "out",
-        recipes=["best", "nothing", "best", "nothing"],
+        recipes=["best", "deep-inversion", "best", "deep-inversion"],
         settings=[*SETTINGS, "distillation.epochs=1,1.0,1"],
         listener=heard.append,
     )
     assert [(row.run.recipe, row.run.settings["distillation.epochs"]) for row in found.rows] == [
         ("best", 1),
-        *(("nothing", epochs) for epochs in (1, 1.0)),
+        ("deep-inversion", 1),
     ]
-    assert [summary.seeds for summary in found.summaries] == [1, 0, 0]
+    assert [summary.seeds for summary in found.summaries] == [1, 0]
     assert len(list(found.folder.glob("runs/*"))) == 1
-    assert [event.total for event in heard if event.stage == "sweep" and event.kind == "done"] == [3]
+    assert [event.total for event in heard if event.stage == "sweep" and event.kind == "done"] == [2]
 
 
 @pytest.mark.parametrize("changed", ["the student", "the version"])
@@ -162,7 +162,7 @@ def test_what_has_changed_since_is_run_anew(
 
 
 def test_all_runs_fail(digits_file: Path, tmp_path: Path) -> None:
-    found = sweep(digits_file, tmp_path / "out", recipes=["nothing"], seeds=2)
+    found = sweep(digits_file, tmp_path / "out", recipes=["deep-inversion"], seeds=2)
     with pytest.raises(ZskdError, match="all 2 runs failed"):
         found.check()
 
@@ -204,3 +204,14 @@ def test_a_killed_sweep_goes_on(digits_file: Path, tmp_path: Path, environment: 
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     whole = compress(digits_file, tmp_path / "whole", overrides=settings, seed=1)
     assert (tmp_path / rows[1]["folder"] / "student.onnx").read_bytes() == whole.student.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("recipes", "setting"), [(["best", "nothing"], "distillation.epochs=1"), (["best"], "distillation.epochs=1,abc")]
+)
+def test_what_does_not_validate_is_known_before_any_run(
+    digits_file: Path, tmp_path: Path, recipes: list[str], setting: str
+) -> None:
+    with pytest.raises(RecipeError):
+        sweep(digits_file, tmp_path / "out", recipes=recipes, settings=[*SETTINGS, setting])
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,8 @@ def evaluate(
 
     Exit codes: 0 ok, 2 usage, 3 a file cannot be read, 4 import differs from onnxruntime.
     """
+    if not math.isfinite(rate):
+        raise UsageError(f"--rate {rate}: expected a number of 0 or more")
     if plot is not None and not belief_matching:
         raise UsageError("--plot draws the curves of belief matching; give --belief-matching too")
 

@@ -97,7 +97,7 @@ def input_options(
         UsageError: one of them cannot be read.
     """
     shape = numbers(input_shape, "--input-shape")
-    if shape is not None and any(n != int(n) for n in shape):
+    if shape is not None and any(n % 1 != 0 for n in shape):
         raise UsageError(f"--input-shape '{input_shape}': expected whole numbers, such as 3,224,224")
     return {
         "input_range": numbers(input_range, "--input-range"),

@@ -79,12 +79,21 @@ def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, 
     if not x.ndim or not len(x):
         raise UsageError(f"{path}: x has shape {x.shape}, expected one sample or more")
     if y is None:
-        return as_file_input(x, domain, str(path)), None
+        return _finite(as_file_input(x, domain, str(path)), path), None
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x):
         raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}, expected {len(x)} class numbers")
     if y.min() < 0 or y.max() >= classes:
         raise UsageError(f"{path}: y holds classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
-    return as_file_input(x, domain, str(path)), y.astype(np.int64)
+    return _finite(as_file_input(x, domain, str(path)), path), y.astype(np.int64)
+
+
+def _finite(x: np.ndarray, path: Path) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
+    if len(bad):
+        raise UsageError(
+            f"{path}: x[{bad[0]}] holds NaN, or what is infinite as {x.dtype}, and {len(bad) - 1} others; expected numbers"
+        )
+    return x
 
 
 def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
@@ -118,7 +127,8 @@ def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
         raise UsageError(
             f"{where}: x has shape {x.shape} and type {x.dtype}, expected {expected} as the teacher takes it, or uint8 images"
         )
-    return x.astype(domain.dtype)
+    with np.errstate(over="ignore"):  # whoever asks looks for infinities
+        return x.astype(domain.dtype)
 
 
 def predict(session: ort.InferenceSession, x: np.ndarray, output: str) -> np.ndarray:

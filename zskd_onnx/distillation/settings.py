@@ -45,8 +45,8 @@ class Distillation(Settings):
         patience: checks without a better student after which training ends; None trains to the end.
     """
 
-    epochs: PositiveInt = 50
-    epoch_samples: PositiveInt | None = None
+    epochs: Annotated[int, Field(gt=0, le=10**6)] = 50
+    epoch_samples: Annotated[int, Field(gt=0, le=10**9)] | None = None
     batch_size: PositiveInt = 512
     vector_batch_size: PositiveInt | None = None
     mixture: dict[Source, Annotated[float, Field(gt=0)]] | None = None

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,20 +79,35 @@ def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "student"))
+        if ":" not in choice.name:
+            return choice.factory(shape, classes).eval()
         try:
-            module = choice.factory(shape, classes)
-            with torch.no_grad():
-                logits = module.eval()(torch.zeros((2, *shape)))
-        except Exception as error:
-            if ":" not in choice.name:
-                raise
+            with redirect_stdout(sys.stderr):  # what it prints is no result
+                module = choice.factory(shape, classes)
+                _check_own(module, choice.name, shape, classes)
+        except UsageError:
+            raise
+        except (Exception, SystemExit) as error:
             raise UsageError(f"student {choice.name}: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module) or tuple(logits.shape) != (2, classes):
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UsageError(
-            f"student {choice.name}: expected logits of shape (N, {classes}) for inputs {shape}, got {got}"
-        )
     return module
+
+
+def _check_own(module: object, name: str, shape: Shape, classes: int) -> None:
+    """Whether it maps batches of any size to logits, and can be trained; better now than after a synthesis."""
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"student {name}: expected a torch.nn.Module, got {type(module).__name__}")
+    module.eval()
+    for count in (2, 3):
+        logits = module(torch.zeros((count, *shape)))
+        if not isinstance(logits, torch.Tensor) or logits.shape != (count, classes):
+            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise UsageError(
+                f"student {name}: expected logits of shape ({count}, {classes}) for {count} inputs of {shape}, got {got}"
+            )
+    if not logits.isfinite().all():
+        raise UsageError(f"student {name}: its logits hold NaN or infinity before any training; look at its weights")
+    if not logits.requires_grad:
+        raise UsageError(f"student {name}: no parameter that requires a gradient takes part; there is nothing to train")
 
 
 def _words(shape: Shape) -> str:
@@ -137,12 +153,13 @@ def _own(reference: str) -> Factory:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
+            with redirect_stdout(sys.stderr):
+                spec.loader.exec_module(module)
         else:
             module = importlib.import_module(place)
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"student '{reference}': cannot import {place} ({type(error).__name__}: {error})") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):

@@ -101,12 +101,15 @@ def sweep(
 
     Raises:
         UsageError: the grid cannot be read, or there is no such file.
+        RecipeError: a recipe or a value of the grid does not validate.
         UnsupportedTeacherError: the teacher's file cannot be read.
     """
     folder = Path(output)
     asked = grid(recipes, settings, seeds)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; expected a folder for the sweep")
+    for run in asked:
+        run.resolve()  # a recipe that does not validate is known before any run is made
     options = {key: value for key, value in options.items() if value is not None}
     common = _common(Path(teacher), options)
     runs: dict[Path, Run] = {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from zskd_onnx.devices import memory
@@ -34,7 +34,7 @@ class Synthesis(Settings):
 
     needs_prior: ClassVar[bool] = True
 
-    count: PositiveInt = 48_000
+    count: Annotated[int, Field(gt=0, le=10**8)] = 48_000
     batch_size: PositiveInt | None = None
 
     @property
