@@ -64,6 +64,7 @@ def test_samples_as_the_teacher_takes_them_stay_as_they_are(tmp_path: Path) -> N
         (images(0, 4, 5), None, "one sample or more"),
         (np.array([0, 1, np.nan, np.nan])[:, None, None] + np.zeros((4, 4, 5)), None, r"x\[2\] holds NaN.*1 others"),
         (np.full((3, 4, 5), 1e300), None, "infinite as float32"),
+        (images(3, 4, 5).astype(np.float32), None, "the teacher takes images from -1 to 1"),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path: Path, x: np.ndarray, y: np.ndarray | None, match: str) -> None:

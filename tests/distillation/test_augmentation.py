@@ -376,6 +376,11 @@ def test_contours_are_not_stretched(sides: tuple[int, ...]) -> None:
     assert float(down / across) == pytest.approx(1, abs=0.1)
 
 
+def test_sizes_that_descend_are_refused() -> None:
+    with pytest.raises(ValidationError, match="smallest and the largest"):
+        Augmentation(scale=(2.0, 1.0))
+
+
 def test_vectors_have_no_contours() -> None:
     vectors = torch.rand(20, 7, generator=generator())
     assert torch.equal(Augmentation(**STILL, contours=1.0).apply(vectors, generator()), vectors)

@@ -48,8 +48,8 @@ def test_the_digest_and_size_are_the_files(linear: Path) -> None:
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.onnx", tmp_path):
-        with pytest.raises(UsageError, match="no such file"):
+    for path, what in ((tmp_path / "none.onnx", "no such file"), (tmp_path, "is no regular file")):
+        with pytest.raises(UsageError, match=what):
             read_source(path)
 
 

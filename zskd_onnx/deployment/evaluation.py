@@ -79,19 +79,25 @@ def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, 
     if not x.ndim or not len(x):
         raise UsageError(f"{path}: x has shape {x.shape}, expected one sample or more")
     if y is None:
-        return _finite(as_file_input(x, domain, str(path)), path), None
+        return _checked(as_file_input(x, domain, str(path)), domain, path), None
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x):
         raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}, expected {len(x)} class numbers")
     if y.min() < 0 or y.max() >= classes:
         raise UsageError(f"{path}: y holds classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
-    return _finite(as_file_input(x, domain, str(path)), path), y.astype(np.int64)
+    return _checked(as_file_input(x, domain, str(path)), domain, path), y.astype(np.int64)
 
 
-def _finite(x: np.ndarray, path: Path) -> np.ndarray:
+def _checked(x: np.ndarray, domain: Domain, path: Path) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
     if len(bad):
         raise UsageError(
             f"{path}: x[{bad[0]}] holds NaN, or what is infinite as {x.dtype}, and {len(bad) - 1} others; expected numbers"
+        )
+    low, high = min(domain.low), max(domain.high)
+    if domain.is_image and (x.min() < 2 * low - high or x.max() > 2 * high - low):
+        raise UsageError(
+            f"{path}: x holds values from {x.min():g} to {x.max():g}, the teacher takes images from {low:g} to {high:g} "
+            f"({domain.range_source}); bring them to that range, or say another with --input-range"
         )
     return x
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator
 from torch import Tensor
 
 from zskd_onnx.distillation.leaves import dead_leaves
@@ -88,6 +88,13 @@ class Augmentation(Settings):
     mixup: Fraction = 0.0
     salt_and_pepper: Fraction = 0.0
     noise: NonNegativeFloat = 0.0
+
+    @field_validator("scale")
+    @classmethod
+    def _ascends(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError(f"expected the smallest and the largest size, such as [0.6, 1.1], not {list(value)}")
+        return value
 
     def apply(self, x: Tensor, generator: torch.Generator, *, real: bool = False) -> Tensor:
         """Change the last ``fraction`` of a batch.

@@ -62,7 +62,8 @@ def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; expected an ONNX model")
+        what = "is no regular file" if path.exists() else "no such file"
+        raise UsageError(f"{path}: {what}; expected an ONNX model")
     if path.stat().st_size >= PROTOBUF_LIMIT:
         raise UnsupportedTeacherError(
             f"{path}: an ONNX file is smaller than 2 GiB; export the model with its weights in a second file"
