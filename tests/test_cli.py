@@ -380,3 +380,21 @@ def test_verify_notices_a_student_of_another_teacher(cli: Cli, finished: Compres
     done = cli("verify", finished.student, "--teacher", exports.path("lenet5", "17"))
     assert done.returncode == 4
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "teacher.onnx", "--nonsense", "--format", "json"),
+        ("inspect", "--format=json"),
+        ("compress", "teacher.onnx", "--seed", "x", "--format", "json"),
+        ("verify", "out", "--min-accuracy", "7", "--format", "json"),
+        ("nothing", "--format", "json"),
+    ],
+)
+def test_options_that_cannot_be_read_are_an_object_too(cli: Cli, arguments: tuple[str, ...]) -> None:
+    done = cli(*arguments)
+    assert done.returncode == json.loads(done.stdout)["error"]["exit_code"] == 2
+    assert json.loads(done.stdout)["error"]["message"]
+    assert "Error" in done.stderr
+    assert not cli(*(word for word in arguments if "format" not in word and word != "json")).stdout

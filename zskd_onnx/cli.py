@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from zskd_onnx.commands.recipes import recipes
 from zskd_onnx.commands.students import students
 from zskd_onnx.commands.sweep import sweep
 from zskd_onnx.commands.verify import verify
+from zskd_onnx.terminal import print_json
 from zskd_onnx.version import __version__
 
 app = typer.Typer(
@@ -47,4 +49,11 @@ def _root(
 
 def main() -> None:
     """The console script."""
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        # A command reports what goes wrong in it; options that cannot be read never reach it.
+        unread = getattr(ended.__context__, "format_message", None)
+        if unread is not None and "--format json" in " ".join(sys.argv).replace("=", " "):
+            print_json({"error": {"type": "UsageError", "message": unread(), "exit_code": ended.code}})
+        raise

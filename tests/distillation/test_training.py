@@ -386,3 +386,14 @@ def test_a_single_step_is_a_step(digits: Teacher, inputs: torch.Tensor) -> None:
     student, before = fresh(), flat(fresh())
     train(student, digits, inputs, Distillation(epochs=1, batch_size=len(inputs), augmentation=PLAIN))
     assert float((flat(student) - before).abs().max()) > 1e-3
+
+
+def test_a_gradient_that_is_clipped_moves_less(digits: Teacher, inputs: torch.Tensor) -> None:
+    """Far below Adam's epsilon, which is all that it is divided by then."""
+    moved = []
+    for clip in (None, 1e-10):
+        student = fresh()
+        settings = Distillation(epochs=1, batch_size=64, schedule="constant", augmentation=PLAIN, clip=clip)
+        train(student, digits, inputs, settings)
+        moved.append(float((flat(student) - flat(fresh())).abs().max()))
+    assert 0 < moved[1] < 0.1 * moved[0]
