@@ -398,3 +398,9 @@ def test_options_that_cannot_be_read_are_an_object_too(cli: Cli, arguments: tupl
     assert json.loads(done.stdout)["error"]["message"]
     assert "Error" in done.stderr
     assert not cli(*(word for word in arguments if "format" not in word and word != "json")).stdout
+
+
+def test_a_student_that_is_no_smaller_is_not_called_so(cli: Cli, digits_file: Path) -> None:
+    done = cli("compress", digits_file, "-o", "out", "--student", "wrn-16-1", *SMALL_OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "more than the teacher has" in done.stdout

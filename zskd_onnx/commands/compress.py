@@ -115,10 +115,12 @@ def print_result(result: Any, format: Format) -> None:
         return
     print(result.student)
     teacher, student = result.teacher_size, result.student_size
+    fewer = teacher.parameters / student.parameters
+    size = f"{fewer:.1f} times fewer" if fewer >= 1 else "more than the teacher has; name a smaller --student"
     rows = {
         "agreement": f"{percent(result.agreement)} with the teacher on held-out samples",
         "parity": f"{result.parity.max_abs_difference:.2g} from onnxruntime (tolerance {result.parity.tolerance:.2g})",
-        "parameters": f"{teacher.parameters:,} -> {student.parameters:,} ({teacher.parameters / student.parameters:.1f} times fewer)",
+        "parameters": f"{teacher.parameters:,} -> {student.parameters:,} ({size})",
         "file": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
         "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
     }
