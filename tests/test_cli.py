@@ -281,6 +281,18 @@ def test_compress_prints_the_path_and_a_table(cli: Cli, tmp_path: Path, digits_f
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
+def test_a_dry_run_looks_at_the_transfer_set(cli: Cli, digits_file: Path) -> None:
+    dry = ("compress", digits_file, "--dry-run", "--transfer-set")
+    missing = cli(*dry, "nothing")
+    assert missing.returncode == 2
+    assert "nothing" in missing.stderr
+    assert cli("compress", digits_file, "-o", "out", *SMALL_OPTIONS).returncode == 0
+    done = cli(*dry, "out/transfer-set", *SMALL_OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "synthesis (estimate)" not in done.stdout
+    assert "distillation (estimate)" in done.stdout
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_dry_run_trains_and_writes_nothing(cli: Cli, tmp_path: Path, digits_file: Path, as_json: bool) -> None:
     done = cli("compress", digits_file, "--dry-run", "--set", "seed=5", *(["--format", "json"] if as_json else []))

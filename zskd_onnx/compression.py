@@ -28,7 +28,7 @@ from zskd_onnx.deployment import (
     save,
     score,
 )
-from zskd_onnx.errors import ParityError, UsageError
+from zskd_onnx.errors import ParityError
 from zskd_onnx.events import Event, EventLog, Listener, both, silent
 from zskd_onnx.files import write_text
 from zskd_onnx.learning import learn
@@ -117,8 +117,6 @@ def compress(
     seconds = {"teacher": time.perf_counter() - started}
     samples = None
     if transfer_set is not None:
-        if plan.recipe.synthesis is None:
-            raise UsageError(f"recipe '{plan.recipe.name}' uses no transfer set; leave --transfer-set out")
         plan, samples = transfer.reuse(Path(transfer_set), plan)
     elif resume and plan.recipe.synthesis is not None:
         transfer.check_same_run(folder / names.TRANSFER_SET, plan)

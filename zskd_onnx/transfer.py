@@ -116,8 +116,10 @@ def reuse(folder: Path, plan: Plan) -> tuple[Plan, Samples]:
         The plan, with a note where that run was interrupted, and the samples that the run takes itself.
 
     Raises:
-        UsageError: it was made for another teacher or domain, or it is too small.
+        UsageError: it was made for another teacher or domain, or it is too small; or the recipe takes none.
     """
+    if plan.recipe.synthesis is None:
+        raise UsageError(f"recipe '{plan.recipe.name}' uses no transfer set; leave --transfer-set out")
     transfer_set = TransferSet.open(folder)
     for key, value in identity(plan).items():
         if key in MADE_FOR and transfer_set.identity.get(key) != value:

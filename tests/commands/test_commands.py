@@ -44,6 +44,11 @@ def test_evaluate_prints_a_table(cli: Cli, digits_file: Path, digits_data: Path)
     names = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert names[:4] == ["student", "samples", "agreement", "divergence"]
     assert sum(name.startswith("class ") for name in names) == 10
+    nowhere = cli(
+        *("evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data),
+        *("--belief-matching", "--plot", "nowhere/c.png"),
+    )
+    assert nowhere.returncode == 2
     missing = cli(*("evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data), "--plot", "c.png")
     assert missing.returncode == 2
     assert "--belief-matching" in missing.stderr

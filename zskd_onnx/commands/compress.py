@@ -72,7 +72,7 @@ def compress(
     Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 teacher unsupported, 4 parity
     failed, 5 quality gate missed, 130 interrupted.
     """
-    from zskd_onnx import compression, planning
+    from zskd_onnx import compression, planning, transfer
 
     options: dict[str, Any] = {
         "recipe": recipe,
@@ -86,7 +86,10 @@ def compress(
         **input_options(input_range, mean, std, layout, input_shape, output_name, fix, importer),
     }
     if dry_run:
-        _print_plan(planning.prepare(teacher, **options), format)
+        plan = planning.prepare(teacher, **options)
+        if transfer_set is not None:
+            plan, _ = transfer.reuse(transfer_set, plan)
+        _print_plan(plan, format, made=transfer_set is not None)
         return
     with progress() as listener:
         result = compression.compress(
@@ -96,8 +99,9 @@ def compress(
     result.check_gates()
 
 
-def _print_plan(plan: Any, format: Format) -> None:
-    estimate = plan.estimate()
+def _print_plan(plan: Any, format: Format, *, made: bool) -> None:
+    """``made``: whether nothing is to be synthesised."""
+    estimate = {stage: seconds for stage, seconds in plan.estimate().items() if stage != "synthesis" or not made}
     if format == Format.JSON:
         print_json({"plan": {**plan.to_dict(), "estimate": estimate, "estimate_at_most": list(plan.at_most)}})
         return

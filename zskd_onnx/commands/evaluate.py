@@ -73,6 +73,8 @@ def evaluate(
 
     if plot is not None:
         plots.check_matplotlib()
+        if plot.is_dir() or not plot.parent.is_dir():
+            raise UsageError(f"--plot {plot}: expected a file in a folder that there is")
     with progress() as listener:
         result = evaluate_student(
             student,
