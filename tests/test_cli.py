@@ -394,24 +394,6 @@ def test_verify_notices_a_student_of_another_teacher(cli: Cli, finished: Compres
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("inspect", "teacher.onnx", "--nonsense", "--format", "json"),
-        ("inspect", "--format=json"),
-        ("compress", "teacher.onnx", "--seed", "x", "--format", "json"),
-        ("verify", "out", "--min-accuracy", "7", "--format", "json"),
-        ("nothing", "--format", "json"),
-    ],
-)
-def test_options_that_cannot_be_read_are_an_object_too(cli: Cli, arguments: tuple[str, ...]) -> None:
-    done = cli(*arguments)
-    assert done.returncode == json.loads(done.stdout)["error"]["exit_code"] == 2
-    assert json.loads(done.stdout)["error"]["message"]
-    assert "Error" in done.stderr
-    assert not cli(*(word for word in arguments if "format" not in word and word != "json")).stdout
-
-
 def test_a_student_that_is_no_smaller_is_not_called_so(cli: Cli, digits_file: Path) -> None:
     done = cli("compress", digits_file, "-o", "out", "--student", "wrn-16-1", *SMALL_OPTIONS)
     assert done.returncode == 0, done.stderr

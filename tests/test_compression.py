@@ -162,41 +162,6 @@ def test_a_transfer_set_is_reused(finished: CompressionResult, digits_file: Path
     assert not (tmp_path / "out" / "transfer-set").exists()
 
 
-def test_a_reused_set_is_what_its_run_takes(digits_file: Path, tmp_path: Path) -> None:
-    """Batches of 64 leave a surplus, and no run takes any of it."""
-    overrides = [*SMALL, "synthesis.batch_size=64"]
-    alone = compress(digits_file, tmp_path / "alone", overrides=overrides)
-    assert TransferSet.open(tmp_path / "alone" / "transfer-set").count == 448
-    again = compress(
-        digits_file, tmp_path / "again", overrides=overrides, transfer_set=tmp_path / "alone" / "transfer-set"
-    )
-    assert again.student.read_bytes() == alone.student.read_bytes()
-
-
-@pytest.mark.parametrize("earlier", [False, True])
-def test_half_a_transfer_set_is_not_taken_for_a_whole(digits_file: Path, tmp_path: Path, earlier: bool) -> None:
-    """Both numbers are told; an index of earlier versions does not hold the second."""
-    overrides = ["synthesis.count=4000", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1"]
-
-    def interrupt(event: Event) -> None:
-        if event.stage == "synthesis" and event.completed >= 2500:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        compress(digits_file, tmp_path / "cut", overrides=overrides, listener=interrupt)
-    half = tmp_path / "cut" / "transfer-set"
-    assert TransferSet.open(half).count == 2000
-    if earlier:
-        index = json.loads((half / "index.json").read_text())
-        del index["wanted"]
-        (half / "index.json").write_text(json.dumps(index))
-    events: list[Event] = []
-    again = compress(digits_file, tmp_path / "out", overrides=overrides, transfer_set=half, listener=events.append)
-    told = [event.text for event in events if event.kind == "note" and "2,000 of 4,100 samples" in event.text]
-    assert len(told) == (not earlier)
-    assert set(told) <= set(json.loads(again.manifest.read_text())["notes"])
-
-
 def test_a_transfer_set_of_another_teacher_is_refused(
     finished: CompressionResult, digits_file: Path, exports: Exports, tmp_path: Path
 ) -> None:

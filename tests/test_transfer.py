@@ -1,7 +1,8 @@
-"""A transfer set that is made in rounds, against students of the rounds before."""
+"""Transfer sets that are given to another run, or made in rounds, against students of the rounds before."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import Exports
+from tests.conftest import SMALL, Exports
 from zskd_onnx import UsageError, compress, prepare
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.synthesis import TransferSet
@@ -31,6 +32,17 @@ def make(
     return TransferSet.open(folder / "transfer-set").load().inputs
 
 
+def make_half(exports: Exports, folder: Path) -> None:
+    """A run that is interrupted in its second round."""
+
+    def interrupt(event: Event) -> None:
+        if event.stage == "synthesis" and event.kind == "progress" and event.total == 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(exports, folder, ROUNDS, interrupt)
+
+
 def test_later_rounds_compete_with_a_student(exports: Exports, tmp_path: Path) -> None:
     """The first round is that of plain DeepInversion; held-out samples belong to it."""
     plain, competing = (make(exports, tmp_path / str(len(o)), o) for o in (SHORT, ROUNDS))
@@ -42,13 +54,7 @@ def test_later_rounds_compete_with_a_student(exports: Exports, tmp_path: Path) -
 
 def test_rounds_resume(exports: Exports, tmp_path: Path) -> None:
     """The student between the rounds is found again, and what is made against it."""
-
-    def interrupt(event: Event) -> None:
-        if event.stage == "synthesis" and event.kind == "progress" and event.total == 300:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        make(exports, tmp_path / "cut", ROUNDS, interrupt)
+    make_half(exports, tmp_path / "cut")
     assert TransferSet.open(tmp_path / "cut" / "transfer-set").count == 200
     assert torch.equal(make(exports, tmp_path / "cut", ROUNDS, resume=True), make(exports, tmp_path / "whole", ROUNDS))
 
@@ -94,11 +100,41 @@ def test_a_student_of_ones_own_is_what_its_file_holds(tmp_path: Path) -> None:
 
 
 def test_rounds_against_another_student_do_not_resume(exports: Exports, tmp_path: Path) -> None:
+    make_half(exports, tmp_path / "cut")
+    with pytest.raises(UsageError, match="another student"):
+        make(exports, tmp_path / "cut", (*ROUNDS, "distillation.epochs=3"), resume=True)
+
+
+def test_a_reused_set_is_what_its_run_takes(digits_file: Path, tmp_path: Path) -> None:
+    """Batches of 64 leave a surplus, and no run takes any of it."""
+    overrides = [*SMALL, "synthesis.batch_size=64"]
+    alone = compress(digits_file, tmp_path / "alone", overrides=overrides)
+    assert TransferSet.open(tmp_path / "alone" / "transfer-set").count == 448
+    again = compress(
+        digits_file, tmp_path / "again", overrides=overrides, transfer_set=tmp_path / "alone" / "transfer-set"
+    )
+    assert again.student.read_bytes() == alone.student.read_bytes()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_half_a_transfer_set_is_not_taken_for_a_whole(digits_file: Path, tmp_path: Path, earlier: bool) -> None:
+    """Both numbers are told; an index of earlier versions does not hold the second."""
+    overrides = ["synthesis.count=4000", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1"]
+
     def interrupt(event: Event) -> None:
-        if event.stage == "synthesis" and event.kind == "progress" and event.total == 300:
+        if event.stage == "synthesis" and event.completed >= 2500:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make(exports, tmp_path / "cut", ROUNDS, interrupt)
-    with pytest.raises(UsageError, match="another student"):
-        make(exports, tmp_path / "cut", (*ROUNDS, "distillation.epochs=3"), resume=True)
+        compress(digits_file, tmp_path / "cut", overrides=overrides, listener=interrupt)
+    half = tmp_path / "cut" / "transfer-set"
+    assert TransferSet.open(half).count == 2000
+    if earlier:
+        index = json.loads((half / "index.json").read_text())
+        del index["wanted"]
+        (half / "index.json").write_text(json.dumps(index))
+    events: list[Event] = []
+    again = compress(digits_file, tmp_path / "out", overrides=overrides, transfer_set=half, listener=events.append)
+    told = [event.text for event in events if event.kind == "note" and "2,000 of 4,100 samples" in event.text]
+    assert len(told) == (not earlier)
+    assert set(told) <= set(json.loads(again.manifest.read_text())["notes"])

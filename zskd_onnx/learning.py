@@ -101,14 +101,12 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
 
 def _identity(plan: Plan, samples: Samples | None) -> str:
     """What a checkpoint depends on, as a digest."""
-    domain = plan.teacher.domain
     content = {
         "version": __version__,
         "recipe": plan.recipe.model_dump(mode="json", exclude={"name", "summary", "paper", "expected", "deployment"}),
         "student": plan.choice.name,
         "weights": {name: list(value.shape) for name, value in plan.student.state_dict().items()},
-        "teacher": [plan.teacher.source.sha256, plan.teacher.source.fixed],
-        "domain": [domain.layout, list(domain.shape), list(domain.low), list(domain.high)],
+        "teacher": plan.teacher.identity,
         "samples": None if samples is None else digest(samples.inputs),
         "data": None if plan.data is None else [digest(plan.data.inputs), digest(plan.data.labels)],
     }

@@ -25,25 +25,14 @@ MADE_FOR = {"teacher_sha256": "teacher", "fixed_inputs": "constant of --fix", "d
 
 def identity(plan: Plan) -> dict[str, Any]:
     """What a transfer set depends on, its size left out: a larger one begins with the smaller."""
-    domain = plan.teacher.domain
-    made_by = of_recipe(plan.recipe)
+    made_by = recipe_identity(plan.recipe)
     if "learning" in made_by:
         real = None if plan.data is None else [digest(plan.data.inputs), digest(plan.data.labels)]
         made_by["learning"] |= {"student": student_identity(plan.choice.name), "samples": real}
-    return {
-        "teacher_sha256": plan.teacher.source.sha256,
-        "fixed_inputs": plan.teacher.source.fixed,
-        "domain": {
-            "shape": list(domain.shape),
-            "low": list(domain.low),
-            "high": list(domain.high),
-            "layout": domain.layout,
-        },
-        **made_by,
-    }
+    return plan.teacher.identity | made_by
 
 
-def of_recipe(recipe: Recipe) -> dict[str, Any]:
+def recipe_identity(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe a transfer set depends on; where it is made in rounds, how students learn between them too."""
     assert recipe.synthesis is not None
     found = recipe.model_dump(mode="json", include={"prior", "synthesis", "seed"})

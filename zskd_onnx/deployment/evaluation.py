@@ -78,16 +78,19 @@ def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, 
         raise UsageError(f"{path}: expected an .npz with arrays x and y ({error})") from error
     if not x.ndim or not len(x):
         raise UsageError(f"{path}: x has shape {x.shape}, expected one sample or more")
+    found = as_file_input(x, domain, str(path))
+    _check_values(found, domain, path)
     if y is None:
-        return _checked(as_file_input(x, domain, str(path)), domain, path), None
+        return found, None
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x):
         raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}, expected {len(x)} class numbers")
     if y.min() < 0 or y.max() >= classes:
         raise UsageError(f"{path}: y holds classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
-    return _checked(as_file_input(x, domain, str(path)), domain, path), y.astype(np.int64)
+    return found, y.astype(np.int64)
 
 
-def _checked(x: np.ndarray, domain: Domain, path: Path) -> np.ndarray:
+def _check_values(x: np.ndarray, domain: Domain, path: Path) -> None:
+    """Refuse samples (N, ...) that are not finite, and images that reach beyond the domain by more than its width."""
     bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
     if len(bad):
         raise UsageError(
@@ -99,7 +102,6 @@ def _checked(x: np.ndarray, domain: Domain, path: Path) -> np.ndarray:
             f"{path}: x holds values from {x.min():g} to {x.max():g}, the teacher takes images from {low:g} to {high:g} "
             f"({domain.range_source}); bring them to that range, or say another with --input-range"
         )
-    return x
 
 
 def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:

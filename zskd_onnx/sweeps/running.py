@@ -21,7 +21,7 @@ from zskd_onnx.sweeps.grid import Run, grid
 from zskd_onnx.sweeps.table import Row, Summary, summarise, to_csv
 from zskd_onnx.synthesis import INDEX
 from zskd_onnx.teacher.source import read_source
-from zskd_onnx.transfer import of_recipe, student_identity
+from zskd_onnx.transfer import recipe_identity, student_identity
 from zskd_onnx.version import __version__
 
 CSV = "sweep.csv"
@@ -207,7 +207,7 @@ def _shared(recipe: Recipe, place: Path, finished: Mapping[Path, Recipe]) -> Pat
 def _synthesis(recipe: Recipe) -> tuple[Any, ...]:
     """What a transfer set depends on, teacher and device aside, how large it is and how much of it is held out."""
     assert recipe.synthesis is not None
-    return of_recipe(recipe), recipe.synthesis.count, recipe.held_out
+    return recipe_identity(recipe), recipe.synthesis.count, recipe.held_out
 
 
 def _write(found: Sweep) -> None:

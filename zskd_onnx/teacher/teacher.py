@@ -128,6 +128,20 @@ class Teacher(nn.Module):
         weights = [*self._scores.buffers(), *self._scores.parameters()]
         return sum(w.numel() for w in weights if w.ndim and (w.is_floating_point() or w.dtype in WEIGHT_INTEGERS))
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other teachers, as plain values: the file, what was fixed in it, and the input domain."""
+        return {
+            "teacher_sha256": self.source.sha256,
+            "fixed_inputs": self.source.fixed,
+            "domain": {
+                "shape": list(self.domain.shape),
+                "low": list(self.domain.low),
+                "high": list(self.domain.high),
+                "layout": self.domain.layout,
+            },
+        }
+
     def train(self, mode: bool = True) -> Teacher:
         """A teacher stays in inference mode."""
         return super().train(False)
