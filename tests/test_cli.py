@@ -358,6 +358,17 @@ def test_recipes(cli: Cli, tmp_path: Path) -> None:
     again = cli("recipes", "copy", "zskd")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+    nowhere = cli("recipes", "copy", "zskd", "none/zskd.yaml")
+    assert (nowhere.returncode, "in a folder that there is" in nowhere.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "given", [["recipes", "list"], ["recipes", "show", "best"], ["compress", "none.onnx"]], ids=" ".join
+)
+def test_what_needs_no_torch_loads_none(given: list[str], environment: dict[str, str]) -> None:
+    light = HELP.replace('+ ["--help"]', "")
+    done = subprocess.run([sys.executable, "-c", light, *given], capture_output=True, text=True, env=environment)
+    assert done.stderr.splitlines()[-1] == "heavy: []"
 
 
 def test_doctor(cli: Cli) -> None:

@@ -17,7 +17,7 @@ from tests.conftest import SMALL, Exports, SaveModel, export
 from zskd_onnx import CompressionResult, UnsupportedTeacherError, UsageError, compress, load_recipe
 from zskd_onnx.demo import held_out_digits
 from zskd_onnx.events import Event
-from zskd_onnx.recipe import recipe_names
+from zskd_onnx.recipe_files import recipe_names
 
 GENERATED = ("generator.width=4", "distillation.epochs=1", "distillation.epoch_samples=2560", "held_out=100")
 

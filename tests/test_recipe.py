@@ -12,7 +12,7 @@ from onnx import helper
 from tests.conftest import SaveModel
 from zskd_onnx import RecipeError, UnsupportedTeacherError, devices, load_recipe, load_teacher
 from zskd_onnx.priors import Dirichlet
-from zskd_onnx.recipe import SIZE_LIMIT, recipe_names, recipe_text
+from zskd_onnx.recipe_files import SIZE_LIMIT, recipe_names, recipe_text
 from zskd_onnx.teacher import Teacher
 
 
@@ -227,6 +227,10 @@ def test_a_misspelt_recipe() -> None:
         ("[" * 5000, "not YAML"),
         ("1: 2\n", "unknown key|should be"),
         ("a: &a {b: *a}\n", "unknown key|not YAML"),
+        (
+            "seed: 1\nprior: {beta: [1], kind: dirichlet, beta: [2]}\nseed: 2\n",
+            "'seed' again in line 3, 'beta' again in line 2",
+        ),
     ],
 )
 def test_files_that_are_no_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, match: str) -> None:

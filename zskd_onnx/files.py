@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Files: what is expected of a path, and writing them whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from zskd_onnx.errors import UsageError
+
+
+def expect_file(path: Path, what: str) -> None:
+    """Raise UsageError unless ``path`` is a regular file; the message says that ``what`` was expected."""
+    if not path.is_file():
+        found = "is no regular file" if path.exists() else "no such file"
+        raise UsageError(f"{path}: {found}; expected {what}")
+
+
+def expect_place(path: Path, option: str) -> None:
+    """Raise UsageError unless a file may be written to ``path``; ``option`` is what the message names."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: expected a file in a folder that there is")
 
 
 @contextmanager

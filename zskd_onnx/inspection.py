@@ -11,7 +11,8 @@ import onnx
 from zskd_onnx import students
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.priors import class_similarity
-from zskd_onnx.recipe import holds, load_recipe, recipe_names
+from zskd_onnx.recipe import holds, load_recipe
+from zskd_onnx.recipe_files import recipe_names
 from zskd_onnx.teacher import Head, Teacher, TeacherOptions, load_teacher
 
 QUANTISED = {

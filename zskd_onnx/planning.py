@@ -22,7 +22,8 @@ from zskd_onnx.generators import GeneratorTraining
 from zskd_onnx.losses import soft_target_loss
 from zskd_onnx.randomness import generator_for
 from zskd_onnx.real_data import RealSamples, read_real_samples
-from zskd_onnx.recipe import Recipe, load_recipe, recipe_names
+from zskd_onnx.recipe import Recipe, load_recipe
+from zskd_onnx.recipe_files import recipe_names
 from zskd_onnx.teacher import Asking, Teacher, TeacherOptions, load_teacher
 
 

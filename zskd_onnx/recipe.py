@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -17,12 +15,10 @@ from zskd_onnx.distillation import Distillation, Source
 from zskd_onnx.errors import RecipeError, UnsupportedTeacherError
 from zskd_onnx.generators import GENERATORS
 from zskd_onnx.priors import PRIORS
+from zskd_onnx.recipe_files import read_recipe, recipe_names
 from zskd_onnx.settings import Requirement, Settings
 from zskd_onnx.synthesis import SYNTHESES
 from zskd_onnx.teacher import Teacher, find_second_last
-
-SIZE_LIMIT = 1 << 20
-"""Bytes that a recipe file may have."""
 
 SECTIONS_WITH_KINDS = ("prior", "synthesis", "generator")
 
@@ -174,26 +170,6 @@ def holds(teacher: Teacher, requirement: Requirement) -> bool:
     }[requirement]
 
 
-def recipe_names() -> list[str]:
-    """Names of the built-in recipes."""
-    folder = resources.files("zskd_onnx.recipes")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
-
-
-def recipe_text(name: str) -> str:
-    """The YAML of a built-in recipe, comments included.
-
-    Raises:
-        RecipeError: there is none of that name; the message suggests the nearest.
-    """
-    names = recipe_names()
-    if name not in names:
-        nearest = difflib.get_close_matches(name, names, 1, cutoff=0.4)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-        raise RecipeError(f"recipe '{name}': expected {', '.join(names)}, or a .yaml file{hint}")
-    return (resources.files("zskd_onnx.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
-
-
 def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """A built-in recipe or a YAML file, with overrides.
 
@@ -204,33 +180,13 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
     Raises:
         RecipeError: no such recipe, or it does not validate; the message lists every fault.
     """
-    name = str(name_or_path)
-    if name.endswith((".yaml", ".yml")):
-        text, where = _read(Path(name)), name
-    else:
-        text, where = recipe_text(name), f"recipe '{name}'"
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{where}: expected a mapping of keys to values")
+    content, where = read_recipe(name_or_path)
     for override in overrides:
         _apply(content, override)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_faults(error)}") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > SIZE_LIMIT:
-            raise RecipeError(f"{path}: larger than {SIZE_LIMIT:,} bytes; not a recipe")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise RecipeError(f"{path}: {reason}; expected a recipe in YAML") from error
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -105,6 +105,7 @@ def test_layout_by_option_and_by_transpose(save_model: SaveModel) -> None:
     assert "Transpose" in domain.layout_source
     path = image_model(save_model)
     assert load_teacher(path).domain.layout == "NCHW"
+    assert load_teacher(path, layout="nchw").domain.layout == "NCHW"
     with pytest.raises(UsageError, match="NCHW or NHWC"):
         load_teacher(path, layout="CHW")
 

@@ -26,6 +26,7 @@ from zskd_onnx.commands.options import (
     input_options,
 )
 from zskd_onnx.default_recipe import DEFAULT_RECIPE
+from zskd_onnx.files import expect_file
 from zskd_onnx.terminal import Format, duration, percent, print_json, print_table, progress, reports_errors
 
 
@@ -72,6 +73,8 @@ def compress(
     Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 teacher unsupported, 4 parity
     failed, 5 quality gate missed, 130 interrupted.
     """
+    expect_file(teacher, "an ONNX model")  # before what takes seconds to load
+
     from zskd_onnx import compression, planning, transfer
 
     options: dict[str, Any] = {

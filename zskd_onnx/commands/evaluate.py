@@ -22,6 +22,7 @@ from zskd_onnx.commands.options import (
     input_options,
 )
 from zskd_onnx.errors import UsageError
+from zskd_onnx.files import expect_place
 from zskd_onnx.terminal import Format, percent, print_json, print_table, progress, reports_errors
 
 
@@ -73,8 +74,7 @@ def evaluate(
 
     if plot is not None:
         plots.check_matplotlib()
-        if plot.is_dir() or not plot.parent.is_dir():
-            raise UsageError(f"--plot {plot}: expected a file in a folder that there is")
+        expect_place(plot, "--plot")
     with progress() as listener:
         result = evaluate_student(
             student,

@@ -15,6 +15,7 @@ from zskd_onnx.commands.options import (
     TeacherFile,
     input_options,
 )
+from zskd_onnx.files import expect_file
 from zskd_onnx.terminal import Format, print_json, print_table, reports_errors
 
 
@@ -35,6 +36,8 @@ def inspect(
 
     Exit codes: 0 ok, 2 usage, 3 teacher unsupported, 4 import differs from onnxruntime.
     """
+    expect_file(teacher, "an ONNX model")  # before what takes seconds to load
+
     from zskd_onnx.inspection import inspect as inspect_teacher
 
     facts = inspect_teacher(

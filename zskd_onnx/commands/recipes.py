@@ -19,28 +19,31 @@ recipes = typer.Typer(no_args_is_help=True, help="List, show and copy the built-
 @reports_errors
 def list_(format: FormatOption = Format.TEXT) -> None:
     """The built-in recipes."""
-    from zskd_onnx.recipe import load_recipe, recipe_names
+    from zskd_onnx.recipe_files import read_recipe, recipe_names
 
-    found = {name: load_recipe(name) for name in recipe_names()}
     if format == Format.JSON:
+        from zskd_onnx.recipe import load_recipe
+
+        found = [load_recipe(name) for name in recipe_names()]
         described = [
             {**r.model_dump(mode="json", include={"name", "summary", "paper"}), "requires": list(r.needs)}
-            for r in found.values()
+            for r in found
         ]
         print_json({"recipes": described, "default": DEFAULT_RECIPE})
     else:
-        print_table(
-            {name: recipe.summary + " (the default)" * (name == DEFAULT_RECIPE) for name, recipe in found.items()}
-        )
+        summaries = {name: read_recipe(name)[0]["summary"] for name in recipe_names()}
+        print_table({name: text + " (the default)" * (name == DEFAULT_RECIPE) for name, text in summaries.items()})
 
 
 @recipes.command("show")
 @reports_errors
 def show(name: str, format: FormatOption = Format.TEXT) -> None:
     """A recipe with its comments."""
-    from zskd_onnx.recipe import load_recipe, recipe_text
+    from zskd_onnx.recipe_files import recipe_text
 
     if format == Format.JSON:
+        from zskd_onnx.recipe import load_recipe
+
         print_json({"recipe": load_recipe(name).model_dump(mode="json")})
     else:
         print(recipe_text(name), end="")
@@ -55,12 +58,13 @@ def copy(
     format: FormatOption = Format.TEXT,
 ) -> None:
     """Copy a recipe to a file of your own."""
-    from zskd_onnx.files import write_text
-    from zskd_onnx.recipe import recipe_text
+    from zskd_onnx.files import expect_place, write_text
+    from zskd_onnx.recipe_files import recipe_text
 
     text, path = recipe_text(name), target or Path(f"{name}.yaml")
     if path.exists() and not overwrite:
         raise UsageError(f"{path}: exists; --overwrite replaces it")
+    expect_place(path, "recipes copy")
     write_text(path, text)
     if format == Format.JSON:
         print_json({"path": str(path)})

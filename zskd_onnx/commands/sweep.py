@@ -24,6 +24,7 @@ from zskd_onnx.commands.options import (
     input_options,
 )
 from zskd_onnx.default_recipe import DEFAULT_RECIPE
+from zskd_onnx.files import expect_file
 from zskd_onnx.terminal import Format, percent, print_json, print_table, progress, reports_errors
 
 
@@ -63,6 +64,8 @@ def sweep(
 
     Exit codes: 0 ok, 1 all runs failed, 2 usage or configuration, 3 teacher unsupported, 130 interrupted.
     """
+    expect_file(teacher, "an ONNX model")  # before what takes seconds to load
+
     from zskd_onnx.sweeps import sweep as run_sweep
 
     with progress() as listener:

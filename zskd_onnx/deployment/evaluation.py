@@ -11,6 +11,7 @@ import onnxruntime as ort
 import torch
 
 from zskd_onnx.errors import UsageError
+from zskd_onnx.files import expect_file
 from zskd_onnx.runtime import run
 from zskd_onnx.teacher import Domain
 
@@ -69,11 +70,10 @@ def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, 
     Raises:
         UsageError: no such file, or arrays that do not fit; the message says what was expected.
     """
+    expect_file(path, "an .npz with arrays x and y")
     try:
         with np.load(path, allow_pickle=False) as file:
             x, y = file["x"], file.get("y")
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such file; expected an .npz with arrays x and y") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: expected an .npz with arrays x and y ({error})") from error
     if not x.ndim or not len(x):

@@ -32,11 +32,13 @@ def recalibrate(student: nn.Module, parts: Sequence[Tensor]) -> None:
     hooks = [module.register_forward_pre_hook(keep) for module in norms]
     training = student.training
     student.eval()
-    for part in parts if norms else ():
-        student(part.to(place, torch.float32))
-    student.train(training)
-    for hook in hooks:
-        hook.remove()
+    try:
+        for part in parts if norms else ():
+            student(part.to(place, torch.float32))
+    finally:
+        student.train(training)
+        for hook in hooks:
+            hook.remove()
     for norm in filter(seen.get, norms):  # one may have no part in the forward pass
         count, total, squares = torch.stack(seen[norm]).sum(0)
         mean = total / count

@@ -118,11 +118,11 @@ def _layout(
     allowed = LAYOUTS[len(shape) + 1]
     for given, source in ((option, "option"), (metadata.get("zskd.layout"), "file metadata")):
         if given is not None:
-            if given not in allowed:
+            if given.upper() not in allowed:
                 raise UsageError(
                     f"layout '{given}' ({source}): expected {' or '.join(allowed)} for an input of shape (N, {', '.join(map(str, shape))})"
                 )
-            return given, source
+            return given.upper(), source
     if len(allowed) == 1:
         return allowed[0], "rank of the input"
     if found.layout is not None:

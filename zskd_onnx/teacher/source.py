@@ -15,7 +15,8 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from zskd_onnx.errors import UnsupportedTeacherError, UsageError
+from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.files import expect_file
 from zskd_onnx.teacher.checks import check_model
 from zskd_onnx.teacher.fixed_inputs import Fixed, fix_inputs
 
@@ -61,9 +62,7 @@ def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
             weights that are not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is no regular file" if path.exists() else "no such file"
-        raise UsageError(f"{path}: {what}; expected an ONNX model")
+    expect_file(path, "an ONNX model")
     if path.stat().st_size >= PROTOBUF_LIMIT:
         raise UnsupportedTeacherError(
             f"{path}: an ONNX file is smaller than 2 GiB; export the model with its weights in a second file"
