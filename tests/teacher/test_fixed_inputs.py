@@ -89,6 +89,8 @@ def options(overrides: tuple[str, ...]) -> list[str]:
         ({"mask": 1, "heat": 1}, UsageError, "'temperature'"),
         ({"mask": [1, 2, 3], "temperature": 1}, UsageError, "do not fit"),
         ({"mask": 1, "temperature": ["warm"]}, UsageError, "expected numbers"),
+        ({"mask": 1, "temperature": float("nan")}, UsageError, "no NaN"),
+        ({"mask": 0, "temperature": 0}, UnsupportedTeacherError, "answers NaN"),
         ({"mask": Path("none.npy"), "temperature": 1}, UsageError, "none.npy"),
     ],
 )

@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
+from zskd_onnx.files import expect_file
 
 Value = float | Sequence[float] | np.ndarray | Path
 Fixed = Mapping[str, Value]
@@ -86,12 +87,14 @@ def _declared(value: onnx.ValueInfoProto) -> tuple[list[int | None], int]:
 def _broadcast(name: str, value: Value, sizes: list[int | None], kind: int) -> np.ndarray:
     if kind == onnx.TensorProto.STRING or kind not in helper.get_all_tensor_dtypes():
         raise UsageError(f"--fix {name}: this input holds {onnx.TensorProto.DataType.Name(kind)}, expected numbers")
+    if isinstance(value, Path):
+        expect_file(value, f"a .npy file with a constant for --fix {name}")
     try:
         given = np.load(value, allow_pickle=False) if isinstance(value, Path) else np.asarray(value)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"--fix {name}: {value}: expected an array in a .npy file ({error})") from error
-    if given.dtype.kind not in "biuf":
-        raise UsageError(f"--fix {name}: expected numbers")
+    if given.dtype.kind not in "biuf" or np.isnan(given).any():
+        raise UsageError(f"--fix {name}: expected numbers, and no NaN")
     own = (1,) * (len(sizes) - given.ndim) + given.shape
     shape = tuple(own[i] if size is None else size for i, size in enumerate(sizes))
     try:

@@ -71,7 +71,7 @@ def find_affine(value: ir.Value, *, alone: bool = True) -> Affine | None:
         if found is not None and pooled and not found.each_position:
             return None
     for kind, constant in reversed(steps):
-        if found is None or (kind != "Add" and constant.numel() != 1):
+        if found is None or (kind != "Add" and constant.numel() != 1) or (kind == "Div" and not constant):
             return None
         if kind == "Add":
             found = found.shifted(constant)

@@ -108,6 +108,11 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
             given = run(session, x, wanted)
         except Exception as error:
             raise UnsupportedTeacherError(f"{path}: onnxruntime cannot run it ({_reason(error)})") from error
+        if any(np.isnan(values).any() for values in given):
+            raise UnsupportedTeacherError(
+                f"{path}: answers NaN, by onnxruntime, to inputs drawn from its domain; say the right one with --input-range, "
+                "and look at the constants of --fix"
+            )
         try:
             imported = _run_teacher(teacher, torch.from_numpy(x), len(wanted))
         except RuntimeError as error:
