@@ -14,11 +14,12 @@ from torch import nn
 from zskd_onnx import students
 from zskd_onnx.demo import held_out_digits
 from zskd_onnx.distillation import Augmentation, Checkpoint, Checks, Distillation, Sources, Stored, agreement, distil
-from zskd_onnx.distillation.batches import NO_LABEL
+from zskd_onnx.distillation.batches import NO_LABEL, Batch
 from zskd_onnx.distillation.hints import Hints
+from zskd_onnx.distillation.training import _loss
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.generators import Adversarial, GeneratorTraining
-from zskd_onnx.teacher import Asking, Teacher, blocks_probe, features_probe
+from zskd_onnx.teacher import Answer, Asking, Teacher, blocks_probe, features_probe
 
 CPU = torch.device("cpu")
 
@@ -189,6 +190,16 @@ def test_labels_pull_the_student_away_from_the_teacher(digits: Teacher, inputs: 
     train(unlabelled, digits, inputs, settings, labels=torch.full_like(wrong, NO_LABEL))
     train(plain, digits, inputs, settings.model_copy(update={"labels": 0.0}))
     torch.testing.assert_close(flat(unlabelled), flat(plain))
+
+
+def test_labels_by_hand() -> None:
+    """Cross-entropy is a mean over the samples that have a label, however many a batch has without one."""
+    z, theirs = torch.randn((2, 6, 4), generator=torch.Generator().manual_seed(0)).unbind()
+    labels = torch.tensor([2, NO_LABEL, 0, NO_LABEL, NO_LABEL, 3])
+    batch = Batch(torch.zeros(6, 1), Answer(theirs), labels)
+    plain, labelled = (_loss(Answer(z), batch, Distillation(labels=weight), None) for weight in (0.0, 0.3))
+    expected = -sum(float(z[i].log_softmax(0)[labels[i]]) for i in (0, 2, 5)) / 3
+    assert float(labelled - plain) == pytest.approx(0.3 * expected, rel=1e-4)
 
 
 def test_attention_transfer_brings_attention_closer(digits: Teacher, inputs: torch.Tensor) -> None:

@@ -63,6 +63,16 @@ def test_data_free_learning_makes_sure_samples_or_balanced_ones(digits: Teacher)
     assert entropy[20.0] > max(entropy[0.0], 0.95 * math.log(10))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_what_the_adversary_maximises(digits: Teacher, temperature: float) -> None:
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    theirs, ours = digits.logits(digits.domain.to_file(x)), fresh()(x)
+    p, q = (z / temperature for z in (theirs, ours))
+    expected = -(temperature**2) * (p.softmax(1) * (p.log_softmax(1) - q.log_softmax(1))).sum(1).mean()
+    found = Adversarial(temperature=temperature).loss(x, theirs, (), lambda _: ours)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("weights", [(1.0, 0.1, 5.0), (0.5, 0.0, 1.0)])
 def test_the_terms_of_data_free_learning(digits: Teacher, weights: tuple[float, float, float]) -> None:
     one_hot, activation, balance = weights

@@ -11,6 +11,7 @@ from tests.conftest import SaveModel
 from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.priors import Dirichlet
 from zskd_onnx.synthesis import Impressions
+from zskd_onnx.synthesis.grid import Grid
 from zskd_onnx.teacher import Teacher, load_teacher
 from zskd_onnx.teacher.probe import last_convolution_probe
 
@@ -95,6 +96,14 @@ def test_the_norm_term_makes_pictures_darker(digits: Teacher, targets: torch.Ten
         for l2 in (0.0, 1.0)
     )
     assert held.square().mean() < 0.5 * plain.square().mean()
+
+
+def test_the_norm_term_by_hand(digits: Teacher, targets: torch.Tensor) -> None:
+    """Half of ``l2`` times the squares of what is optimised."""
+    grid = Grid((1, 8, 8), 1.0, targets.device)
+    x = torch.rand(len(targets), *grid.shape, generator=generator())
+    plain, held = (Impressions(l2=l2)._objective(digits, grid)(x, targets)[0] for l2 in (0.0, 6.0))
+    torch.testing.assert_close(held - plain, 3 * x.square().sum())
 
 
 def test_a_coarse_grid_is_smooth(digits_file, targets: torch.Tensor) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
 
-from tests.conftest import Exports
+from tests.conftest import Exports, export
 from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.synthesis import DeepInversion
 from zskd_onnx.synthesis.losses import competition_loss, statistics_loss, target_loss, total_variation
@@ -86,6 +89,18 @@ def test_moves_are_drawn_within_their_bounds() -> None:
     assert {column for _, column in rolls} == set(range(-3, 4))
     assert 0.2 < sum(mirrored) / 500 < 0.4
     assert set(map(tuple, DeepInversion(iterations=9, jitter=0.0)._moves((3, 16, 24), generator())[0])) == {(0, 0)}
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_images_alone_are_mirrored(tmp_path: Path, rank: int) -> None:
+    """The mirror image of a sequence is another sequence."""
+    norm, conv = ((nn.BatchNorm1d, nn.Conv1d), (nn.BatchNorm2d, nn.Conv2d))[rank - 1]
+    torch.manual_seed(0)
+    net = nn.Sequential(norm(2), conv(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6**rank, 10)).eval()
+    export(net, (2, *(8,) * rank), tmp_path / "net.onnx", "17", fixed=False)
+    teacher = load_teacher(tmp_path / "net.onnx")
+    kept, mirrored = (make(teacher, 3, jitter=0.0, flip=flip) for flip in (0.0, 1.0))
+    assert torch.equal(kept, mirrored) is (rank == 1)
 
 
 def test_a_teacher_without_batch_normalisation(digits: Teacher) -> None:
