@@ -109,3 +109,18 @@ def test_a_device_that_is_not_there(digits_file: Path, tmp_path: Path) -> None:
         pytest.skip("there is one")
     with pytest.raises(UsageError, match="no CUDA device"):
         compress(digits_file, tmp_path / "out", device="cuda")
+
+
+def test_a_student_that_cannot_be_exported_is_told_before_the_run(digits_file: Path, tmp_path: Path) -> None:
+    """With the line that stands in the way, and none of what torch prints beside."""
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n"
+        "class Moody(nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x if float(x.sum()) < 1e9 else 2 * x)\n\n"
+        "def make(shape, classes):\n"
+        "    return Moody(nn.Flatten(), nn.Linear(64, classes))\n"
+    )
+    with pytest.raises(UsageError, match=r"mine.py:make: .*cannot be exported.*mine.py\", line 5") as caught:
+        prepare(digits_file, student=f"{tmp_path}/mine.py:make")
+    assert "\n" not in str(caught.value)

@@ -14,10 +14,10 @@ from torch import nn
 
 from zskd_onnx import students
 from zskd_onnx.default_recipe import DEFAULT_RECIPE
-from zskd_onnx.deployment import EvaluationData, read_evaluation_data
+from zskd_onnx.deployment import EvaluationData, Replacement, export, read_evaluation_data
 from zskd_onnx.devices import choose_device
 from zskd_onnx.distillation import Distillation
-from zskd_onnx.errors import UsageError
+from zskd_onnx.errors import UsageError, ZskdError
 from zskd_onnx.generators import GeneratorTraining
 from zskd_onnx.losses import soft_target_loss
 from zskd_onnx.randomness import generator_for
@@ -174,7 +174,9 @@ def prepare(
     resolved = resolved.fitted(loaded, place)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
-    if ":" not in choice.name:
+    if ":" in choice.name:
+        _check_export(module, loaded, choice.name, resolved.deployment.opset)
+    else:
         resolved = resolved.model_copy(update={"student": choice.name})
     inherits, resolved, started = _start(module, resolved, loaded, choice.name)
     samples = _real_samples(resolved, loaded, data)
@@ -206,6 +208,14 @@ def prepare(
             "the input range is only assumed: if the teacher was trained on another one the student will be useless; say it with --input-range"
         )
     return Plan(loaded, resolved, choice, module, inherits, place, evaluation, samples, tuple(notes))
+
+
+def _check_export(student: nn.Module, teacher: Teacher, name: str, opset: int) -> None:
+    """Raise UsageError where a student of the user's cannot become a file; better now than after its training."""
+    try:
+        export(Replacement(student, teacher.domain, teacher.output), opset)
+    except ZskdError as error:
+        raise UsageError(f"student {name}: {error}") from error
 
 
 def _with_init(recipe: Recipe, init: str) -> Recipe:

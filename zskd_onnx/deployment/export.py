@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import logging
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import onnx
@@ -47,10 +47,10 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
     domain = replacement.domain
     dtype = getattr(torch, domain.dtype)
     example = torch.zeros(domain.file_shape(2)).to(dtype)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    logging.getLogger("onnxscript").setLevel(logging.CRITICAL)  # a failed conversion is seen below
+    for name in ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is an error below
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 replacement,
@@ -63,8 +63,7 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
                 verbose=False,
             )
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ZskdError(f"the student cannot be exported to ONNX: {reason}") from error
+        raise ZskdError(f"the student cannot be exported to ONNX: {_reason(error)}") from error
     assert program is not None
     model = program.model_proto
     written = {o.version for o in model.opset_import if o.domain == ""}
@@ -78,6 +77,13 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
     model.graph.ClearField("value_info")
     model.graph.name = "student"
     return model
+
+
+def _reason(error: Exception) -> str:
+    """What stood in the way, and in which line of the student, where torch tells it."""
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
+    places = [line for line in lines if line.startswith('File "')]
+    return f"{lines[0][:300]} {places[-1] if places else ''}".strip()
 
 
 def describe_teacher(teacher: Teacher, metadata: Mapping[str, str]) -> dict[str, str]:
