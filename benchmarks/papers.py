@@ -56,7 +56,10 @@ class Experiment:
 
 PLAIN = "distillation.augmentation.fraction=0"
 PAPERS = ("prior.beta=[1,0.1]", "prior.floor=1e-4")
-CONTOURS = tuple(f"distillation.augmentation.{change}" for change in ("fraction=1", "contours=1"))
+CONTOURS, STROKES = (
+    tuple(f"distillation.augmentation.{change}" for change in ("fraction=1", what))
+    for what in ("contours=1", "strokes=1")
+)
 EXPERIMENTS = {
     "best": Experiment("best", "-"),
     "zskd": Experiment("zskd", "98.77"),
@@ -79,6 +82,7 @@ EXPERIMENTS = {
     "class-impressions": Experiment("class-impressions", "plot only"),
     "noise": Experiment("noise", "87.58"),
     "contours alone": Experiment("noise", "-", CONTOURS),
+    "strokes alone": Experiment("noise", "-", STROKES),
     "mvn": Experiment("mvn", "99.08"),
     "mvn-softmax": Experiment("mvn-softmax", "98.92"),
     "dafl": Experiment("dafl", "98.20"),

@@ -371,7 +371,7 @@ def test_real_samples_are_not_replaced(shape: tuple[int, ...]) -> None:
     """They are moved and disturbed as others, and nothing else."""
     x = torch.rand(50, *shape, generator=generator(3))
     settings = {"fraction": 1.0, "rotation": 20.0, "noise": 0.1, "leaves": 0.5, "outside": "edge"}
-    everything = Augmentation(**settings, window=0.5, contours=0.5, redraw=1.0, mixup=0.5)
+    everything = Augmentation(**settings, window=0.5, contours=0.5, strokes=0.5, redraw=1.0, mixup=0.5)
     moved = Augmentation(**settings).model_copy(update={"leaves": 0.0})
     assert torch.equal(everything.apply(x, generator(), real=True), moved.apply(x, generator()))
     assert not torch.equal(everything.apply(x, generator()), moved.apply(x, generator()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -11,7 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator
 from torch import Tensor
 
+from zskd_onnx.distillation.contours import level_lines
 from zskd_onnx.distillation.leaves import dead_leaves
+from zskd_onnx.distillation.strokes import pen_strokes
 from zskd_onnx.settings import Settings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -19,17 +20,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 SMALLEST_WINDOW = 0.1
 """Smallest side of a window, as a share of the sample's."""
 
-FIELD_SIDES = (3, 6)
-"""Fewest and most random values along the shorter side of a field that contours are drawn from."""
-
-FIELD_STEP = 4
-"""Least positions between two of them: a small sample has no room for as many lines."""
-
 COLOURS = 3
 """Channels of an image in colour, which is taken for a photograph."""
-
-ENLARGED = {3: "linear", 4: "bicubic", 5: "trilinear"}
-"""How such a field becomes smooth, by the rank of a batch."""
 
 
 class Augmentation(Settings):
@@ -56,9 +48,12 @@ class Augmentation(Settings):
             lines of one colour on the lowest of the unit space. Not in the papers: nothing that is optimised for the
             teacher has the outlines of real objects, and the teacher answers whatever it is shown (Baradad et al.
             2021 learn features from such images). It comes after windows, before scale, shift and rotation.
+        strokes: share of images that give way to a drawing of a few strokes of a pen, of one colour on the lowest of the
+            unit space; sequences and volumes have none. Not in the papers, as contours, in whose place it comes too: those
+            have no ends and no one width, which digits, letters and signs have.
         leaves: probability that an image of three channels gives way to dead leaves: shapes of random colours that cover
             one another. Not in the papers: photographs are surfaces with edges, impressions are not. Where it is
-            above 0 such images have neither windows nor contours.
+            above 0 such images have neither windows nor contours nor strokes.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge", the value at the
             edge. Default: "edge" for images that have leaves among them, for photographs end nowhere; "zero" for others.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
@@ -82,6 +77,7 @@ class Augmentation(Settings):
     pad: NonNegativeInt = 0
     window: Fraction = 0.0
     contours: Fraction = 0.0
+    strokes: Fraction = 0.0
     leaves: Fraction = 0.0
     outside: Literal["zero", "edge"] | None = None
     redraw: Fraction = 0.0
@@ -138,7 +134,12 @@ class Augmentation(Settings):
         if self.window:
             x = self._isolate(x, generator)
         if self.contours:
-            x = torch.where(_uniform(x, generator) < self.contours, _contours(x, generator), x)
+            x = torch.where(_uniform(x, generator) < self.contours, level_lines(x, generator), x)
+        drawings = round(len(x) * self.strokes) if x.ndim == 4 else 0
+        if drawings:
+            # As many in each batch, so that no more are drawn than are shown.
+            chosen = torch.randperm(len(x), generator=generator, device=x.device)[:drawings]
+            x = x.index_copy(0, chosen, pen_strokes(x[chosen], generator))
         return x
 
     def _mix(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -235,31 +236,6 @@ class Augmentation(Settings):
         positions = x[:, :1] if x.ndim > 2 else x
         level = torch.rand(positions.shape, generator=generator, device=x.device)
         return x.masked_fill(level < share / 2, 0).masked_fill(level > 1 - share / 2, 1)
-
-
-def _contours(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Level lines of smooth random fields (N, C, *sides), each of its own level, width and colour.
-
-    Fields are about N(0, 1): levels within 0.85 of the middle cut nearly all of them. A line is full up to half its
-    ``width``, 0.12 to 0.48 of a deviation, either way and fades over another width on each side.
-    """
-    values = torch.randn((len(like), 1, *_values(like.shape[2:], generator)), generator=generator, device=like.device)
-    field = F.interpolate(values, size=like.shape[2:], mode=ENLARGED[like.ndim], align_corners=True)
-    level = 1.7 * _uniform(like, generator) - 0.85
-    width = 0.12 * 4 ** _uniform(like, generator)
-    inside = (1.5 - (field - level).abs() / width).clamp(0, 1)
-    colour = torch.rand((*like.shape[:2], *(1,) * (like.ndim - 2)), generator=generator, device=like.device)
-    return (0.5 + 0.5 * colour) * inside
-
-
-def _values(sides: Sequence[int], generator: torch.Generator) -> list[int]:
-    """How many random values a field has along each axis: as far apart along all, so that no outline is stretched."""
-    fewest, most = FIELD_SIDES
-    most = max(fewest, min(most, max(sides) // FIELD_STEP))
-    count = int(torch.randint(fewest, most + 1, (), generator=generator, device=generator.device))
-    # The slices of a volume say nothing of what is near.
-    step = max((min(sides[-2:]) - 1) / (count - 1), FIELD_STEP)
-    return [max(fewest, 1 + round((side - 1) / step)) for side in sides]
 
 
 def _centres(count: int, like: Tensor) -> Tensor:
