@@ -143,7 +143,7 @@ def _run(
 
     student = plan.student.to(plan.device)
     learned = learn(plan, samples, folder / names.CHECKPOINT, listener)
-    held_out, agreed = learned.held_out, learned.agreement
+    held_out, compared = learned.held_out, learned.comparison
     draw_samples(held_out, _classes(plan, samples, held_out), folder / names.IMPRESSIONS)
     clock.mark("distillation")
 
@@ -153,7 +153,9 @@ def _run(
     result = CompressionResult(
         student=folder / names.STUDENT,
         parity=parity,
-        agreement=agreed,
+        agreement=compared.agreement,
+        sure=compared.sure,
+        sure_agreement=compared.sure_agreement,
         accuracy=found,
         history=learned.history,
         chosen=learned.chosen,
@@ -163,11 +165,11 @@ def _run(
         ),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
         notes=plan.notes,
-        missed_gates=_missed_gates(recipe, agreed, found),
+        missed_gates=_missed_gates(recipe, compared.agreement, found),
         manifest=folder / names.MANIFEST,
     )
     write_text(folder / names.MANIFEST, json.dumps(_manifest(plan, result), indent=2) + "\n")
-    listener(Event("done", "deployment", str(result.student), figures={"agreement": agreed}))
+    listener(Event("done", "deployment", str(result.student), figures={"agreement": compared.agreement}))
     return result
 
 

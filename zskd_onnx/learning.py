@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zskd_onnx import students
-from zskd_onnx.distillation import Checkpoint, Checks, Distillation, Score, Sources, Stored, agreement, distil
+from zskd_onnx.distillation import Checkpoint, Checks, Comparison, Distillation, Score, Sources, Stored, compare, distil
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.generators import GeneratorTraining
@@ -35,13 +35,13 @@ class Learned:
     """What training gave, beside the student itself.
 
     Attributes:
-        agreement: with the teacher, on held-out samples.
+        comparison: with the teacher, on held-out samples.
         held_out: those samples, (N, *shape) in the unit space.
         history: what was measured of the student on the way, a list for each stage.
         chosen: of each stage, the step whose weights were kept.
     """
 
-    agreement: float
+    comparison: Comparison
     held_out: Tensor
     history: dict[str, list[dict[str, Any]]]
     chosen: dict[str, int]
@@ -96,7 +96,7 @@ def learn(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Liste
         if not len(held_out) and generator is not None:
             held_out = generator.samples(recipe.held_out, "held out").cpu()
         history[stage], chosen[stage] = checks.history, checks.chosen
-    return Learned(agreement(plan.student, plan.teacher, held_out), held_out, history, chosen)
+    return Learned(compare(plan.student, plan.teacher, held_out), held_out, history, chosen)
 
 
 def _identity(plan: Plan, samples: Samples | None) -> str:

@@ -33,6 +33,8 @@ class CompressionResult:
         student: path of the ONNX file.
         parity: onnxruntime against torch on the student.
         agreement: with the teacher, on held-out synthesised samples.
+        sure: share of these of which the teacher is sure, at least 90 %.
+        sure_agreement: agreement on those, which is nearer to that on real samples; None where there are none.
         accuracy: of both on the evaluation data, and their agreement there; None if not scored.
         teacher_size, student_size: sizes.
         seconds: time of each stage.
@@ -46,6 +48,8 @@ class CompressionResult:
     student: Path
     parity: Parity
     agreement: float
+    sure: float
+    sure_agreement: float | None
     accuracy: Score | None
     teacher_size: ModelFigures
     student_size: ModelFigures
@@ -68,6 +72,7 @@ class CompressionResult:
             "manifest": str(self.manifest),
             "parity": vars(self.parity),
             "agreement": self.agreement,
+            "sure": {"share": self.sure, "agreement": self.sure_agreement},
             "sizes": {"teacher": vars(self.teacher_size), "student": vars(self.student_size)},
             "seconds": self.seconds,
             "notes": list(self.notes),

@@ -13,7 +13,7 @@ from torch import nn
 
 from zskd_onnx import students
 from zskd_onnx.demo import held_out_digits
-from zskd_onnx.distillation import Augmentation, Checkpoint, Checks, Distillation, Sources, Stored, agreement, distil
+from zskd_onnx.distillation import Augmentation, Checkpoint, Checks, Distillation, Sources, Stored, compare, distil
 from zskd_onnx.distillation.batches import NO_LABEL, Batch
 from zskd_onnx.distillation.hints import Hints
 from zskd_onnx.distillation.training import _loss
@@ -86,10 +86,10 @@ def train(
 def test_a_student_learns(digits: Teacher, inputs: torch.Tensor) -> None:
     events: list[Event] = []
     student = fresh()
-    before = agreement(student, digits, inputs)
+    before = compare(student, digits, inputs).agreement
     settings = Distillation(epochs=30, batch_size=64, augmentation=PLAIN)
     train(student, digits, inputs, settings, listener=events.append)
-    assert agreement(student, digits, inputs) > max(0.95, before)
+    assert compare(student, digits, inputs).agreement > max(0.95, before)
     assert not student.training
     losses = [e.figures["loss"] for e in events if e.kind == "progress"]
     assert losses[-1] < 0.2 * losses[0]
@@ -174,8 +174,20 @@ def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return digits.logits(digits.domain.to_file(x)).roll(int(self.step), 1)
 
-    assert agreement(Same(0), digits, inputs) == 1.0
-    assert agreement(Same(1), digits, inputs) == 0.0
+    assert compare(Same(0), digits, inputs).agreement == 1.0
+    assert compare(Same(1), digits, inputs).agreement == 0.0
+
+
+def test_where_the_teacher_is_sure(digits: Teacher, inputs: torch.Tensor) -> None:
+    """Counted by hand, for a student that hardly knows anything."""
+    student = fresh()
+    found = compare(student, digits, inputs)
+    theirs, ours = digits.logits(digits.domain.to_file(inputs.float())), student(inputs.float())
+    certain = [i for i, p in enumerate(theirs.softmax(1).tolist()) if max(p) >= 0.9]
+    same = [i for i in certain if int(theirs[i].argmax()) == int(ours[i].argmax())]
+    assert 0 < len(certain) < len(inputs)
+    assert (found.sure, found.sure_agreement) == (len(certain) / len(inputs), len(same) / len(certain))
+    assert compare(student, digits, torch.zeros_like(inputs[:3])).sure_agreement is None
 
 
 def test_labels_pull_the_student_away_from_the_teacher(digits: Teacher, inputs: torch.Tensor) -> None:
@@ -261,7 +273,7 @@ def test_the_best_is_kept_and_history_is_told(digits: Teacher, inputs: torch.Ten
     train(student, digits, inputs, settings, checks=checks)
     best = min(checks.history, key=lambda found: found["loss"])
     assert checks.chosen == best["step"]
-    assert agreement(student, digits, inputs[:100]) == pytest.approx(best["agreement"], abs=1e-5)
+    assert compare(student, digits, inputs[:100]).agreement == pytest.approx(best["agreement"], abs=1e-5)
     assert len(checks.history) == 8
     assert {found["accuracy"] for found in checks.history} == {0.5}
 

@@ -116,6 +116,12 @@ def _print_plan(plan: Any, format: Format, *, made: bool) -> None:
     print(plan.recipe_yaml(), end="")
 
 
+def _where_sure(result: Any) -> str:
+    if result.sure_agreement is None:
+        return ""
+    return f", {percent(result.sure_agreement)} on the {100 * result.sure:.0f} % of which it is at least 90 % sure"
+
+
 def print_result(result: Any, format: Format) -> None:
     if format == Format.JSON:
         print_json(result.to_dict())
@@ -125,7 +131,7 @@ def print_result(result: Any, format: Format) -> None:
     fewer = teacher.parameters / student.parameters
     size = f"{fewer:.1f} times fewer" if fewer >= 1 else "more than the teacher has; name a smaller --student"
     rows = {
-        "agreement": f"{percent(result.agreement)} with the teacher on held-out samples",
+        "agreement": f"{percent(result.agreement)} with the teacher on held-out samples{_where_sure(result)}",
         "parity": f"{result.parity.max_abs_difference:.2g} from onnxruntime (tolerance {result.parity.tolerance:.2g})",
         "parameters": f"{teacher.parameters:,} -> {student.parameters:,} ({size})",
         "file": f"{teacher.bytes:,} -> {student.bytes:,} bytes",

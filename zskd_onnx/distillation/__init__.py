@@ -3,7 +3,7 @@
 from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.distillation.batches import Sources, Stored
 from zskd_onnx.distillation.checkpoint import Checkpoint
-from zskd_onnx.distillation.checks import Checks, Score, agreement
+from zskd_onnx.distillation.checks import Checks, Comparison, Score, compare
 from zskd_onnx.distillation.settings import Distillation, Source
 from zskd_onnx.distillation.training import distil
 
@@ -11,11 +11,12 @@ __all__ = [
     "Augmentation",
     "Checkpoint",
     "Checks",
+    "Comparison",
     "Distillation",
     "Score",
     "Source",
     "Sources",
     "Stored",
-    "agreement",
+    "compare",
     "distil",
 ]

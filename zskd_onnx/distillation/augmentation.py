@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zskd_onnx.distillation.contours import level_lines
 from zskd_onnx.distillation.leaves import dead_leaves
-from zskd_onnx.distillation.strokes import pen_strokes
+from zskd_onnx.distillation.strokes import ROOM, pen_strokes
 from zskd_onnx.settings import Settings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -49,8 +49,8 @@ class Augmentation(Settings):
             teacher has the outlines of real objects, and the teacher answers whatever it is shown (Baradad et al.
             2021 learn features from such images). It comes after windows, before scale, shift and rotation.
         strokes: share of images that give way to a drawing of a few strokes of a pen, of one colour on the lowest of the
-            unit space; sequences and volumes have none. Not in the papers, as contours, in whose place it comes too: those
-            have no ends and no one width, which digits, letters and signs have.
+            unit space; sequences, volumes and images of a side below 16 have none. Not in the papers, as contours, in
+            whose place it comes too: those have no ends and no one width, which digits, letters and signs have.
         leaves: probability that an image of three channels gives way to dead leaves: shapes of random colours that cover
             one another. Not in the papers: photographs are surfaces with edges, impressions are not. Where it is
             above 0 such images have neither windows nor contours nor strokes.
@@ -135,7 +135,7 @@ class Augmentation(Settings):
             x = self._isolate(x, generator)
         if self.contours:
             x = torch.where(_uniform(x, generator) < self.contours, level_lines(x, generator), x)
-        drawings = round(len(x) * self.strokes) if x.ndim == 4 else 0
+        drawings = round(len(x) * self.strokes) if x.ndim == 4 and min(x.shape[2:]) >= ROOM else 0
         if drawings:
             # As many in each batch, so that no more are drawn than are shown.
             chosen = torch.randperm(len(x), generator=generator, device=x.device)[:drawings]

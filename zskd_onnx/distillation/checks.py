@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,28 +17,46 @@ PART = 512
 
 Score = Callable[[nn.Module], float]
 
+SURE = 0.9
+"""What a teacher that is sure gives to its class at least, at temperature 1."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A student beside its teacher on the same samples, fractions in [0, 1].
+
+    Attributes:
+        agreement: share on which both name the same class.
+        sure: share of which the teacher is sure, see ``SURE``.
+        sure_agreement: agreement on those; None where there are none.
+        loss: mean soft-target loss.
+    """
+
+    agreement: float
+    sure: float
+    sure_agreement: float | None
+    loss: float
+
 
 @torch.no_grad()
-def agreement(student: nn.Module, teacher: Teacher, inputs: Tensor) -> float:
-    """Share of inputs on which both name the same class.
+def compare(student: nn.Module, teacher: Teacher, inputs: Tensor, temperature: float = 1.0) -> Comparison:
+    """Compare a student with its teacher.
 
     Args:
         inputs: (N, *shape) in the unit space.
+        temperature: of the loss.
     """
-    return _compare(student, teacher, inputs, 1.0)[0]
-
-
-@torch.no_grad()
-def _compare(student: nn.Module, teacher: Teacher, inputs: Tensor, temperature: float) -> tuple[float, float]:
-    """Agreement, and the mean soft-target loss at a temperature."""
     device = next(student.parameters()).device
-    same, loss = 0, 0.0
+    same = sure = both = 0
+    loss = 0.0
     for part in inputs.split(PART):
         x = part.to(device, torch.float32)
         ours, theirs = student(x).float(), teacher.logits(teacher.domain.to_file(x)).float()
-        same += int((ours.argmax(1) == theirs.argmax(1)).sum())
+        agreed, certain = ours.argmax(1) == theirs.argmax(1), theirs.softmax(1).amax(1) >= SURE
+        same, sure, both = same + int(agreed.sum()), sure + int(certain.sum()), both + int((agreed & certain).sum())
         loss += float(soft_target_loss(ours, theirs, temperature)) * len(x)
-    return same / len(inputs), loss / len(inputs)
+    count = len(inputs)
+    return Comparison(same / count, sure / count, both / sure if sure else None, loss / count)
 
 
 class Checks:
@@ -94,8 +113,9 @@ class Checks:
     def measure(self, student: nn.Module, step: int) -> dict[str, Any]:
         """Measure the student, in inference mode, and keep its weights if it is the best so far."""
         student.eval()
-        agreed, loss = _compare(student, self.teacher, self.held_out, self._temperature)
-        found: dict[str, Any] = {"step": step, "loss": round(loss, 6), "agreement": round(agreed, 6)}
+        compared = compare(student, self.teacher, self.held_out, self._temperature)
+        loss = compared.loss
+        found: dict[str, Any] = {"step": step, "loss": round(loss, 6), "agreement": round(compared.agreement, 6)}
         if self._watch is not None:
             found["accuracy"] = round(self._watch(student), 6)
         if self.growing or loss <= self._best_loss:

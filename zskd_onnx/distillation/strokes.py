@@ -35,6 +35,10 @@ WIDTHS = (0.05, 0.125)
 """Of the pen, as a share of the shorter side; a position at least."""
 
 
+ROOM = 16
+"""Positions that a drawing needs along each side; on fewer it is a blot."""
+
+
 def pen_strokes(like: Tensor, generator: torch.Generator) -> Tensor:
     """Images (N, C, H, W) in [0, 1], as many, as large and on the device as ``like``.
 
