@@ -356,6 +356,15 @@ def test_dead_leaves_are_for_colour_images_and_take_the_place_of_windows_and_con
         assert torch.equal(settings.apply(x, generator()), contours.apply(x, generator())) is same
 
 
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_photographs_are_may_be_said(channels: int, told: bool) -> None:
+    """Contours leave most of an image at the lowest, leaves do not."""
+    settings = Augmentation(**STILL, leaves=1.0, contours=1.0, photographs=told)
+    seen = settings.apply(torch.zeros(50, channels, 16, 12), generator())
+    assert (float(seen.mean()) > 0.35) is told
+
+
 @pytest.mark.parametrize("shape", [(3, 24), (1, 3, 8, 8)])
 def test_no_photographs_but_images(shape: tuple[int, ...]) -> None:
     """Three axes of a sequence or three slices of a volume have nothing outside."""

@@ -51,9 +51,11 @@ class Augmentation(Settings):
         strokes: share of images that give way to a drawing of a few strokes of a pen, of one colour on the lowest of the
             unit space; sequences, volumes and images of a side below 16 have none. Not in the papers, as contours, in
             whose place it comes too: those have no ends and no one width, which digits, letters and signs have.
-        leaves: probability that an image of three channels gives way to dead leaves: shapes of random colours that cover
-            one another. Not in the papers: photographs are surfaces with edges, impressions are not. Where it is
-            above 0 such images have neither windows nor contours nor strokes.
+        leaves: probability that a photograph gives way to dead leaves: shapes of random colours that cover one another.
+            Not in the papers: photographs are surfaces with edges, impressions are not. Where it is above 0 photographs
+            have neither windows nor contours nor strokes.
+        photographs: whether images are photographs, scans and the like, which fill the whole field. Default: those of
+            three channels are.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge", the value at the
             edge. Default: "edge" for images that have leaves among them, for photographs end nowhere; "zero" for others.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
@@ -79,6 +81,7 @@ class Augmentation(Settings):
     contours: Fraction = 0.0
     strokes: Fraction = 0.0
     leaves: Fraction = 0.0
+    photographs: bool | None = None
     outside: Literal["zero", "edge"] | None = None
     redraw: Fraction = 0.0
     mixup: Fraction = 0.0
@@ -126,7 +129,8 @@ class Augmentation(Settings):
 
     def _photographs(self, x: Tensor) -> bool:
         """Whether samples are taken for photographs, which have leaves."""
-        return bool(self.leaves) and x.ndim == 4 and x.shape[1] == COLOURS
+        are = self.photographs if self.photographs is not None else x.shape[1] == COLOURS
+        return bool(self.leaves) and x.ndim == 4 and are
 
     def _replace(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self._photographs(x):
