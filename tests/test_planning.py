@@ -111,16 +111,29 @@ def test_a_device_that_is_not_there(digits_file: Path, tmp_path: Path) -> None:
         compress(digits_file, tmp_path / "out", device="cuda")
 
 
-def test_a_student_that_cannot_be_exported_is_told_before_the_run(digits_file: Path, tmp_path: Path) -> None:
-    """With the line that stands in the way, and none of what torch prints beside."""
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        ("x if float(x.sum()) < 1e9 else 2 * x", r'cannot be exported.*mine.py", line 5'),
+        ("torch.stack([x[i] for i in range(x.shape[0])])", "fixes the batch size"),
+        ("x if not torch.compiler.is_exporting() else missing()", "cannot be exported.*NotImplementedError"),
+        ("x if not torch.compiler.is_exporting() else sys.exit(3)", "cannot be exported.*SystemExit"),
+    ],
+    ids=["depends on values", "counts samples", "no message", "ends the process"],
+)
+def test_a_student_that_cannot_be_delivered_is_told_before_the_run(
+    digits_file: Path, tmp_path: Path, forward: str, words: str
+) -> None:
+    """In one line, with what torch prints beside left out."""
     (tmp_path / "mine.py").write_text(
-        "from torch import nn\n\n"
+        "import sys, torch; from torch import nn\n"
+        "def missing(): raise NotImplementedError\n"
         "class Moody(nn.Sequential):\n"
         "    def forward(self, x):\n"
-        "        return super().forward(x if float(x.sum()) < 1e9 else 2 * x)\n\n"
+        f"        return super().forward({forward})\n\n"
         "def make(shape, classes):\n"
         "    return Moody(nn.Flatten(), nn.Linear(64, classes))\n"
     )
-    with pytest.raises(UsageError, match=r"mine.py:make: .*cannot be exported.*mine.py\", line 5") as caught:
+    with pytest.raises(UsageError, match=f"mine.py:make: .*{words}") as caught:
         prepare(digits_file, student=f"{tmp_path}/mine.py:make")
     assert "\n" not in str(caught.value)

@@ -16,19 +16,14 @@ from zskd_onnx import students, transfer
 from zskd_onnx.default_recipe import DEFAULT_RECIPE
 from zskd_onnx.deployment import (
     Parity,
-    Replacement,
     Score,
-    add_labels,
-    check_interface,
-    check_values,
+    deliver,
     describe_teacher,
     draw_samples,
     draw_similarity,
-    export,
     save,
     score,
 )
-from zskd_onnx.errors import ParityError
 from zskd_onnx.events import Event, EventLog, Listener, both, silent
 from zskd_onnx.files import write_text
 from zskd_onnx.learning import learn
@@ -36,9 +31,8 @@ from zskd_onnx.planning import Plan, prepare
 from zskd_onnx.priors import class_similarity
 from zskd_onnx.recipe import Recipe
 from zskd_onnx.result import CompressionResult, ModelFigures
-from zskd_onnx.runtime import open_session
 from zskd_onnx.synthesis import Samples
-from zskd_onnx.teacher import TeacherOptions, open_source
+from zskd_onnx.teacher import TeacherOptions
 from zskd_onnx.version import __version__
 
 PART = 512
@@ -198,19 +192,10 @@ class _Clock:
 def _deploy(plan: Plan, folder: Path, held_out: torch.Tensor) -> tuple[Parity, Score | None]:
     """Export, verify and score; the student's file appears only if it passes."""
     teacher = plan.teacher
-    replacement = Replacement(plan.student, teacher.domain, teacher.output)
-    model = export(replacement, plan.recipe.deployment.opset)
-    add_labels(model, teacher)
-    session = open_session(model.SerializeToString())
-    original = open_source(teacher.source, [value.name for value in model.graph.output])
-    try:
-        check_interface(session, original, teacher.output.name)
-        parity = check_values(session, replacement, teacher.labels, held_out)
-    except ParityError as error:
-        raise ParityError(f"the exported student was not kept: {error}") from error
+    made = deliver(plan.student, teacher, plan.recipe.deployment.opset, held_out)
     found = None
     if plan.evaluation is not None:
-        found = score(original, session, teacher.output.name, plan.evaluation)
+        found = score(made.teacher, made.student, teacher.output.name, plan.evaluation)
     metadata = {
         "zskd.version": __version__,
         "zskd.teacher_sha256": teacher.source.sha256,
@@ -219,8 +204,8 @@ def _deploy(plan: Plan, folder: Path, held_out: torch.Tensor) -> tuple[Parity, S
         "zskd.seed": str(plan.recipe.seed),
     }
     kept = {p.key: p.value for p in teacher.source.proto.metadata_props if not p.key.startswith("zskd.")}
-    save(model, folder / names.STUDENT, {**kept, **describe_teacher(teacher, metadata)})
-    return parity, found
+    save(made.model, folder / names.STUDENT, {**kept, **describe_teacher(teacher, metadata)})
+    return made.parity, found
 
 
 def _manifest(plan: Plan, result: CompressionResult) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from zskd_onnx import students
 from zskd_onnx.default_recipe import DEFAULT_RECIPE
-from zskd_onnx.deployment import EvaluationData, Replacement, export, read_evaluation_data
+from zskd_onnx.deployment import EvaluationData, deliver, read_evaluation_data
 from zskd_onnx.devices import choose_device
 from zskd_onnx.distillation import Distillation
 from zskd_onnx.errors import UsageError, ZskdError
@@ -25,6 +25,9 @@ from zskd_onnx.real_data import RealSamples, read_real_samples
 from zskd_onnx.recipe import Recipe, load_recipe
 from zskd_onnx.recipe_files import recipe_names
 from zskd_onnx.teacher import Asking, Teacher, TeacherOptions, load_teacher
+
+TRIED = 8
+"""Samples on which a student of the user's is compared by two runtimes before it is trained."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def prepare(
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
     if ":" in choice.name:
-        _check_export(module, loaded, choice.name, resolved.deployment.opset)
+        _check_delivery(module, loaded, choice.name, resolved.deployment.opset)
     else:
         resolved = resolved.model_copy(update={"student": choice.name})
     inherits, resolved, started = _start(module, resolved, loaded, choice.name)
@@ -210,10 +213,11 @@ def prepare(
     return Plan(loaded, resolved, choice, module, inherits, place, evaluation, samples, tuple(notes))
 
 
-def _check_export(student: nn.Module, teacher: Teacher, name: str, opset: int) -> None:
-    """Raise UsageError where a student of the user's cannot become a file; better now than after its training."""
+def _check_delivery(student: nn.Module, teacher: Teacher, name: str, opset: int) -> None:
+    """Raise UsageError where a student of the user's cannot take the teacher's place; better now than after its training."""
+    unit = torch.rand((TRIED, *teacher.domain.shape), generator=generator_for(0, "delivery"))
     try:
-        export(Replacement(student, teacher.domain, teacher.output), opset)
+        deliver(student, teacher, opset, unit)
     except ZskdError as error:
         raise UsageError(f"student {name}: {error}") from error
 

@@ -13,7 +13,9 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from zskd_onnx import ParityError, ZskdError
-from zskd_onnx.deployment import Replacement, check_interface, check_values, export, save
+from zskd_onnx.deployment import check_interface, save
+from zskd_onnx.deployment.export import Replacement, export
+from zskd_onnx.deployment.parity import check_values
 from zskd_onnx.runtime import open_session
 from zskd_onnx.teacher import Domain, Output
 

@@ -6,8 +6,8 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import onnx
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from zskd_onnx.errors import ZskdError
 from zskd_onnx.files import written_beside
 from zskd_onnx.teacher import Domain, Output, Teacher
+
+LOGGERS = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript")
 
 
 class Replacement(nn.Module):
@@ -47,11 +49,8 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
     domain = replacement.domain
     dtype = getattr(torch, domain.dtype)
     example = torch.zeros(domain.file_shape(2)).to(dtype)
-    for name in ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is an error below
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with _silence():
             program = torch.onnx.export(
                 replacement,
                 (example,),
@@ -62,7 +61,7 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
             )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ZskdError(f"the student cannot be exported to ONNX: {_reason(error)}") from error
     assert program is not None
     model = program.model_proto
@@ -79,11 +78,28 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
     return model
 
 
-def _reason(error: Exception) -> str:
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what torch prints and logs of an export to itself: what fails is an error."""
+    loggers = {name: logging.getLogger(name) for name in LOGGERS}
+    before = {name: logger.level for name, logger in loggers.items()}
+    for logger in loggers.values():
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, logger in loggers.items():
+            logger.setLevel(before[name])
+
+
+def _reason(error: BaseException) -> str:
     """What stood in the way, and in which line of the student, where torch tells it."""
-    lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
+    cause = error.__cause__ or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     places = [line for line in lines if line.startswith('File "')]
-    return f"{lines[0][:300]} {places[-1] if places else ''}".strip()
+    return " ".join([f"{type(cause).__name__}:", *(line[:300] for line in lines[:1]), *places[-1:]])
 
 
 def describe_teacher(teacher: Teacher, metadata: Mapping[str, str]) -> dict[str, str]:
