@@ -265,6 +265,8 @@ def test_compress_prints_one_json_object(cli: Cli, tmp_path: Path, digits_file: 
     assert (tmp_path / result["student"]).is_file()
     assert set(result["parity"]) == {"max_abs_difference", "tolerance"}
     assert 0 <= result["agreement"] <= 1
+    assert 0 < result["sure"]["share"] < 1
+    assert 0 <= result["sure"]["agreement"] <= 1
     assert set(result["accuracy"]) == {"teacher", "student"}
     assert result["accuracy"]["teacher"] == pytest.approx(0.1)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["seed"] == 3
@@ -277,6 +279,12 @@ def test_compress_prints_the_path_and_a_table(cli: Cli, tmp_path: Path, digits_f
     lines = done.stdout.splitlines()
     assert lines[0] == str(Path("out") / "student.onnx")
     assert {line.split()[0] for line in lines[1:]} == {"agreement", "parity", "parameters", "file", "time"}
+    [agreement] = [line for line in lines if line.startswith("agreement")]
+    sure = json.loads((tmp_path / "out" / "manifest.json").read_text())["sure"]
+    assert (
+        f"{100 * sure['agreement']:.2f} % on the {100 * sure['share']:.0f} % of which it is at least 90 % sure"
+        in agreement
+    )
     assert (tmp_path / "out" / "student.onnx").is_file()
     assert done.stderr.splitlines()[-1].startswith("error: ")
 

@@ -180,8 +180,10 @@ def test_a_section_that_is_written_as_null_is_empty(tmp_path: Path) -> None:
         ("epochs", "expected key=value"),
         ("=5", "expected key=value"),
         ("a..b=5", "expected key=value"),
-        ("seed=[", "not a YAML value"),
-        ("seed=!!python/object/apply:os.system ['true']", "not a YAML value"),
+        ("seed=[", "not YAML"),
+        ("seed=2024-13-45", "not YAML"),
+        ("distillation={epochs: 1, epochs: 2}", "'epochs' again"),
+        ("seed=!!python/object/apply:os.system ['true']", "not YAML"),
         ("student=my.module:factory", "cannot name a module"),
         ("student=./mine.py", "cannot name a module"),
         ("prior.kind=cauchy", "prior"),
@@ -225,11 +227,14 @@ def test_a_misspelt_recipe() -> None:
         ("name: !!python/object/apply:os.system ['touch pwned']\n", "not YAML"),
         ("name: !!python/name:os.system\n", "not YAML"),
         ("[" * 5000, "not YAML"),
+        ("seed: 2024-13-45\n", "not YAML"),
+        ("seed: !!bool maybe\n", "not YAML"),
+        ("seed: !!timestamp today\n", "not YAML"),
         ("1: 2\n", "unknown key|should be"),
         ("a: &a {b: *a}\n", "unknown key|not YAML"),
         (
             "seed: 1\nprior: {beta: [1], kind: dirichlet, beta: [2]}\nseed: 2\n",
-            "'seed' again in line 3, 'beta' again in line 2",
+            "'seed' again in line 3",
         ),
     ],
 )
@@ -244,11 +249,11 @@ def test_files_that_are_no_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="No such file"):
+    with pytest.raises(RecipeError, match="no such file"):
         load_recipe(tmp_path / "none.yaml")
     folder = tmp_path / "folder.yaml"
     folder.mkdir()
-    with pytest.raises(RecipeError, match="directory"):
+    with pytest.raises(RecipeError, match="no regular file"):
         load_recipe(folder)
     path = tmp_path / "bytes.yaml"
     path.write_bytes(b"\xff\xfe\x00")

@@ -12,14 +12,14 @@ from zskd_onnx.errors import UsageError
 
 def expect_file(path: Path, what: str) -> None:
     """Raise UsageError unless ``path`` is a regular file; the message says that ``what`` was expected."""
-    if not path.is_file():
-        found = "is no regular file" if path.exists() else "no such file"
+    if not os.path.isfile(path):  # where a path is too long, or may not be entered, Path's own raise
+        found = "is no regular file" if os.path.exists(path) else "no such file"
         raise UsageError(f"{path}: {found}; expected {what}")
 
 
 def expect_place(path: Path, option: str) -> None:
     """Raise UsageError unless a file may be written to ``path``; ``option`` is what the message names."""
-    if path.is_dir() or not path.parent.is_dir():
+    if os.path.isdir(path) or not os.path.isdir(path.parent):
         raise UsageError(f"{option} {path}: expected a file in a folder that there is")
 
 

@@ -15,7 +15,7 @@ from zskd_onnx.distillation import Distillation, Source
 from zskd_onnx.errors import RecipeError, UnsupportedTeacherError
 from zskd_onnx.generators import GENERATORS
 from zskd_onnx.priors import PRIORS
-from zskd_onnx.recipe_files import read_recipe, recipe_names
+from zskd_onnx.recipe_files import parse_yaml, read_recipe, recipe_names
 from zskd_onnx.settings import Requirement, Settings
 from zskd_onnx.synthesis import SYNTHESES
 from zskd_onnx.teacher import Teacher, find_second_last
@@ -194,10 +194,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise RecipeError(f"--set {override}: expected key=value, such as distillation.epochs=50")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: '{text}' is not a YAML value") from error
+    value = parse_yaml(text, f"--set {override}")
     at = content
     for key in keys[:-1]:
         if at.get(key) is None:  # as a section that is left out is written

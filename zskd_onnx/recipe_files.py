@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from zskd_onnx.errors import RecipeError
+from zskd_onnx.errors import RecipeError, UsageError
+from zskd_onnx.files import expect_file
 
-SIZE_LIMIT = 1 << 20
+SIZE_LIMIT = 1 << 16
 """Bytes that a recipe file may have."""
 
 
@@ -46,19 +47,39 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
         text, where = _read(Path(name)), name
     else:
         text, where = recipe_text(name), f"recipe '{name}'"
-    try:
-        content = yaml.safe_load(text)
-        repeated = _repeated(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
-    if repeated:
-        raise RecipeError(f"{where}: {', '.join(repeated)}; expected each key once in a section")
+    content = parse_yaml(text, where)
     if not isinstance(content, dict):
         raise RecipeError(f"{where}: expected a mapping of keys to values")
     return content, where
 
 
+def parse_yaml(text: str, where: str) -> Any:
+    """What ``yaml.safe_load`` makes of a text.
+
+    Raises:
+        RecipeError: it is not YAML, or says a key twice; ``where`` is what the message calls it.
+    """
+    try:
+        content = yaml.safe_load(text)
+        repeated = _repeated(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as error:  # the last three of !!int a and such
+        raise RecipeError(f"{where}: not YAML ({' '.join(str(error).split())[:300]})") from error
+    if repeated is not None:
+        raise RecipeError(f"{where}: {repeated}; expected each key once in a section")
+    return content
+
+
 def _read(path: Path) -> str:
+    try:
+        expect_file(path, "a recipe in YAML")
+    except UsageError as error:
+        raise RecipeError(str(error)) from error
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise RecipeError(f"{path}: larger than {SIZE_LIMIT:,} bytes; not a recipe")
@@ -68,9 +89,9 @@ def _read(path: Path) -> str:
         raise RecipeError(f"{path}: {reason}; expected a recipe in YAML") from error
 
 
-def _repeated(root: yaml.Node | None) -> list[str]:
-    """Keys that a section has more than once, of which YAML keeps the last and says nothing."""
-    found, nodes, seen = [], [root], set[int]()
+def _repeated(root: yaml.Node | None) -> str | None:
+    """A key that a section has again, of which YAML keeps the last and says nothing."""
+    nodes, seen = [root], set[int]()
     while nodes:
         node = nodes.pop()
         if id(node) in seen:  # an alias
@@ -84,6 +105,6 @@ def _repeated(root: yaml.Node | None) -> list[str]:
                 nodes.append(value)
                 if isinstance(key, yaml.ScalarNode):
                     if key.value in keys:
-                        found.append(f"'{key.value}' again in line {key.start_mark.line + 1}")
+                        return f"'{key.value}' again in line {key.start_mark.line + 1}"
                     keys.add(key.value)
-    return found
+    return None

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.distillation.test_augmentation import STILL, generator
-from zskd_onnx.distillation import Augmentation
-from zskd_onnx.distillation.strokes import distances, pen_strokes
+from zskd_onnx.distillation import Augmentation, strokes
+from zskd_onnx.distillation.strokes import _paths, distances, pen_strokes
 
 
 def test_distances_from_a_circle() -> None:
@@ -62,6 +62,40 @@ def test_strokes_are_lines_of_one_colour_on_an_empty_ground(sides: tuple[int, in
     assert float((reached | ~lit).float().mean((1, 2)).eq(1).float().mean()) > 0.7
 
 
+def test_drawings_have_as_many_strokes_as_is_said_and_points_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def spy(
+        points: torch.Tensor, spacing: torch.Tensor, deviation: torch.Tensor, sides: tuple[int, int]
+    ) -> torch.Tensor:
+        seen.append((spacing, deviation))
+        return distances(points, spacing, deviation, sides)
+
+    monkeypatch.setattr(strokes, "distances", spy)
+    pen_strokes(torch.empty(2000, 1, 32, 32), generator(5))
+    [(spacing, deviation)] = seen
+    living = (spacing.unflatten(1, (3, -1)) > 0).all(2)
+    assert torch.equal(living, (spacing.unflatten(1, (3, -1)) > 0).any(2))
+    for count, share in zip((1, 2, 3), (0.5, 0.35, 0.15), strict=True):
+        assert float((living.sum(1) == count).float().mean()) == pytest.approx(share, abs=0.04)
+    assert float((spacing.amax(1) <= 2 * deviation.flatten()).float().mean()) > 0.9
+
+
+def test_strokes_bend_turn_and_meet() -> None:
+    paths, steps = _paths(2000, generator(6))
+    extent = (paths.amax((1, 2)) - paths.amin((1, 2))).amax(1)
+    torch.testing.assert_close(extent, torch.ones(2000), rtol=0, atol=1e-4)
+    torch.testing.assert_close(paths.amax((1, 2)), -paths.amin((1, 2)), rtol=0, atol=1e-4)
+    along = paths[:, 0].diff(dim=1)
+    torch.testing.assert_close(along.norm(dim=2), steps[:, 0, 1:], rtol=1e-3, atol=1e-4)
+    turned = torch.cosine_similarity(along[:, 1:], along[:, :-1], dim=2).clamp(-1, 1).arccos()
+    # A corner of deviation 1.5 is above one radian half of the times, a bend never is.
+    assert float((turned > 1).float().mean()) == pytest.approx(0.08 * 0.5, abs=0.01)
+    two = steps[:, 1, 0] > 0
+    gap = torch.cdist(paths[two, 0], paths[two, 1]).amin((1, 2))
+    assert float((gap < 1e-4).float().mean()) == pytest.approx(0.6, abs=0.05)
+
+
 def test_one_width_all_along() -> None:
     """Twice the area by the length of the rim."""
     images = pen_strokes(torch.empty(400, 1, 64, 64), generator(2)) > 0.25
@@ -70,12 +104,37 @@ def test_one_width_all_along() -> None:
     assert 2.5 < float(width.quantile(0.05)) < float(width.quantile(0.5)) < float(width.quantile(0.95)) < 10
 
 
-@pytest.mark.parametrize("sides", [(24, 72), (72, 24)])
-def test_a_long_image_is_filled(sides: tuple[int, int]) -> None:
+@pytest.mark.parametrize("sides", [(24, 72), (72, 24), (16, 55), (20, 39)])
+def test_a_long_image_is_a_row_of_drawings(sides: tuple[int, int]) -> None:
     images = pen_strokes(torch.empty(100, 1, *sides), generator())
     axis = 2 if sides[0] > sides[1] else 3
-    for part in images.chunk(3, axis):
+    parts = images.chunk(max(sides) // min(sides), axis)
+    for part in parts:
         assert (part.amax((1, 2, 3)) > 0.5).all()
+    lit = images.amax((1, 5 - axis)) > 0.1  # whether anything is at a position along the row
+    runs = (lit[:, 1:] & ~lit[:, :-1]).sum(1) + lit[:, 0]
+    assert float(runs.float().mean()) > 0.8 * len(parts)
+
+
+def test_a_drawing_costs_the_same_in_any_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is compared with what is far from it."""
+    asked: list[tuple[torch.Size, tuple[int, int]]] = []
+
+    def spy(
+        points: torch.Tensor, spacing: torch.Tensor, deviation: torch.Tensor, sides: tuple[int, int]
+    ) -> torch.Tensor:
+        asked.append((points.shape, sides))
+        return distances(points, spacing, deviation, sides)
+
+    monkeypatch.setattr(strokes, "distances", spy)
+    pen_strokes(torch.empty(4, 1, 16, 1605), generator())
+    assert asked == [((400, 144, 2), (16, 17))]
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_strokes_have_the_type_of_the_samples(kind: torch.dtype) -> None:
+    x = torch.zeros(8, 1, 32, 32, dtype=kind)
+    assert pen_strokes(x, generator()).dtype == kind
 
 
 def test_as_many_as_were_asked_for_and_only_for_images() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -48,3 +49,11 @@ def test_one_that_the_forward_pass_leaves_out_stays_as_it_is() -> None:
     recalibrate(net, [torch.rand(50, 3)])
     assert net.used.running_mean.any()
     assert not net.unused.running_mean.any()
+
+
+def test_a_forward_pass_that_fails_leaves_no_trace() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
+    with pytest.raises(RuntimeError):
+        recalibrate(net, [torch.rand(8, 5)])
+    assert net.training
+    assert not net[0]._forward_pre_hooks

@@ -90,7 +90,9 @@ def options(overrides: tuple[str, ...]) -> list[str]:
         ({"mask": [1, 2, 3], "temperature": 1}, UsageError, "do not fit"),
         ({"mask": 1, "temperature": ["warm"]}, UsageError, "expected numbers"),
         ({"mask": 1, "temperature": float("nan")}, UsageError, "no NaN"),
-        ({"mask": 0, "temperature": 0}, UnsupportedTeacherError, "answers NaN"),
+        ({"mask": 0, "temperature": 0}, UnsupportedTeacherError, "answers NaN or infinity"),
+        ({"mask": 1, "temperature": 0}, UnsupportedTeacherError, "answers NaN or infinity"),
+        ({"mask": Path("n" * 300 + ".npy"), "temperature": 1}, UsageError, "no such file"),
         ({"mask": Path("none.npy"), "temperature": 1}, UsageError, "none.npy"),
     ],
 )

@@ -54,8 +54,8 @@ class Augmentation(Settings):
         leaves: probability that a photograph gives way to dead leaves: shapes of random colours that cover one another.
             Not in the papers: photographs are surfaces with edges, impressions are not. Where it is above 0 photographs
             have neither windows nor contours nor strokes.
-        photographs: whether images are photographs, scans and the like, which fill the whole field. Default: those of
-            three channels are.
+        photographs: whether images are photographs, scans and the like, which fill the whole field; it counts where
+            ``leaves`` is above 0. Default: those of three channels are.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge", the value at the
             edge. Default: "edge" for images that have leaves among them, for photographs end nowhere; "zero" for others.
         redraw: probability that a vector has features redrawn from the whole domain, a share of

@@ -40,28 +40,31 @@ ROOM = 16
 
 
 def pen_strokes(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, C, H, W) in [0, 1], as many, as large and on the device as ``like``.
+    """Images (N, C, H, W) in [0, 1], as many, as large, of the type and on the device of ``like``.
 
-    Each is drawn with a pen of its own width and colour on 0. A long image has a drawing for each square that it has
-    room for, side by side.
+    Each is drawn with a pen of its own width and colour on 0. A long image is a row of drawings, one for each square that
+    it has room for.
     """
     n, channels, height, width = like.shape
-    side, drawings = min(height, width), max(1, round(max(height, width) / min(height, width)))
+    side, length = min(height, width), max(height, width)
+    drawings = length // side
+    cell = -(-length // drawings)
 
     def draw(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         return low + (high - low) * torch.rand((n, *shape), generator=generator, device=like.device)
 
     paths, steps = _paths(n * drawings, generator)
-    size = side * draw(drawings, low=SIZES[0], high=SIZES[1])
-    cells = (torch.arange(drawings, device=like.device) + 0.5) / drawings
-    middle = cells.new_full((drawings,), 0.5)
-    centres = torch.stack([cells, middle] if width > height else [middle, cells], 1) * cells.new_tensor([width, height])
-    points = paths.view(n, drawings, -1, 2) * size[..., None, None] + centres[:, None]
-    spacing = steps.view(n, drawings, -1) * size[..., None]
+    size = side * draw(drawings, low=SIZES[0], high=SIZES[1]).flatten()
+    middle = paths.new_tensor([cell, side] if width > height else [side, cell]) / 2
+    points = paths.flatten(1, 2) * size[:, None, None] + middle
     pen = (side * draw(1, 1, low=WIDTHS[0], high=WIDTHS[1])).clamp_min(1)
-    distance = distances(points.flatten(1, 2), spacing.flatten(1), pen / 4, (height, width))
     colour = 0.6 + 0.4 * draw(channels, 1, 1)
-    return colour * (pen / 2 - distance + 0.5).clamp(0, 1)[:, None]
+    pens = pen.repeat_interleave(drawings, 0)
+    sides = (side, cell) if width > height else (cell, side)
+    distance = distances(points, steps.flatten(1) * size[:, None], pens / 4, sides)
+    inside = (pens / 2 - distance + 0.5).clamp(0, 1).view(n, drawings, *sides)
+    row = inside.movedim(1, 2).flatten(2) if width > height else inside.flatten(1, 2)
+    return (colour * row[:, None, :height, :width]).to(like.dtype)
 
 
 def distances(points: Tensor, spacing: Tensor, deviation: Tensor, sides: tuple[int, int]) -> Tensor:
@@ -73,7 +76,7 @@ def distances(points: Tensor, spacing: Tensor, deviation: Tensor, sides: tuple[i
     Args:
         points: (N, P, 2), horizontal and vertical, in positions.
         spacing: (N, P), how far neighbouring points of a line are apart; 0 leaves a point out.
-        deviation: (N, 1, 1), of a Gaussian, half of the spacing or more.
+        deviation: (N, 1, 1), of a Gaussian, about half of the spacing or more: beads come of much less.
         sides: height and width of the images.
 
     Returns:

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from zskd_onnx.errors import UsageError
 from zskd_onnx.recipe import Recipe, load_recipe
+from zskd_onnx.recipe_files import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,7 @@ def _values(setting: str) -> tuple[str, list[Any]]:
         raise UsageError(f"--set {setting}: expected key=value,value, such as distillation.epochs=20,50")
     if key == "seed":
         raise UsageError("--set seed: a sweep counts seeds from 0; say how many with --seeds")
-    try:
-        return key, [_number(value) for value in yaml.safe_load(f"[{text}]")]
-    except yaml.YAMLError:
-        raise UsageError(f"--set {setting}: '{text}' are not YAML values with commas between them") from None
+    return key, [_number(value) for value in parse_yaml(f"[{text}]", f"--set {setting}")]
 
 
 def _number(value: Any) -> Any:

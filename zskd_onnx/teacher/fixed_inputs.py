@@ -93,7 +93,7 @@ def _broadcast(name: str, value: Value, sizes: list[int | None], kind: int) -> n
         given = np.load(value, allow_pickle=False) if isinstance(value, Path) else np.asarray(value)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"--fix {name}: {value}: expected an array in a .npy file ({error})") from error
-    if given.dtype.kind not in "biuf" or np.isnan(given).any():
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "biuf" or np.isnan(given).any():
         raise UsageError(f"--fix {name}: expected numbers, and no NaN")
     own = (1,) * (len(sizes) - given.ndim) + given.shape
     shape = tuple(own[i] if size is None else size for i, size in enumerate(sizes))

@@ -108,10 +108,10 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
             given = run(session, x, wanted)
         except Exception as error:
             raise UnsupportedTeacherError(f"{path}: onnxruntime cannot run it ({_reason(error)})") from error
-        if any(np.isnan(values).any() for values in given):
+        if not all(np.isfinite(values).all() for values in given):
             raise UnsupportedTeacherError(
-                f"{path}: answers NaN, by onnxruntime, to inputs drawn from its domain; say the right one with --input-range, "
-                "and look at the constants of --fix"
+                f"{path}: answers NaN or infinity, by onnxruntime, to inputs drawn from its domain; say the right one with "
+                "--input-range, and look at the constants of --fix"
             )
         try:
             imported = _run_teacher(teacher, torch.from_numpy(x), len(wanted))
