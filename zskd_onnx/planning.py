@@ -241,6 +241,8 @@ def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> t
     if recipe.init == "fresh":
         return False, recipe, "it starts fresh"
     reason = students.inherits(student, teacher)
+    if reason is None and recipe.init == "auto":
+        reason = students.deviates(student, teacher)
     if reason is None:
         return True, recipe, "it inherits the teacher's channels"
     if recipe.init == "inherit":

@@ -3,7 +3,7 @@
 from zskd_onnx.students import alexnet, cnn, lenet, mlp, resnet, vgg, wide_resnet
 from zskd_onnx.students.choose import Choice, build, choose
 from zskd_onnx.students.describe import Description, describe, parameters
-from zskd_onnx.students.inherit import inherit, inherits
+from zskd_onnx.students.inherit import deviates, inherit, inherits
 from zskd_onnx.students.observed import Observed
 from zskd_onnx.students.registry import STUDENTS, Student
 
@@ -18,6 +18,7 @@ __all__ = [
     "choose",
     "cnn",
     "describe",
+    "deviates",
     "inherit",
     "inherits",
     "lenet",

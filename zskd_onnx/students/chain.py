@@ -20,13 +20,18 @@ class ChainLayer:
         name: of the module, as messages name it.
         kind: "convolution", "linear" or "batch_norm", as ``teacher.WeightedLayer`` has it.
         module: the layer itself.
-        adjoins: whether nothing stands between it and the layer with weights before.
+        before: what stands between it and the layer with weights before, or the input.
     """
 
     name: str
     kind: str
     module: nn.Module
-    adjoins: bool
+    before: tuple[fx.Node, ...]
+
+    @property
+    def adjoins(self) -> bool:
+        """Whether nothing stands between it and the layer with weights before."""
+        return not self.before
 
 
 def chain(student: nn.Module) -> list[ChainLayer]:
@@ -42,21 +47,25 @@ def chain(student: nn.Module) -> list[ChainLayer]:
         reason = (str(error) or type(error).__name__).split("\n", 1)[0]
         raise UsageError(f"the student's forward pass cannot be followed ({reason})") from error
     layers: list[ChainLayer] = []
-    previous: fx.Node | None = None
+    between: list[fx.Node] = []
     for node in graph.nodes:
         if len(node.all_input_nodes) > 1 or len(node.users) > 1:
             where = node.target if node.op == "call_module" else node.name
             raise UsageError(f"the student is no plain chain of layers, it forks or joins at '{where}'")
+        if node.op in ("placeholder", "output"):
+            continue
         if node.op != "call_module":
+            between.append(node)
             continue
         module = student.get_submodule(str(node.target))
         kind = _kind(module)
         if kind is not None:
-            adjoins = previous is not None and node.all_input_nodes == [previous]
-            layers.append(ChainLayer(str(node.target), kind, module, adjoins))
-            previous = node
+            layers.append(ChainLayer(str(node.target), kind, module, tuple(between)))
+            between = []
         elif next(module.parameters(), None) is not None:
             raise UsageError(f"the student's layer '{node.target}' is a {type(module).__name__}")
+        else:
+            between.append(node)
     return layers
 
 

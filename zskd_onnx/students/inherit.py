@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from zskd_onnx.errors import UsageError
+from zskd_onnx.students.between import check_between
 from zskd_onnx.students.chain import ChainLayer, chain
 from zskd_onnx.students.elimination import eliminate, mean_products
 from zskd_onnx.students.patches import patches
 from zskd_onnx.students.recalibration import recalibrate
 from zskd_onnx.students.unit_space import unit_space_layers
-from zskd_onnx.teacher import Teacher, WeightedLayer, inputs_probe
+from zskd_onnx.teacher import Teacher, WeightedLayer, inputs_probe, weighted_layers
 
 PART = 256
 MEMORY = 2**30
@@ -39,6 +40,21 @@ def inherits(student: nn.Module, teacher: Teacher) -> str | None:
     """Why a student cannot inherit from a teacher; None where it can."""
     try:
         _matched(student, teacher)
+    except UsageError as reason:
+        return str(reason)
+    return None
+
+
+def deviates(student: nn.Module, teacher: Teacher) -> str | None:
+    """What a student that can inherit does otherwise than its teacher between layers with weights; None where nothing.
+
+    Such a student starts as another function: a LeNet-5-Half of ReLU and maxima, from a teacher of tanh and means, has 97.19 %
+    of MNIST after the training that gives a fresh one 98.11.
+    """
+    layers = {layer.node: layer for layer in weighted_layers(teacher) or ()}
+    pairs = _matched(student, teacher)
+    try:
+        check_between(student, teacher, [(p.mine, None if p.given is None else layers[p.given.node]) for p in pairs])
     except UsageError as reason:
         return str(reason)
     return None
