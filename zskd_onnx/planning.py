@@ -174,6 +174,7 @@ def prepare(
     loaded = load_teacher(teacher, **teacher_options)
     resolved.check(loaded)
     domain = loaded.domain
+    undecided = resolved.distillation.augmentation.undecided
     resolved = resolved.fitted(loaded, place)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
@@ -195,6 +196,13 @@ def prepare(
     ]
     if samples is not None:
         notes.append(f"{len(samples.inputs):,} real samples are trained on")
+    photographs = resolved.distillation.augmentation.photographs
+    if undecided and photographs is not None:
+        what, but = ("photographs", "false") if photographs else ("drawings", "true")
+        notes.append(
+            f"images are taken for {what}, whose like the teacher tells apart better; where that is wrong, "
+            f"--set distillation.augmentation.photographs={but}"
+        )
     if loaded.batch is not None:
         notes.append(
             f"the graph runs at batch size {loaded.batch} alone, so everything is asked of it in pieces of that size; "

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from zskd_onnx.deployment import Deployment
-from zskd_onnx.distillation import Distillation, Source
+from zskd_onnx.distillation import Distillation, Source, takes_photographs
 from zskd_onnx.errors import RecipeError, UnsupportedTeacherError
 from zskd_onnx.generators import GENERATORS
 from zskd_onnx.priors import PRIORS
@@ -128,11 +128,12 @@ class Recipe(Settings):
 
     def fitted(self, teacher: Teacher, device: torch.device) -> Recipe:
         """As it is for a teacher's samples, on a device."""
-        shape = teacher.domain.shape
-        changes = {
+        shape, stages = teacher.domain.shape, {"distillation": self.distillation, "fine_tuning": self.fine_tuning}
+        undecided = any(stage is not None and stage.augmentation.undecided for stage in stages.values())
+        photographs = takes_photographs(teacher) if undecided else None
+        changes: dict[str, Any] = {
             "synthesis": None if self.synthesis is None else self.synthesis.fitted(teacher, device),
-            "distillation": self.distillation.fitted(shape),
-            "fine_tuning": None if self.fine_tuning is None else self.fine_tuning.fitted(shape),
+            **{name: None if stage is None else stage.fitted(shape, photographs) for name, stage in stages.items()},
         }
         return self.model_copy(update=changes)
 

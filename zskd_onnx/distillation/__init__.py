@@ -4,6 +4,7 @@ from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.distillation.batches import Sources, Stored
 from zskd_onnx.distillation.checkpoint import Checkpoint
 from zskd_onnx.distillation.checks import Checks, Comparison, Score, compare
+from zskd_onnx.distillation.photographs import takes_photographs
 from zskd_onnx.distillation.settings import Distillation, Source
 from zskd_onnx.distillation.training import distil
 
@@ -19,4 +20,5 @@ __all__ = [
     "Stored",
     "compare",
     "distil",
+    "takes_photographs",
 ]

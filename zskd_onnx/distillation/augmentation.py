@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator
 from torch import Tensor
 
 from zskd_onnx.distillation.contours import level_lines
-from zskd_onnx.distillation.leaves import dead_leaves
+from zskd_onnx.distillation.leaves import COLOURS, dead_leaves
 from zskd_onnx.distillation.strokes import ROOM, pen_strokes
 from zskd_onnx.settings import Settings
 
@@ -19,9 +19,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 SMALLEST_WINDOW = 0.1
 """Smallest side of a window, as a share of the sample's."""
-
-COLOURS = 3
-"""Channels of an image in colour, which is taken for a photograph."""
 
 
 class Augmentation(Settings):
@@ -55,7 +52,8 @@ class Augmentation(Settings):
             Not in the papers: photographs are surfaces with edges, impressions are not. Where it is above 0 photographs
             have neither windows nor contours nor strokes.
         photographs: whether images are photographs, scans and the like, which fill the whole field; it counts where
-            ``leaves`` is above 0. Default: those of three channels are.
+            ``leaves`` is above 0. Default: what the teacher says (``takes_photographs``), and without one, or where images
+            are too small for that, those of three channels are.
         outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge", the value at the
             edge. Default: "edge" for images that have leaves among them, for photographs end nowhere; "zero" for others.
         redraw: probability that a vector has features redrawn from the whole domain, a share of
@@ -94,6 +92,11 @@ class Augmentation(Settings):
         if value[0] > value[1]:
             raise ValueError(f"expected the smallest and the largest size, such as [0.6, 1.1], not {list(value)}")
         return value
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the teacher is to say what images are."""
+        return self.fraction > 0 and self.leaves > 0 and self.photographs is None
 
     def apply(self, x: Tensor, generator: torch.Generator, *, real: bool = False) -> Tensor:
         """Change the last ``fraction`` of a batch.

@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+COLOURS = 3
+"""Channels of an image in colour, which is taken for a photograph."""
+
 LEAVES = 12
 """Most shapes on an image."""
 
