@@ -229,6 +229,7 @@ def test_a_misspelt_recipe() -> None:
         ("[" * 5000, "not YAML"),
         ("seed: 2024-13-45\n", "not YAML"),
         ("seed: !!bool maybe\n", "not YAML"),
+        ("seed: !!int ''\n", "not YAML"),
         ("seed: !!timestamp today\n", "not YAML"),
         ("1: 2\n", "unknown key|should be"),
         ("a: &a {b: *a}\n", "unknown key|not YAML"),
@@ -272,10 +273,10 @@ def test_a_recipe_is_immutable() -> None:
 
 def test_vectors_take_smaller_batches() -> None:
     distillation = load_recipe("zskd").distillation
-    assert distillation.fitted((1, 8, 8), None) == distillation
-    assert distillation.fitted((64,), None).batch_size == 64
+    assert distillation.fitted((1, 8, 8)) == distillation
+    assert distillation.fitted((64,)).batch_size == 64
     one_size = load_recipe("zskd", ["distillation.vector_batch_size=null"]).distillation
-    assert one_size.fitted((64,), None).batch_size == 128
+    assert one_size.fitted((64,)).batch_size == 128
 
 
 def test_synthesis_fits_the_device(digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:

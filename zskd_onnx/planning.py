@@ -174,7 +174,6 @@ def prepare(
     loaded = load_teacher(teacher, **teacher_options)
     resolved.check(loaded)
     domain = loaded.domain
-    undecided = resolved.distillation.augmentation.undecided
     resolved = resolved.fitted(loaded, place)
     choice = students.choose(student or resolved.student, domain.shape, loaded.parameters_count)
     module = students.build(choice, domain.shape, loaded.classes, resolved.seed)
@@ -196,13 +195,6 @@ def prepare(
     ]
     if samples is not None:
         notes.append(f"{len(samples.inputs):,} real samples are trained on")
-    photographs = resolved.distillation.augmentation.photographs
-    if undecided and photographs is not None:
-        what, but = ("photographs", "false") if photographs else ("drawings", "true")
-        notes.append(
-            f"images are taken for {what}, whose like the teacher tells apart better; where that is wrong, "
-            f"--set distillation.augmentation.photographs={but}"
-        )
     if loaded.batch is not None:
         notes.append(
             f"the graph runs at batch size {loaded.batch} alone, so everything is asked of it in pieces of that size; "
@@ -218,6 +210,15 @@ def prepare(
         notes.append(
             "the input range is only assumed: if the teacher was trained on another one the student will be useless; say it with --input-range"
         )
+    undecided, resolved = list(resolved.undecided), resolved.decided(loaded)  # which asks the teacher: last of all
+    for stage in undecided:
+        photographs = getattr(resolved, stage).augmentation.photographs
+        if photographs is not None:
+            what, otherwise = ("photographs", "false") if photographs else ("drawings", "true")
+            notes.append(
+                f"{stage}: images are taken for {what}, as far as the teacher tells; where they are not, "
+                f"--set {stage}.augmentation.photographs={otherwise}"
+            )
     return Plan(loaded, resolved, choice, module, inherits, place, evaluation, samples, tuple(notes))
 
 

@@ -128,12 +128,33 @@ class Recipe(Settings):
 
     def fitted(self, teacher: Teacher, device: torch.device) -> Recipe:
         """As it is for a teacher's samples, on a device."""
-        shape, stages = teacher.domain.shape, {"distillation": self.distillation, "fine_tuning": self.fine_tuning}
-        undecided = any(stage is not None and stage.augmentation.undecided for stage in stages.values())
-        photographs = takes_photographs(teacher) if undecided else None
-        changes: dict[str, Any] = {
+        shape = teacher.domain.shape
+        changes = {
             "synthesis": None if self.synthesis is None else self.synthesis.fitted(teacher, device),
-            **{name: None if stage is None else stage.fitted(shape, photographs) for name, stage in stages.items()},
+            "distillation": self.distillation.fitted(shape),
+            "fine_tuning": None if self.fine_tuning is None else self.fine_tuning.fitted(shape),
+        }
+        return self.model_copy(update=changes)
+
+    @property
+    def undecided(self) -> dict[str, Distillation]:
+        """Stages of training that do not say whether images are photographs, and would like to know."""
+        stages = {"distillation": self.distillation, "fine_tuning": self.fine_tuning}
+        return {name: stage for name, stage in stages.items() if stage is not None and stage.augmentation.undecided}
+
+    def decided(self, teacher: Teacher) -> Recipe:
+        """With that said: as another stage has it, or else as far as the teacher tells."""
+        undecided = self.undecided
+        if not undecided:
+            return self
+        said = {stage.augmentation.photographs for stage in (self.distillation, self.fine_tuning) if stage is not None}
+        said.discard(None)
+        photographs = said.pop() if said else takes_photographs(teacher)
+        changes = {
+            name: stage.model_copy(
+                update={"augmentation": stage.augmentation.model_copy(update={"photographs": photographs})}
+            )
+            for name, stage in undecided.items()
         }
         return self.model_copy(update=changes)
 

@@ -62,13 +62,7 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         content = yaml.safe_load(text)
         repeated = _repeated(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (
-        yaml.YAMLError,
-        RecursionError,
-        ValueError,
-        KeyError,
-        AttributeError,
-    ) as error:  # the last three of !!int a and such
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise RecipeError(f"{where}: not YAML ({' '.join(str(error).split())[:300]})") from error
     if repeated is not None:
         raise RecipeError(f"{where}: {repeated}; expected each key once in a section")

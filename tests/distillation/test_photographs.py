@@ -39,8 +39,13 @@ def saved(net: nn.Module, folder: Path, channels: int, side: int = 16) -> Teache
 @pytest.mark.parametrize(("sureness", "nats"), [(1e4, math.log(4)), (0.0, 0.0)])
 def test_told_by_hand(tmp_path: Path, sureness: float, nats: float) -> None:
     """Four kinds of images, as many of each: a sure teacher tells ln 4 of them, one that knows nothing 0."""
-    images = torch.tensor([0.125, 0.375, 0.625, 0.875]).repeat(25).view(-1, 1, 1, 1).expand(-1, 1, 16, 16)
-    assert told(saved(Bins(sureness), tmp_path, 1), images) == pytest.approx(nats, abs=1e-3)
+    kinds = torch.tensor([0.125, 0.375, 0.625, 0.875])
+
+    def make(like: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        return kinds.repeat(len(like) // 4).view(-1, 1, 1, 1).expand_as(like)
+
+    teacher = saved(Bins(sureness), tmp_path, 1)
+    assert told(teacher, make, generator()) == pytest.approx(nats, abs=1e-3)
 
 
 def digits_of(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,7 +84,7 @@ def test_digits_are_drawings_in_any_colour(tmp_path: Path, channels: int) -> Non
     saved(trained(*digits_of(channels)), tmp_path, channels, 32)
     plan = prepare(tmp_path / "net.onnx", student="cnn-small", input_range=(0, 1))
     assert plan.recipe.distillation.augmentation.photographs is False
-    assert any("taken for drawings" in note for note in plan.notes)
+    assert any("distillation: images are taken for drawings" in note for note in plan.notes)
     told_otherwise = ["distillation.augmentation.photographs=true"]
     other = prepare(tmp_path / "net.onnx", student="cnn-small", input_range=(0, 1), overrides=told_otherwise)
     assert other.recipe.distillation.augmentation.photographs is True
@@ -88,17 +93,31 @@ def test_digits_are_drawings_in_any_colour(tmp_path: Path, channels: int) -> Non
 
 @pytest.mark.parametrize(
     ("channels", "lines", "leaves", "photographs"),
-    [(1, 1.3, 0.8, False), (1, 1.0, 1.1, False), (1, 1.0, 1.3, True), (3, 1.1, 1.0, True), (3, 1.3, 1.0, False)],
+    [
+        *((1, 1.3, 0.8, False), (1, 1.0, 1.05, False), (1, 1.0, 1.2, True), (3, 1.05, 1.0, True), (3, 1.2, 1.0, False)),
+        *((1, 0.01, 0.04, False), (3, 0.04, 0.01, True), (1, -5e-7, -2e-7, False), (3, -2e-7, -2e-7, True)),
+        *((1, math.nan, 1.0, False), (3, 1.0, math.nan, True)),
+    ],
 )
 def test_channels_decide_where_the_teacher_says_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, lines: float, leaves: float, photographs: bool
 ) -> None:
     teacher = saved(Bins(1.0), tmp_path, channels)
-    monkeypatch.setattr(photographs_module, "level_lines", lambda *_: lines)
-    monkeypatch.setattr(photographs_module, "dead_leaves", lambda *_: leaves)
-    monkeypatch.setattr(photographs_module, "told", lambda _, nats: nats)
+    nats = {photographs_module.level_lines: lines, photographs_module.dead_leaves: leaves}
+    monkeypatch.setattr(photographs_module, "told", lambda _, make, __: nats[make])
     assert takes_photographs(teacher) is photographs
 
 
 def test_small_images_and_others_are_not_asked_about(digits: Teacher) -> None:
     assert takes_photographs(digits) is None
+
+
+def test_what_one_stage_says_holds_for_the_other(tmp_path: Path) -> None:
+    saved(Bins(1.0), tmp_path, 3)
+    stages = ("distillation.augmentation.photographs=false", "fine_tuning={augmentation: {leaves: 0.5}}")
+    options = {"recipe": "zskd-uniform", "student": "cnn-small", "input_range": (0, 1)}
+    plan = prepare(tmp_path / "net.onnx", overrides=stages, **options)
+    assert plan.recipe.fine_tuning is not None
+    assert plan.recipe.fine_tuning.augmentation.photographs is False
+    [note] = [note for note in plan.notes if "taken for" in note]
+    assert note.startswith("fine_tuning: images are taken for drawings")

@@ -32,7 +32,21 @@ class Written(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.max_pool2d(self.conv(x).relu(), 2).view(-1, 9 * self.width)
-        return self.last(F.relu(self.hidden(x)))
+        return self.last(F.dropout(F.relu(self.hidden(x)), 0.5, self.training))
+
+
+class Normalising(nn.Sequential):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward((x - 0.1307) / 0.3081)
+
+
+class Unsqueezing(nn.Sequential):
+    """Dimensions that the teacher's values have not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self[:5]:
+            x = layer(x)
+        return self[7](self[6](self[5](x.unflatten(1, (3, 9)).transpose(1, 2).movedim(2, 3).flatten(1))))
 
 
 class Leak(nn.LeakyReLU):
@@ -54,6 +68,8 @@ MOST = nn.MaxPool2d
         ((nn.Tanh, MOST), net(3, 4, nn.ReLU, MOST), "layer '5'"),
         ((nn.SiLU, MOST), net(3, 4, nn.ReLU, MOST), "layer '5'"),
         ((nn.ReLU, nn.AvgPool2d), Written(3), "layer 'hidden'"),
+        ((nn.ReLU, MOST), Normalising(*net(3, 4, nn.ReLU, MOST)), "its input before its layer '0'"),
+        ((nn.ReLU, MOST), Unsqueezing(*net(3, 4, nn.ReLU, MOST)), "layer '5'"),
         ((nn.ReLU, MOST), nn.Sequential(*net(3, 4, nn.ReLU, MOST)[:6], nn.Tanh(), nn.Linear(4, 3)), "layer '7'"),
     ],
     ids=[
@@ -65,6 +81,8 @@ MOST = nn.MaxPool2d
         "activation",
         "silu",
         "functions",
+        "input",
+        "another rank",
         "only the last",
     ],
 )
@@ -104,6 +122,23 @@ def test_normalisations_between(tmp_path: Path, flattened: bool) -> None:
         )
         assert inherits(student, teacher) is None
         assert (deviates(student, teacher) is None) is same
+
+
+@pytest.mark.parametrize("teacher_first", [True, False])
+def test_flattening_before_or_after_a_normalisation_is_the_same(tmp_path: Path, teacher_first: bool) -> None:
+    def pooled(width: int, flat_first: bool) -> nn.Sequential:
+        torch.manual_seed(0)
+        norm = [nn.Flatten(), nn.BatchNorm1d(width)] if flat_first else [nn.BatchNorm2d(width), nn.Flatten()]
+        nn.init.uniform_(norm[int(flat_first)].running_mean)
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), *norm, nn.Linear(width, 3)
+        ).eval()
+
+    export(pooled(5, teacher_first), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
+    teacher = load_teacher(tmp_path / "net.onnx", input_range=(0, 1))
+    student = pooled(3, not teacher_first)
+    assert inherits(student, teacher) is None
+    assert deviates(student, teacher) is None
 
 
 def test_it_starts_fresh_unless_it_must_not(tmp_path: Path) -> None:

@@ -81,9 +81,15 @@ def check_values(
         part = unit[first : first + size].float()
         first += size
         x = domain.to_array(domain.to_file(part))
-        theirs, *named = run(session, x, [replacement.output.name, *(label.name for label in labels)])
-        with torch.no_grad():
-            ours = replacement(torch.from_numpy(x)).numpy()
+        try:
+            theirs, *named = run(session, x, [replacement.output.name, *(label.name for label in labels)])
+            with torch.no_grad():
+                ours = replacement(torch.from_numpy(x)).numpy()
+        except Exception as error:  # a module of the user's may refuse a batch in its own way
+            reason = " ".join(str(error).split())[:300]
+            raise ParityError(
+                f"output at batch size {size}: it does not run ({type(error).__name__}: {reason})"
+            ) from error
         if ours.shape != theirs.shape or not np.isfinite(theirs).all():
             raise ParityError(
                 f"output at batch size {size}: shape {theirs.shape}, expected finite values of shape {ours.shape}"

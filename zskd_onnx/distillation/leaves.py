@@ -23,7 +23,7 @@ EXPONENTS = (1.0, 2.5)
 
 
 def dead_leaves(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1], as many, as large and on the device as ``like`` (N, 3, H, W).
+    """Images (N, C, H, W) in [0, 1], as many, as large and on the device as ``like`` (N, C, H, W).
 
     The ground is a texture. On it lie ellipses and rectangles with wavy edges, each of its own place, size, shape, colour
     and contrast; how many differs from image to image.

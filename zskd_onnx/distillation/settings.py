@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -68,14 +68,11 @@ class Distillation(Settings):
             raise ValueError("patience counts checks; set checks above 0")
         return self
 
-    def fitted(self, shape: tuple[int, ...], photographs: bool | None) -> Distillation:
-        """As it is for samples of a shape; ``photographs``: what images are, where the settings leave that open."""
-        update: dict[str, Any] = {}
-        if len(shape) == 1 and self.vector_batch_size is not None:
-            update["batch_size"] = self.vector_batch_size
-        if self.augmentation.undecided:
-            update["augmentation"] = self.augmentation.model_copy(update={"photographs": photographs})
-        return self.model_copy(update=update)
+    def fitted(self, shape: tuple[int, ...]) -> Distillation:
+        """As it is for samples of a shape."""
+        if len(shape) > 1 or self.vector_batch_size is None:
+            return self
+        return self.model_copy(update={"batch_size": self.vector_batch_size})
 
     def steps(self, samples: int) -> int:
         """Optimiser steps where so many samples are stored."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,29 +40,32 @@ def check_between(student: nn.Module, teacher: Teacher, pairs: Pairs) -> None:
     try:
         with torch.no_grad():
             _, inputs = inputs_probe(teacher, given)(teacher.domain.to_file(unit.to(device)))
-            _compare(student, pairs, inputs)
+            _compare(student, pairs, unit, inputs)
     finally:
         student.train(training)
 
 
-def _compare(student: nn.Module, pairs: Pairs, inputs: Sequence[Tensor]) -> None:
-    """``inputs``: what each of the teacher's layers reads."""
+def _compare(student: nn.Module, pairs: Pairs, unit: Tensor, inputs: Sequence[Tensor]) -> None:
+    """``unit``: samples in the unit space, ``inputs``: what each of the teacher's layers reads of them."""
     values, nodes = iter(inputs), list[fx.Node]()
     previous: WeightedLayer | None = None
-    given, kept = torch.empty(0), 0  # what it gives, and how many of its outputs the student has room for
+    given, kept = unit, unit.shape[1]  # what it gives, and how many of its outputs the student has room for
     for mine, layer in pairs:
         nodes += mine.before
         if layer is None:
             continue
         read = next(values).float()
-        if previous is not None:
-            ours = _follow(student, nodes, given[:, :kept].contiguous(), mine)
-            theirs = read[:, : read.shape[1] // len(previous.weight) * kept]
-            if ours.shape != theirs.shape or _apart(ours, theirs) > TOLERANCE:
-                raise UsageError(
-                    f"what the student does before its layer '{mine.name}' (activation, pooling) is not what the teacher does "
-                    f"between {previous.node} and {layer.node}"
-                )
+        # The way from the unit space to the teacher's first layer is put into the student's, see ``unit_space_layers``.
+        theirs = unit if previous is None else read[:, : read.shape[1] // len(previous.weight) * kept]
+        ours = _follow(student, nodes, given[:, :kept].contiguous(), mine)
+        if not _apart(ours.flatten(1), theirs.flatten(1)) <= TOLERANCE:
+            what, where = (
+                ("its input", "") if previous is None else ("what it has", f" between {previous.node} and {layer.node}")
+            )
+            raise UsageError(
+                f"what the student does to {what} before its layer '{mine.name}' (scaling, activation, pooling) is not what the "
+                f"teacher does{where}"
+            )
         module: Any = mine.module
         nodes, previous, given, kept = [], layer, _apply(layer, read), len(module.weight)
 
@@ -89,7 +93,7 @@ def _follow(student: nn.Module, nodes: Sequence[fx.Node], x: Tensor, layer: Chai
             else:
                 function: Any = node.target
                 x = function(*args, **kwargs)
-        except (RuntimeError, ValueError, TypeError) as error:
+        except Exception as error:  # of any kind, as the functions may be the user's
             raise UsageError(
                 f"what the student does before its layer '{layer.name}' cannot be done to the teacher's values ({node.name})"
             ) from error
@@ -102,4 +106,6 @@ def _given(arguments: Any, x: Tensor) -> Any:
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> float:
+    if ours.shape != theirs.shape:
+        return math.inf
     return float((ours - theirs).abs().mean() / theirs.abs().mean().clamp_min(1e-12))

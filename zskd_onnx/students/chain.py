@@ -41,11 +41,15 @@ def chain(student: nn.Module) -> list[ChainLayer]:
         UsageError: a value is used twice, the forward pass depends on the values, or a layer has
             weights of another kind; the message is the reason.
     """
+    training = student.training
+    student.eval()  # as it is when it is used; a forward pass may look at the mode
     try:
         graph = fx.symbolic_trace(student).graph
     except Exception as error:
         reason = (str(error) or type(error).__name__).split("\n", 1)[0]
         raise UsageError(f"the student's forward pass cannot be followed ({reason})") from error
+    finally:
+        student.train(training)
     layers: list[ChainLayer] = []
     between: list[fx.Node] = []
     for node in graph.nodes:
