@@ -15,7 +15,7 @@ PACKAGE = ROOT / "zskd_onnx"
 ROAD = (
     (
         *("errors", "version", "events", "files", "randomness", "settings", "runtime", "output", "workers"),
-        *("devices", "interruption", "plots", "default_recipe"),
+        *("devices", "interruption", "plots", "default_recipe", "recipe_files"),
     ),
     ("teacher",),
     ("priors",),
