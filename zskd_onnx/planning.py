@@ -212,7 +212,7 @@ def prepare(
         )
     undecided, resolved = list(resolved.undecided), resolved.decided(loaded)  # which asks the teacher: last of all
     for stage in undecided:
-        photographs = getattr(resolved, stage).augmentation.photographs
+        photographs = resolved.stages[stage].augmentation.photographs
         if photographs is not None:
             what, otherwise = ("photographs", "false") if photographs else ("drawings", "true")
             notes.append(
@@ -256,8 +256,7 @@ def _start(student: nn.Module, recipe: Recipe, teacher: Teacher, name: str) -> t
         return True, recipe, "it inherits the teacher's channels"
     if recipe.init == "inherit":
         raise UsageError(f"student {name} cannot inherit from this teacher: {reason}; take --init fresh")
-    stages = {"distillation": recipe.distillation, "fine_tuning": recipe.fine_tuning}
-    hinted = {key: stage for key, stage in stages.items() if stage is not None and stage.hints}
+    hinted = {key: stage for key, stage in recipe.stages.items() if stage.hints}
     plain = {key: stage.model_copy(update={"hints": 0.0}) for key, stage in hinted.items()}
     without = ", and without hints" if hinted else ""
     return False, recipe.model_copy(update=plain), f"it starts fresh{without}, for it cannot inherit ({reason})"
@@ -277,8 +276,8 @@ def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> 
 def _check_mixtures(recipe: Recipe, *, data: bool) -> None:
     """Raise UsageError where the batches of a stage would have no source at all."""
     there = recipe.sources(data)
-    for stage, settings in (("distillation", recipe.distillation), ("fine_tuning", recipe.fine_tuning)):
-        if settings is None or not settings.mixture or set(settings.mixture) & set(there):
+    for stage, settings in recipe.stages.items():
+        if not settings.mixture or set(settings.mixture) & set(there):
             continue
         give = ", or give real samples with --data FILE.npz" if "data" in settings.mixture else ""
         raise UsageError(

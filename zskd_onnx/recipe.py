@@ -97,8 +97,8 @@ class Recipe(Settings):
         if self.synthesis is None and self.generator is None and "data" not in self.requires:
             raise ValueError("expected a synthesis, a generator, or 'data' among requires")
         if self.synthesis is None and "data" not in self.requires:
-            for name, stage in (("distillation", self.distillation), ("fine_tuning", self.fine_tuning)):
-                if stage is not None and stage.epoch_samples is None:
+            for name, stage in self.stages.items():
+                if stage.epoch_samples is None:
                     raise ValueError(
                         f"a generator stores no samples; say with {name}.epoch_samples how many are an epoch"
                     )
@@ -128,27 +128,28 @@ class Recipe(Settings):
 
     def fitted(self, teacher: Teacher, device: torch.device) -> Recipe:
         """As it is for a teacher's samples, on a device."""
-        shape = teacher.domain.shape
-        changes = {
-            "synthesis": None if self.synthesis is None else self.synthesis.fitted(teacher, device),
-            "distillation": self.distillation.fitted(shape),
-            "fine_tuning": None if self.fine_tuning is None else self.fine_tuning.fitted(shape),
-        }
+        changes: dict[str, Any] = {name: stage.fitted(teacher.domain.shape) for name, stage in self.stages.items()}
+        if self.synthesis is not None:
+            changes["synthesis"] = self.synthesis.fitted(teacher, device)
         return self.model_copy(update=changes)
+
+    @property
+    def stages(self) -> dict[str, Distillation]:
+        """The sections that train the student, in their order."""
+        found = {"distillation": self.distillation, "fine_tuning": self.fine_tuning}
+        return {name: stage for name, stage in found.items() if stage is not None}
 
     @property
     def undecided(self) -> dict[str, Distillation]:
         """Stages of training that do not say whether images are photographs, and would like to know."""
-        stages = {"distillation": self.distillation, "fine_tuning": self.fine_tuning}
-        return {name: stage for name, stage in stages.items() if stage is not None and stage.augmentation.undecided}
+        return {name: stage for name, stage in self.stages.items() if stage.augmentation.undecided}
 
     def decided(self, teacher: Teacher) -> Recipe:
         """With that said: as another stage has it, or else as far as the teacher tells."""
         undecided = self.undecided
         if not undecided:
             return self
-        said = {stage.augmentation.photographs for stage in (self.distillation, self.fine_tuning) if stage is not None}
-        said.discard(None)
+        said = {stage.augmentation.photographs for stage in self.stages.values()} - {None}
         photographs = said.pop() if said else takes_photographs(teacher)
         changes = {
             name: stage.model_copy(

@@ -1,4 +1,4 @@
-"""Drawings of a few strokes of a pen.
+"""Drawings of a few strokes of a pen; of no paper.
 
 Digits, letters and signs are strokes on an empty ground: of one width, with ends, that bend, turn and meet.
 """
