@@ -109,33 +109,3 @@ def test_a_device_that_is_not_there(digits_file: Path, tmp_path: Path) -> None:
         pytest.skip("there is one")
     with pytest.raises(UsageError, match="no CUDA device"):
         compress(digits_file, tmp_path / "out", device="cuda")
-
-
-@pytest.mark.parametrize(
-    ("forward", "words"),
-    [
-        ("x if float(x.sum()) < 1e9 else 2 * x", r'cannot be exported.*mine.py", line 6'),
-        ("torch.stack([x[i] for i in range(x.shape[0])])", "fixes the batch size"),
-        ("x if not torch.compiler.is_exporting() else missing()", "cannot be exported.*NotImplementedError"),
-        ("x if not torch.compiler.is_exporting() else sys.exit(3)", "cannot be exported.*SystemExit"),
-        ("x if torch.compiler.is_exporting() or len(x) > 1 else refuse()", "batch size 1: it does not run"),
-    ],
-    ids=["depends on values", "counts samples", "no message", "ends the process", "refuses one sample"],
-)
-def test_a_student_that_cannot_be_delivered_is_told_before_the_run(
-    digits_file: Path, tmp_path: Path, forward: str, words: str
-) -> None:
-    """In one line, with what torch prints beside left out."""
-    (tmp_path / "mine.py").write_text(
-        "import sys, torch; from torch import nn\n"
-        "def missing(): raise NotImplementedError\n"
-        "def refuse(): raise ValueError('one is too few')\n"
-        "class Moody(nn.Sequential):\n"
-        "    def forward(self, x):\n"
-        f"        return super().forward({forward})\n\n"
-        "def make(shape, classes):\n"
-        "    return Moody(nn.Flatten(), nn.Linear(64, classes))\n"
-    )
-    with pytest.raises(UsageError, match=f"mine.py:make: .*{words}") as caught:
-        prepare(digits_file, student=f"{tmp_path}/mine.py:make")
-    assert "\n" not in str(caught.value)

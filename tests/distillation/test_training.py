@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from zskd_onnx import students
-from zskd_onnx.demo import held_out_digits
 from zskd_onnx.distillation import Augmentation, Checkpoint, Checks, Distillation, Sources, Stored, compare, distil
 from zskd_onnx.distillation.batches import NO_LABEL, Batch
 from zskd_onnx.distillation.hints import Hints
@@ -22,13 +21,6 @@ from zskd_onnx.generators import Adversarial, GeneratorTraining
 from zskd_onnx.teacher import Answer, Asking, Teacher, blocks_probe, features_probe
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def inputs() -> torch.Tensor:
-    """Real digits stand in for impressions: the loop does not care."""
-    x, _ = held_out_digits()
-    return torch.from_numpy(x / 16).half().contiguous(memory_format=torch.channels_last)
 
 
 def fresh(seed: int = 0) -> nn.Module:
@@ -161,33 +153,6 @@ def test_fewer_samples_than_a_batch(digits: Teacher, inputs: torch.Tensor) -> No
     student = fresh()
     train(student, digits, inputs[:7], Distillation(epochs=2, batch_size=64))
     assert torch.isfinite(flat(student)).all()
-
-
-def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
-    """The teacher agrees with itself; with its answers moved on by one it never does."""
-
-    class Same(nn.Module):
-        def __init__(self, step: int) -> None:
-            super().__init__()
-            self.step = nn.Parameter(torch.tensor(float(step)))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return digits.logits(digits.domain.to_file(x)).roll(int(self.step), 1)
-
-    assert compare(Same(0), digits, inputs).agreement == 1.0
-    assert compare(Same(1), digits, inputs).agreement == 0.0
-
-
-def test_where_the_teacher_is_sure(digits: Teacher, inputs: torch.Tensor) -> None:
-    """Counted by hand, for a student that hardly knows anything."""
-    student = fresh()
-    found = compare(student, digits, inputs)
-    theirs, ours = digits.logits(digits.domain.to_file(inputs.float())), student(inputs.float())
-    certain = [i for i, p in enumerate(theirs.softmax(1).tolist()) if max(p) >= 0.9]
-    same = [i for i in certain if int(theirs[i].argmax()) == int(ours[i].argmax())]
-    assert 0 < len(certain) < len(inputs)
-    assert (found.sure, found.sure_agreement) == (len(certain) / len(inputs), len(same) / len(certain))
-    assert compare(student, digits, torch.zeros_like(inputs[:3])).sure_agreement is None
 
 
 def test_labels_pull_the_student_away_from_the_teacher(digits: Teacher, inputs: torch.Tensor) -> None:
