@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from tests.conftest import export
+from zskd_onnx.losses import attention_loss
 from zskd_onnx.students import STUDENTS, Observed
+from zskd_onnx.teacher import Asking, blocks_probe, load_teacher
 
 SHAPE = (3, 32, 32)
 
@@ -35,6 +41,36 @@ def test_blocks_have_the_sizes_that_are_wanted() -> None:
     assert answer.features is None
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in student.modules())
     assert student.training
+
+
+class Functional(nn.Module):
+    """A net whose activation and pooling are functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 12, 5)
+        self.final = nn.Linear(300, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(F.relu(self.first(x)), 2)
+        return self.final(F.max_pool2d(torch.tanh(self.second(x)), 2).flatten(1))
+
+
+@pytest.mark.parametrize("name", ["functional", "lenet5", "alexnet-half", "vgg-small", "resnet18", "wrn-16-1", "cnn"])
+def test_a_student_looks_where_a_teacher_of_its_own_weights_does(name: str, tmp_path: Path) -> None:
+    """The blocks of both sides are the same maps, so attention transfer between them is nothing."""
+    torch.manual_seed(0)
+    student = Functional() if name == "functional" else STUDENTS[name].build(SHAPE, 10)
+    path = tmp_path / "teacher.onnx"
+    export(student.eval(), SHAPE, path, "dynamo", fixed=False)
+    teacher = load_teacher(path, input_range=(0, 1))
+    probe = blocks_probe(teacher)
+    observed = Observed(student, SHAPE, sizes=probe.sizes)
+    x = torch.rand(4, *SHAPE)
+    with torch.no_grad():
+        ours, theirs = observed(x).blocks, Asking(teacher, probe, observed.sizes)(x).blocks
+    assert observed.sizes == probe.sizes
+    assert float(attention_loss(ours, theirs)) < 1e-10
 
 
 class OfPositions(nn.Module):

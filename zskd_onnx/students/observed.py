@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from zskd_onnx.teacher import Answer
 
@@ -54,24 +56,41 @@ class Observed:
 
     def _run(self, x: Tensor) -> tuple[Tensor, dict[tuple[int, ...], Tensor], Tensor | None]:
         """Logits, the last value of each size, and what the final layer reads."""
-        blocks: dict[tuple[int, ...], Tensor] = {}
         read: list[Tensor] = []
-
-        def keep(module: nn.Module, given: Any, value: Any) -> None:
-            if isinstance(value, Tensor) and tuple(value.shape[2:]) in self.sizes:
-                blocks[tuple(value.shape[2:])] = value
 
         def keep_read(module: nn.Module, given: tuple[Any, ...]) -> None:
             read[:] = given
 
-        hooks = [module.register_forward_hook(keep) for module in self.student.modules()] if self.sizes else []
-        if self._head is not None:
-            hooks.append(self._head.register_forward_pre_hook(keep_read))
+        hook = None if self._head is None else self._head.register_forward_pre_hook(keep_read)
+        maps = _LastMaps(self.sizes, len(x))
         try:
-            return self.student(x), blocks, read[0] if read else None
+            with maps if self.sizes else nullcontext():
+                logits = self.student(x)
         finally:
-            for hook in hooks:
+            if hook is not None:
                 hook.remove()
+        return logits, maps.last, read[0] if read else None
+
+
+class _LastMaps(TorchFunctionMode):
+    """Keeps the last value of each spatial size that a function of torch gives, in a module or between them.
+
+    Attributes:
+        last: (N, C, *size) for each size that there was.
+    """
+
+    def __init__(self, sizes: tuple[tuple[int, ...], ...], samples: int) -> None:
+        super().__init__()
+        self.last: dict[tuple[int, ...], Tensor] = {}
+        self._sizes, self._samples = sizes, samples
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        value = function(*args, **(kwargs or {}))
+        if isinstance(value, Tensor) and tuple(value.shape[2:]) in self._sizes and len(value) == self._samples:
+            self.last[tuple(value.shape[2:])] = value
+        return value
 
 
 def _final_linear(student: nn.Module) -> nn.Linear | None:
