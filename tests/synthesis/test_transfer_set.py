@@ -204,10 +204,7 @@ def filled(
     return transfer_set
 
 
-def test_an_interrupted_set_continues_to_the_same(
-    tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_BYTES", 1)  # a shard for each batch
+def test_an_interrupted_set_keeps_what_was_made_and_continues_to_the_same(tmp_path: Path, digits: Teacher) -> None:
     whole = filled(tmp_path / "whole", digits, 70).load(70)
 
     def interrupt(event: Event) -> None:
@@ -220,6 +217,14 @@ def test_an_interrupted_set_continues_to_the_same(
     continued = filled(tmp_path / "parts", digits, 70).load(70)
     assert torch.equal(continued.inputs, whole.inputs)
     assert torch.equal(continued.targets, whole.targets)
+
+
+def test_slow_batches_are_written_as_they_come(
+    tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(list(filled(tmp_path / "quick", digits, 60).folder.glob("*.safetensors"))) == 1
+    monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_SECONDS", 0.0)
+    assert len(list(filled(tmp_path / "slow", digits, 60).folder.glob("*.safetensors"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,8 @@ from zskd_onnx.workers import in_order
 
 SHARD_BYTES = 32 << 20
 SHARD_BATCHES = 20
-"""An interruption loses the batches that are in no shard yet."""
+SHARD_SECONDS = 60.0
+"""A shard is written after so long at the latest: what ends a run without a word loses what is in none yet."""
 
 
 def fill(
@@ -37,7 +40,8 @@ def fill(
 
     Without a prior, the teacher's own answers are kept as targets.
     Every batch has its own generators, named after its first sample, and shards hold whole
-    batches: a set that was interrupted, or made larger, is the set that one run makes.
+    batches: a set that was interrupted, or made larger, is the set that one run makes. An interruption loses the batches that
+    are being made.
     """
 
     draw = None if prior is None else prior.sampler(teacher)
@@ -55,15 +59,24 @@ def fill(
     batches_in_shard = max(1, samples_in_shard // synthesis.chunk)
     batches = range(transfer_set.count, count, synthesis.chunk)
     pending: list[tuple[Tensor, Tensor]] = []
-    for first, made in zip(
-        batches, in_order(make, batches, _workers(teacher, synthesis.effective_batch_size, device)), strict=True
-    ):
-        pending.append(made)
-        done = first + synthesis.chunk
-        if len(pending) == batches_in_shard or done >= count:
-            transfer_set.append(torch.cat([x for x, _ in pending]), torch.cat([y for _, y in pending]))
-            pending = []
-        listener(Event("progress", "synthesis", completed=min(done, count), total=count))
+
+    def write() -> None:
+        inputs, targets = zip(*pending, strict=True)
+        pending.clear()
+        transfer_set.append(torch.cat(inputs), torch.cat(targets))
+
+    workers, written = _workers(teacher, synthesis.effective_batch_size, device), time.monotonic()
+    try:
+        for first, made in zip(batches, in_order(make, batches, workers), strict=True):
+            pending.append(made)
+            if len(pending) == batches_in_shard or time.monotonic() - written >= SHARD_SECONDS:
+                write()
+                written = time.monotonic()
+            done = min(first + synthesis.chunk, count)
+            listener(Event("progress", "synthesis", completed=done, total=count))
+    finally:
+        if pending:
+            write()
     listener(Event("done", "synthesis", f"{count:,} samples", count, count))
 
 
