@@ -43,6 +43,49 @@ def test_alexnet_as_in_the_supplement() -> None:
     assert units(student) == [256, 128, 10]
 
 
+def kinds(module: nn.Module) -> str:
+    """A letter for each layer, in their order."""
+    letters = {nn.Conv2d: "C", nn.ReLU: "R", nn.LocalResponseNorm: "N", nn.MaxPool2d: "P", nn.BatchNorm2d: "B"}
+    letters |= {nn.Flatten: "-", nn.Linear: "F", nn.Dropout: "D", nn.BatchNorm1d: "B"}
+    return "".join(letters[type(layer)] for layer in module.children())
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet5-half"])
+def test_the_layers_of_table_1(name: str) -> None:
+    module = build(name, (1, 32, 32))
+    assert kinds(module) == "CRPCRP-FRFRF"
+    for layer in module.children():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            assert layer.bias is not None
+            assert not layer.bias.any()
+            assert float(layer.weight.detach().abs().max()) <= 0.2  # truncated at two deviations, which 0.88 is left of
+            assert float(layer.weight.detach().std()) == pytest.approx(0.088, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "alexnet-half"])
+def test_the_layers_of_table_2(name: str) -> None:
+    module = build(name, (3, 32, 32))
+    assert kinds(module) == "CRNPBCRNPBCRBCRBCRPB-FRDBFRDBF"
+    weighted = [layer for layer in module.children() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert [layer.kernel_size[0] for layer in weighted if isinstance(layer, nn.Conv2d)] == [5, 5, 3, 3, 3]
+    assert [float(layer.bias.detach().mean()) for layer in weighted] == [0, 1, 0, 1, 1, 0, 0, 0]
+    for layer in weighted:
+        assert float(layer.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
+    for layer in module.modules():
+        if isinstance(layer, nn.MaxPool2d):
+            assert (layer.kernel_size, layer.stride) == (3, 2)
+        if isinstance(layer, nn.Dropout):
+            assert layer.p == 0.5
+
+
+def test_local_response_normalisation_is_tensorflows() -> None:
+    """x / (1 + 1e-4 * the sum of squares over two channels either way) ** 0.75."""
+    norm = next(layer for layer in build("alexnet", (3, 32, 32)).children() if isinstance(layer, nn.LocalResponseNorm))
+    x = 30 * torch.randn((1, 9, 1, 1), generator=torch.Generator().manual_seed(0))
+    expected = [x[0, i] / (1 + 1e-4 * x[0, max(0, i - 2) : i + 3].square().sum()) ** 0.75 for i in range(9)]
+    torch.testing.assert_close(norm(x)[0], torch.stack(expected))
+
+
 @pytest.mark.parametrize(
     "shape", [(1, 28, 28), (3, 32, 32), (3, 33, 47), (1, 8, 8), (4, 64, 64), (1, 1, 1), (7,), (300,)]
 )
