@@ -16,8 +16,10 @@ from torch import nn
 from tests.conftest import SMALL, Exports, SaveModel, export
 from zskd_onnx import CompressionResult, UnsupportedTeacherError, UsageError, compress, load_recipe
 from zskd_onnx.demo import held_out_digits
+from zskd_onnx.distillation import Augmentation, Sources, Stored
 from zskd_onnx.events import Event
 from zskd_onnx.recipe_files import recipe_names
+from zskd_onnx.teacher import Asking, Teacher
 
 GENERATED = ("generator.width=4", "distillation.epochs=1", "distillation.epoch_samples=2560", "held_out=100")
 
@@ -211,6 +213,36 @@ def test_a_few_real_samples_are_enough(count: int, digits_file: Path, data: Path
     changes = ("distillation.epochs=2",)
     result = compress(digits_file, tmp_path / "out", recipe="kd", overrides=changes, data=tmp_path / "few.npz")
     assert result.student.is_file()
+
+
+def test_fine_tuning_that_does_harm_changes_nothing(digits_file: Path, tmp_path: Path) -> None:
+    plain, tuned = (
+        compress(digits_file, tmp_path / name, overrides=[*SMALL, *changes])
+        for name, changes in (
+            ("plain", []),
+            ("tuned", ["fine_tuning.learning_rate=10", "fine_tuning.schedule=constant", "fine_tuning.checks=3"]),
+        )
+    )
+    history = tuned.history["fine-tuning"]
+    assert history[0]["step"] == 0
+    assert len(history) == 4
+    assert tuned.chosen["fine-tuning"] == 0
+    assert weights(tuned) == weights(plain)
+
+
+def test_stages_see_samples_in_orders_of_their_own(digits: Teacher) -> None:
+    x = torch.rand((96, 1, 8, 8), generator=torch.Generator().manual_seed(0)).half()
+    sources, student = Sources((Stored("transfer_set", x, None, 32),), None), nn.Flatten()
+    student.register_parameter("unused", nn.Parameter(torch.zeros(1)))
+    first, again, tuned = (
+        torch.cat(
+            [b.x for b in sources.batches(range(3), 3, Asking(digits), Augmentation(fraction=0), 0, student, stage)]
+        )
+        for stage in ("distillation", "distillation", "fine-tuning")
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, tuned)
+    assert torch.equal(first.flatten(1).sort(0).values, tuned.flatten(1).sort(0).values)
 
 
 def test_what_a_generator_made_last_chooses_nothing(digits_file: Path, data: Path, tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ class Recipe(Settings):
         init: "inherit" starts the student from those of the teacher's channels that matter most, where it has the
             teacher's topology; "auto" does so where it can; "fresh" never.
         distillation: how the student is trained.
-        fine_tuning: how it is trained once more after that, or None.
+        fine_tuning: how it is trained once more after that, or None; what it leaves out is as ``distillation`` has it. It
+            keeps the student that it began with where no later one does better on held-out samples.
         held_out: synthesised samples beyond the transfer set that measure agreement and train nothing.
         deployment: how the student is delivered.
         seed: of every random draw.
@@ -89,11 +90,26 @@ class Recipe(Settings):
     deployment: Deployment = Deployment()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tuned_as_distilled(cls, content: Any) -> Any:
+        """A second stage says what it changes."""
+        if isinstance(content, dict):
+            section, changes = content.get("distillation"), content.get("fine_tuning")
+            if isinstance(section, dict) and isinstance(changes, dict):
+                return content | {"fine_tuning": _changed(section, changes)}
+        return content
+
     @model_validator(mode="after")
     def _has_samples(self) -> Recipe:
         """Every recipe says where its samples come from."""
         if self.synthesis is not None and self.synthesis.needs_prior and self.prior is None:
             raise ValueError(f"synthesis.kind {self.synthesis.kind} needs a prior for its targets")
+        temperatures = {getattr(section, "temperature", None) for section in (self.prior, self.synthesis)} - {None}
+        if len(temperatures) > 1:
+            raise ValueError(
+                "prior.temperature and synthesis.temperature differ, and are of the same targets; set both"
+            )
         if self.synthesis is None and self.generator is None and "data" not in self.requires:
             raise ValueError("expected a synthesis, a generator, or 'data' among requires")
         if self.synthesis is None and "data" not in self.requires:
@@ -102,11 +118,13 @@ class Recipe(Settings):
                     raise ValueError(
                         f"a generator stores no samples; say with {name}.epoch_samples how many are an epoch"
                     )
-        if self.generator is not None and self.synthesis is None and self.distillation.patience is not None:
-            raise ValueError(
-                "a generator's samples change as it learns, so no check tells that the student got no better; "
-                "leave distillation.patience out"
-            )
+        if self.generator is not None and self.synthesis is None:
+            for name, stage in self.stages.items():
+                if stage.patience is not None:
+                    raise ValueError(
+                        "a generator's samples change as it learns, so no check tells that the student got no better; "
+                        f"leave {name}.patience out"
+                    )
         return self
 
     def sources(self, data: bool) -> tuple[Source, ...]:
@@ -210,6 +228,15 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_faults(error)}") from error
+
+
+def _changed(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A section of training with changes; its augmentation is one in turn."""
+    found = section | changes
+    before, after = (one.get("augmentation") for one in (section, changes))
+    if isinstance(before, dict) and isinstance(after, dict):
+        found["augmentation"] = before | after
+    return found
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

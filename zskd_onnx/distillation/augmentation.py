@@ -32,7 +32,7 @@ class Augmentation(Settings):
         fraction: share of each batch that is changed; the rest stays as synthesised.
         rotation: largest angle either way, degrees.
         scale: smallest and largest size, relative.
-        shift: largest shift either way, as a share of the side.
+        shift: largest shift either way, as a share of the side; scale goes for it too.
         flip: probability of a left-right flip.
         flip_up_down: probability of an up-down flip.
         transpose: probability that height and width are exchanged, where they are equal.

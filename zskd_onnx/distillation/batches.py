@@ -69,7 +69,14 @@ class Sources:
     generator: GeneratorTraining | None
 
     def batches(
-        self, steps: range, total: int, ask: Asking, augmentation: Augmentation, seed: int, student: nn.Module
+        self,
+        steps: range,
+        total: int,
+        ask: Asking,
+        augmentation: Augmentation,
+        seed: int,
+        student: nn.Module,
+        stage: str = "distillation",
     ) -> Iterator[Batch]:
         """A batch for each step.
 
@@ -79,9 +86,12 @@ class Sources:
 
         Args:
             steps: of ``total``, those still to be taken.
+            stage: of training; each has its own order of samples and its own augmentation.
         """
         device = next(student.parameters()).device
-        orders = {part.name: _order(part, total, seed) for part in self.stored}
+        # The first stage's purposes, and a transfer set's, are the ones they have always had, so that old runs repeat.
+        of_stage = () if stage == "distillation" else (stage,)
+        orders = {part.name: _order(part, total, seed, of_stage) for part in self.stored}
 
         @torch.no_grad()
         def make(step: int) -> Batch:
@@ -89,9 +99,8 @@ class Sources:
             for part in self.stored:
                 chosen = orders[part.name][step]
                 x = part.inputs[chosen].to(device, torch.float32)
-                # A transfer set's purpose is the one it has always had, so that old runs repeat.
-                purpose = ("augmentation", step) if part.name == "transfer_set" else ("augmentation", part.name, step)
-                generator = generator_for(seed, *purpose, device=device)
+                of_part = () if part.name == "transfer_set" else (part.name,)
+                generator = generator_for(seed, *of_stage, "augmentation", *of_part, step, device=device)
                 xs.append(augmentation.apply(x, generator, real=part.real))
                 none = torch.full((len(chosen),), NO_LABEL)
                 labels.append(none if part.labels is None else part.labels[chosen])
@@ -99,7 +108,7 @@ class Sources:
             return Batch(x, ask(x), torch.cat(labels).to(device))
 
         def augment(step: int) -> Augment:
-            purpose = ("augmentation", "generator", step)
+            purpose = (*of_stage, "augmentation", "generator", step)
             return lambda x: augmentation.apply(x, generator_for(seed, *purpose, device=device))
 
         if self.generator is None:
@@ -120,11 +129,11 @@ def _join(first: Batch, second: Batch) -> Batch:
     )
 
 
-def _order(part: Stored, steps: int, seed: int) -> Tensor:
+def _order(part: Stored, steps: int, seed: int, of_stage: tuple[str, ...]) -> Tensor:
     """Which samples each step takes, (steps, size): one shuffle after another, end to end."""
     samples = len(part.inputs)
-    purpose = ("order",) if part.name == "transfer_set" else ("order", part.name)
-    generator = generator_for(seed, *purpose)
+    of_part = () if part.name == "transfer_set" else (part.name,)
+    generator = generator_for(seed, *of_stage, "order", *of_part)
     passes = -(-steps * part.size // samples)
     shuffled = torch.cat([torch.randperm(samples, generator=generator) for _ in range(passes)])
     return shuffled[: steps * part.size].view(steps, part.size)

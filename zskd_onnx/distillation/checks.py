@@ -126,6 +126,10 @@ class Checks:
         student.train()
         return found
 
+    def begins(self, stage: str) -> bool:
+        """Whether the student that a stage begins with, which earlier ones trained, is still to be measured."""
+        return stage != "distillation" and not self.growing and not self.history
+
     def exhausted(self, patience: int | None) -> bool:
         """Whether the last ``patience`` checks brought nothing better."""
         return patience is not None and self._since >= patience

@@ -24,6 +24,8 @@ from zskd_onnx.students import Observed
 from zskd_onnx.teacher import Answer, Asking
 
 EVENT_STEPS = 20
+STEPS, STEP = (0.3, 0.6, 0.8), 0.2
+"""Shares of the steps after which "steps" takes so much of the rate."""
 
 Run = Callable[[Tensor], Answer]
 """A student that answers as the teacher does."""
@@ -60,7 +62,7 @@ def distil(
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     hints = _hints(observed, ask, settings, seed, device)
     trained = [*student.parameters(), *([] if hints is None else hints.parameters())]
-    optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = _optimiser(trained, settings)
     schedule = _schedule(optimiser, settings, steps)
     state = _State(student, optimiser, schedule, sources, checks, hints, stage)
     run: Run = observed or (lambda x: Answer(student(x)))
@@ -69,9 +71,11 @@ def distil(
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "dropout" if stage == "distillation" else f"dropout, {stage}"))
         begin = state.load(checkpoint, device)
+        if checks is not None and settings.checks and checks.begins(stage):
+            checks.measure(student, 0)  # perhaps no later one is better
         if checkpoint is not None and not begin:
             state.save(checkpoint, 0)  # an earlier stage is not trained again
-        todo = sources.batches(range(begin, steps), steps, ask, settings.augmentation, seed, student)
+        todo = sources.batches(range(begin, steps), steps, ask, settings.augmentation, seed, student, stage)
         step = begin
         figures: dict[str, Any] = {}
         with deferred_interrupt() as interrupted:
@@ -135,11 +139,21 @@ def _check(checks: Checks, sources: Sources, student: nn.Module, step: int) -> d
     return {"held_out_loss": found["loss"], "agreement": found["agreement"]}
 
 
+def _optimiser(trained: list[nn.Parameter], settings: Distillation) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(trained, rate, momentum=0.9, weight_decay=decay, nesterov=True, fused=True)
+    return torch.optim.AdamW(trained, rate, weight_decay=decay, fused=True)
+
+
 def _schedule(optimiser: torch.optim.Optimizer, settings: Distillation, steps: int) -> LRScheduler:
     if settings.schedule == "one_cycle" and steps > 1:  # of one step the cycle has the beginning alone, next to 0
         return torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
     if settings.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    if settings.schedule == "steps":
+        ends = [round(share * steps) for share in STEPS]
+        return torch.optim.lr_scheduler.MultiStepLR(optimiser, ends, STEP)
     return torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
 
 
