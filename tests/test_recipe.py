@@ -55,7 +55,7 @@ def test_a_built_in_recipe_is_what_it_says() -> None:
         ),
         ("mvn", ["prior.layer=softmax", "synthesis.activation=0"], {"head": "prior.layer"}),
         ("mvn-softmax", [], {"head": "prior.layer"}),
-        ("class-impressions", ["prior={kind: normal, layer: softmax}"], {"head": "prior.layer"}),
+        ("class-impressions", ["prior={kind: normal, layer: softmax, temperature: 1}"], {"head": "prior.layer"}),
         ("noise", [], {}),
         ("deep-inversion", [], {"batch_norm": "synthesis.kind"}),
         ("dafl", [], {"head": "generator.activation"}),
@@ -77,7 +77,11 @@ def headless(save_model: SaveModel) -> Teacher:
     ("name", "change", "message"),
     [
         ("zskd-uniform", "prior.similarity=true", r"a final fully connected layer.* change prior\.similarity"),
-        ("class-impressions", "prior={kind: normal, layer: softmax}", r"a final fully connected layer.*prior\.layer"),
+        (
+            "class-impressions",
+            "prior={kind: normal, layer: softmax, temperature: 1}",
+            r"a final fully connected layer.*prior\.layer",
+        ),
         ("zskd-uniform", "requires=[batch_norm]", r"batch normalisation.* change requires,"),
         ("zskd-uniform", "synthesis.activation=0.1", r"a convolution.* change synthesis\.activation"),
     ],
@@ -107,6 +111,7 @@ def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel,
     [
         (["prior=null"], "needs a prior"),
         (["synthesis=null"], "expected a synthesis, a generator"),
+        (["prior={kind: normal}", "synthesis.temperature=4"], r"prior\.temperature and synthesis\.temperature"),
         (
             [
                 "synthesis=null",
@@ -122,9 +127,18 @@ def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel,
                 "synthesis=null",
                 "generator={kind: adversarial}",
                 "distillation.epoch_samples=1000",
-                "fine_tuning.epochs=5",
+                "fine_tuning.epoch_samples=null",
             ],
             r"fine_tuning\.epoch_samples how many are an epoch",
+        ),
+        (
+            [
+                "synthesis=null",
+                "generator={kind: adversarial}",
+                "distillation.epoch_samples=1000",
+                "fine_tuning.patience=2",
+            ],
+            r"fine_tuning\.patience",
         ),
     ],
 )
@@ -146,6 +160,19 @@ def test_yaml_there_and_back(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(recipe.to_yaml())
     assert load_recipe(path) == recipe
+
+
+def test_fine_tuning_is_as_distillation_but_for_what_it_says(tmp_path: Path) -> None:
+    changes = ["fine_tuning.learning_rate=1e-3", "fine_tuning.augmentation.fraction=0.5"]
+    recipe = load_recipe("zskd", ["distillation.epochs=9", *changes])
+    as_it_is = recipe.distillation
+    augmentation = as_it_is.augmentation.model_copy(update={"fraction": 0.5})
+    assert recipe.fine_tuning == as_it_is.model_copy(update={"learning_rate": 1e-3, "augmentation": augmentation})
+    assert as_it_is.epochs == 9
+    path = tmp_path / "mine.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load_recipe(path) == recipe
+    assert load_recipe("zskd").fine_tuning is None
 
 
 def test_overrides() -> None:
@@ -288,3 +315,22 @@ def test_synthesis_fits_the_device(digits: Teacher, monkeypatch: pytest.MonkeyPa
     assert recipe.fitted(digits, cpu).synthesis.batch_size == 12
     monkeypatch.setattr(devices, "CPU_MEMORY", 1)
     assert recipe.fitted(digits, cpu).synthesis.batch_size == 1
+
+
+NEEDS = {
+    "head": "a final fully connected layer",
+    "second_last": "a fully connected layer before the final one",
+    "convolution": "a convolution",
+    "batch_norm": "batch normalisation",
+    "data": "real samples",
+}
+"""How the files say it."""
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipes_file_says_what_it_needs(name: str) -> None:
+    needs = set(load_recipe(name).needs)
+    if "second_last" in needs:
+        needs.remove("head")  # there is one behind it
+    [said] = [line for line in recipe_text(name).splitlines() if line.startswith("#") and "Needs " in line]
+    assert needs == {need for need, words in NEEDS.items() if words in said and "nothing" not in said}
