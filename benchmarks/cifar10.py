@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import NoData, cifar10, data_folder, svhn
+from teachers import export_default
 from torch import Tensor, nn
 
 from zskd_onnx import ZskdError, compress, load_recipe, students
@@ -189,7 +190,7 @@ def teacher_file(name: str, kept: bool, folder: Path, given: argparse.Namespace)
         net = nn.Sequential(_Normalised(x), students.choose(name, SHAPE, 0).factory(SHAPE, 10))
         train(net, x, y, folder / f"{name}.pt", given)
         for with_norms, path in paths.items():
-            export(net, path, with_norms)
+            export_default(net.eval(), path, SHAPE, folded=not with_norms)
     return paths[kept]
 
 
@@ -253,23 +254,6 @@ def _crop(x: Tensor, mirrored: float, generator: torch.Generator) -> Tensor:
     x = F.pad(x, (4, 4, 4, 4), mode="reflect")[..., top : top + 32, left : left + 32]
     turned = torch.rand(len(x), generator=generator).to(x.device) < mirrored
     return torch.where(turned.view(-1, 1, 1, 1), x.flip(3), x).contiguous(memory_format=torch.channels_last)
-
-
-def export(net: nn.Module, path: Path, kept: bool) -> None:
-    """With torch's default exporter; without its optimiser batch normalisation stays."""
-    torch.onnx.export(
-        net.eval(),
-        (torch.zeros(2, *SHAPE),),
-        path,
-        dynamo=True,
-        opset_version=18,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,
-        optimize=not kept,
-        verbose=False,
-    )
 
 
 def measure(run: Run, given: argparse.Namespace) -> None:

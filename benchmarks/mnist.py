@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from data import data_folder, mnist
-from teachers import EXPORTS, train_lenet5
+from teachers import EXPORTS, train_teacher
 from torch import nn
 
 from zskd_onnx import compress, load_teacher
@@ -58,7 +58,7 @@ def _teacher(path: Path, x: np.ndarray, y: np.ndarray, seed: int) -> nn.Module:
     if path.exists():
         return torch.load(path, weights_only=False)
     begin = time.perf_counter()
-    model = train_lenet5(x, y, seed)
+    model = train_teacher(x, y, seed)
     print(f"teacher {seed} trained in {time.perf_counter() - begin:.0f} s", flush=True)
     torch.save(model, path)
     return model

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from data import NoData, data_folder, mnist
-from teachers import SLIGHT, export_default, train_lenet5
+from teachers import SLIGHT, export_default, train_teacher
 
 from zskd_onnx import compress, evaluate, load_recipe
 from zskd_onnx.measures import BeliefMatching
@@ -43,6 +43,7 @@ class Experiment:
         published: the papers' figures, as text.
         real: whether the recipe trains on real images.
         beliefs: whether belief matching is measured.
+        teacher, student: of the zoo; a teacher other than LeNet-5 keeps its batch normalisation in its file.
         set_of: the experiment whose transfer set it takes; its seconds leave the synthesis out.
         data: the name of the set.
     """
@@ -54,6 +55,8 @@ class Experiment:
     beliefs: bool = False
     set_of: str | None = None
     data: str = "mnist"
+    teacher: str = "lenet5"
+    student: str = "lenet5-half"
 
 
 PLAIN = "distillation.augmentation.fraction=0"
@@ -62,6 +65,8 @@ CONTOURS, STROKES = (
     tuple(f"distillation.augmentation.{change}" for change in ("fraction=1", what))
     for what in ("contours=1", "strokes=1")
 )
+SIX_THOUSAND = ("synthesis.count=6000", "distillation.epochs=40")
+INVERTED = ("synthesis.count=2560", "synthesis.iterations=250", "synthesis.flip=0", "distillation.epochs=100")
 TUNED = tuple(
     f"fine_tuning.{change}"
     for change in (
@@ -77,7 +82,7 @@ EXPERIMENTS = {
     "zskd, 6,000 impressions": Experiment(
         "zskd",
         "97.92 independent: 24,000 x 1,500 iterations, then 2,000 epochs",
-        ("synthesis.count=6000", "distillation.epochs=40"),
+        SIX_THOUSAND,
     ),
     "zskd, no augmentation": Experiment("zskd", "96.98; 97.92 independent", (PLAIN,), set_of="zskd"),
     "zskd, fine-tuned": Experiment("zskd", "98.77", (PLAIN, *TUNED), set_of="zskd"),
@@ -98,6 +103,11 @@ EXPERIMENTS = {
     "mvn": Experiment("mvn", "99.08"),
     "mvn-softmax": Experiment("mvn-softmax", "98.92"),
     "dafl": Experiment("dafl", "98.20"),
+    "deep-inversion, cnn": Experiment("deep-inversion", "-", INVERTED, teacher="cnn", student="cnn-small"),
+    "deep-inversion, competing, cnn": Experiment(
+        "deep-inversion", "-", (*INVERTED, "synthesis.competing_rounds=1"), teacher="cnn", student="cnn-small"
+    ),
+    "zskd, 6,000 impressions, cnn": Experiment("zskd", "-", SIX_THOUSAND, teacher="cnn", student="cnn-small"),
     "abm": Experiment("abm", "-", beliefs=True),
     "abm-modified": Experiment("abm-modified", "-", beliefs=True),
     "kd": Experiment("kd", "99.25, 99.18", real=True),
@@ -152,15 +162,18 @@ def main() -> None:
     print_table(given)
 
 
-def teacher_file(name: str, folder: Path, data: Path, seed: int) -> Path:
+def teacher_file(architecture: str, name: str, folder: Path, data: Path, seed: int) -> Path:
     """A teacher of this seed, the set's test images and real images to train on, each made once."""
-    path = folder / f"teacher-{seed}.onnx"
+    plain = architecture == "lenet5"
+    path = folder / (f"teacher-{seed}.onnx" if plain else f"{architecture}-{seed}.onnx")
     if not path.exists():
         x_train, y_train, x_test, y_test = mnist(data, name)
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "test.npz", x=x_test, y=y_test)
         np.savez(folder / "train.npz", x=x_train, y=y_train)
-        export_default(train_lenet5(x_train, y_train, seed, augmentation=SLIGHT), path)
+        epochs = 20 if plain else 5  # a larger net takes fewer
+        net = train_teacher(x_train, y_train, seed, epochs, augmentation=SLIGHT, architecture=architecture)
+        export_default(net, path, folded=plain)
     return path
 
 
@@ -173,7 +186,7 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
     if path.exists() and json.loads(path.read_text()).get("recipe") == recipe:
         return
     home = given.output / experiment.data
-    teacher = teacher_file(experiment.data, home, data_folder(given.data), seed)
+    teacher = teacher_file(experiment.teacher, experiment.data, home, data_folder(given.data), seed)
     shared = None
     if experiment.set_of is not None:
         measure(experiment.set_of, seed, given)
@@ -185,7 +198,7 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
             Path(folder) / "out",
             recipe=experiment.recipe,
             overrides=overrides,
-            student="lenet5-half",
+            student=experiment.student,
             seed=seed,
             input_range=(0, 1),
             eval_data=home / "test.npz",

@@ -27,7 +27,7 @@ from data import data_folder, mnist
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
-from teachers import export_default, train_lenet5
+from teachers import export_default, train_teacher
 
 from zskd_onnx import compress, load_teacher
 from zskd_onnx.runtime import open_session, run
@@ -97,7 +97,7 @@ def main() -> None:
     np.savez(given.output / "test.npz", x=x_test, y=y_test)
     source = given.teacher or given.output / "float.onnx"
     if not source.exists():
-        export_default(train_lenet5(x_train, y_train, 0, epochs=given.epochs), source)
+        export_default(train_teacher(x_train, y_train, 0, epochs=given.epochs), source)
     digits = _images(x_train[:1024])
     reference = load_teacher(source, input_range=(0, 1))
     files = {"float": source}

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from data import mnist
-from teachers import EXPORTS, train_lenet5
+from teachers import EXPORTS, train_teacher
 from torch import Tensor, nn
 
 from zskd_onnx import load_teacher
@@ -98,7 +98,7 @@ def _lenet5(data: Path | None) -> nn.Module:
     if data is not None:
         x, y, _, _ = mnist(data)
         # Copied, since training stores weights channels last and the plain loop is to have torch's default.
-        net.load_state_dict(train_lenet5(x, y, seed=0, epochs=3).state_dict())
+        net.load_state_dict(train_teacher(x, y, seed=0, epochs=3).state_dict())
     return net
 
 
