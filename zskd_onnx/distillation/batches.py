@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from zskd_onnx.devices import memory
 from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.distillation.settings import Source
 from zskd_onnx.generators import Augment, GeneratorTraining
@@ -25,7 +26,7 @@ class Stored:
 
     Attributes:
         name: which source they are.
-        inputs: (N, *shape) in the unit space, on the CPU.
+        inputs: (N, *shape) in the unit space.
         labels: class numbers (N,), or None.
         size: samples of each batch.
     """
@@ -39,6 +40,11 @@ class Stored:
     def real(self) -> bool:
         """Whether they are the user's."""
         return self.name == "data"
+
+    def to(self, device: torch.device) -> Stored:
+        """The same on a device, where batches have no way to go."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, inputs=self.inputs.to(device), labels=labels)
 
 
 @dataclass(frozen=True)
@@ -91,21 +97,23 @@ class Sources:
         device = next(student.parameters()).device
         # The first stage's purposes, and a transfer set's, are the ones they have always had, so that old runs repeat.
         of_stage = () if stage == "distillation" else (stage,)
-        orders = {part.name: _order(part, total, seed, of_stage) for part in self.stored}
+        fits = sum(part.inputs.nbytes for part in self.stored) <= memory(device) // 4
+        stored = [part.to(device) if fits else part for part in self.stored]
+        orders = {part.name: _order(part, total, seed, of_stage).to(part.inputs.device) for part in stored}
 
         @torch.no_grad()
         def make(step: int) -> Batch:
             xs, labels = [], []
-            for part in self.stored:
+            for part in stored:
                 chosen = orders[part.name][step]
                 x = part.inputs[chosen].to(device, torch.float32)
                 of_part = () if part.name == "transfer_set" else (part.name,)
                 generator = generator_for(seed, *of_stage, "augmentation", *of_part, step, device=device)
                 xs.append(augmentation.apply(x, generator, real=part.real))
-                none = torch.full((len(chosen),), NO_LABEL)
-                labels.append(none if part.labels is None else part.labels[chosen])
+                none = torch.full((len(chosen),), NO_LABEL, device=chosen.device)
+                labels.append((none if part.labels is None else part.labels[chosen]).to(device))
             x = torch.cat(xs) if len(xs) > 1 else xs[0]
-            return Batch(x, ask(x), torch.cat(labels).to(device))
+            return Batch(x, ask(x), torch.cat(labels))
 
         def augment(step: int) -> Augment:
             purpose = (*of_stage, "augmentation", "generator", step)
