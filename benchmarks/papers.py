@@ -101,6 +101,8 @@ EXPERIMENTS = {
     "contours alone": Experiment("noise", "-", CONTOURS),
     "strokes alone": Experiment("noise", "-", STROKES),
     "mvn": Experiment("mvn", "99.08"),
+    "mvn, fresh": Experiment("mvn", "99.08", ("init=fresh",), set_of="mvn"),
+    "mvn, fresh, no augmentation": Experiment("mvn", "-", ("init=fresh", PLAIN), set_of="mvn"),
     "mvn-softmax": Experiment("mvn-softmax", "98.92"),
     "dafl": Experiment("dafl", "98.20"),
     "deep-inversion, cnn": Experiment("deep-inversion", "-", INVERTED, teacher="cnn", student="cnn-small"),

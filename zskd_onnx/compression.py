@@ -219,7 +219,6 @@ def _manifest(plan: Plan, result: CompressionResult) -> dict[str, Any]:
         "recipe": plan.recipe.model_dump(mode="json"),
         "seed": plan.recipe.seed,
         "history": result.history,
-        "chosen": result.chosen,
         "device": str(plan.device),
         "threads": torch.get_num_threads(),
     }

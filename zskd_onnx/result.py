@@ -75,6 +75,7 @@ class CompressionResult:
             "sure": {"share": self.sure, "agreement": self.sure_agreement},
             "sizes": {"teacher": vars(self.teacher_size), "student": vars(self.student_size)},
             "seconds": self.seconds,
+            "chosen": self.chosen,
             "notes": list(self.notes),
             "missed_gates": list(self.missed_gates),
         }

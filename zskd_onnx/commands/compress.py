@@ -122,6 +122,13 @@ def _where_sure(result: Any) -> str:
     return f", {percent(result.sure_agreement)} on the {100 * result.sure:.0f} % of which it is at least 90 % sure"
 
 
+def _kept(history: list[dict[str, Any]], step: int) -> str:
+    """Which state of the student held-out samples chose, and what real ones say of that choice."""
+    accuracies = {found["step"]: found["accuracy"] for found in history if "accuracy" in found}
+    scores = f", {percent(accuracies[step])}; the best of any {percent(max(accuracies.values()))}" if accuracies else ""
+    return f"of step {step:,} of {history[-1]['step']:,}{scores}"
+
+
 def print_result(result: Any, format: Format) -> None:
     if format == Format.JSON:
         print_json(result.to_dict())
@@ -132,6 +139,7 @@ def print_result(result: Any, format: Format) -> None:
     size = f"{fewer:.1f} times fewer" if fewer >= 1 else "more than the teacher has; name a smaller --student"
     rows = {
         "agreement": f"{percent(result.agreement)} with the teacher on held-out samples{_where_sure(result)}",
+        **{f"kept ({stage})": _kept(found, result.chosen[stage]) for stage, found in result.history.items() if found},
         "parity": f"{result.parity.max_abs_difference:.2g} from onnxruntime (tolerance {result.parity.tolerance:.2g})",
         "parameters": f"{teacher.parameters:,} -> {student.parameters:,} ({size})",
         "file": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
