@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import NoData, cifar10, data_folder, svhn
+from rows import commit, resolved, standing
 from teachers import export_default
 from torch import Tensor, nn
 
@@ -259,30 +260,36 @@ def _crop(x: Tensor, mirrored: float, generator: torch.Generator) -> Tensor:
 def measure(run: Run, given: argparse.Namespace) -> None:
     """One cell, unless it is there; an interrupted one goes on."""
     path = given.output / f"{run.name}.json"
-    if path.exists() and "student" in json.loads(path.read_text()):
-        return  # one that failed is tried again
+    overrides = [*run.overrides, *(smoke(run) if given.smoke else ())]
+    recipe = resolved(run.recipe, overrides)
+    if standing(path, recipe):
+        return
     home = prepare(run.data, given)
     teacher = teacher_file(run.teacher, run.kept, home, given)
     folder = given.output / run.name
+    going_on = folder.exists() and not path.exists()  # what has a row failed, or was of another recipe
+    path.unlink(missing_ok=True)
     begin = time.perf_counter()
     try:
         result = compress(
             teacher,
             folder,
             recipe=run.recipe,
-            overrides=[*run.overrides, *(smoke(run) if given.smoke else ())],
+            overrides=overrides,
             student=run.student,
             seed=given.seed,
             input_range=(0, 1),
             eval_data=home / "test.npz",
             data=home / "train.npz" if run.real else None,
-            resume=folder.exists(),
+            resume=going_on,
+            overwrite=not going_on,
         )
     except ZskdError as error:
         row: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
     else:
         assert result.accuracy is not None
         row = {"teacher": result.accuracy.teacher, "student": result.accuracy.student}
+    row |= {"recipe": recipe, "commit": commit()}
     row["seconds of the last stretch"] = time.perf_counter() - begin
     path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
 

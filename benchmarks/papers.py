@@ -17,7 +17,6 @@ import glob
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,9 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 from data import NoData, data_folder, mnist
+from rows import commit, resolved, standing
 from teachers import SLIGHT, export_default, train_teacher
 
-from zskd_onnx import compress, evaluate, load_recipe
+from zskd_onnx import compress, evaluate
 from zskd_onnx.measures import BeliefMatching
 
 
@@ -183,9 +183,10 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
     """Run one experiment and keep its row, unless it is there."""
     experiment = EXPERIMENTS[name]
     path = given.output / f"{run_name(name, seed, given)}.json"
-    overrides = [*experiment.overrides, *given.overrides]
-    recipe = load_recipe(experiment.recipe, overrides).model_dump(mode="json", exclude={"summary", "paper", "expected"})
-    if path.exists() and json.loads(path.read_text()).get("recipe") == recipe:
+    recipe = recipes(name, given)
+    kept = given.output / "transfer-sets" / run_name(name, seed, given)
+    keeps = any(other.set_of == name for other in EXPERIMENTS.values())
+    if standing(path, recipe) and (not keeps or (kept / "index.json").exists()):
         return
     home = given.output / experiment.data
     teacher = teacher_file(experiment.teacher, experiment.data, home, data_folder(given.data), seed)
@@ -193,13 +194,14 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
     if experiment.set_of is not None:
         measure(experiment.set_of, seed, given)
         shared = given.output / "transfer-sets" / run_name(experiment.set_of, seed, given)
+    checkout = commit()
     wall, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory(dir=given.output) as folder:
         result = compress(
             teacher,
             Path(folder) / "out",
             recipe=experiment.recipe,
-            overrides=overrides,
+            overrides=[*experiment.overrides, *given.overrides],
             student=experiment.student,
             seed=seed,
             input_range=(0, 1),
@@ -207,8 +209,7 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
             data=home / "train.npz" if experiment.real else None,
             transfer_set=shared,
         )
-        if any(other.set_of == name for other in EXPERIMENTS.values()):
-            kept = given.output / "transfer-sets" / run_name(name, seed, given)
+        if keeps:
             shutil.rmtree(kept, ignore_errors=True)  # a recipe's that has changed since
             (Path(folder) / "out" / "transfer-set").rename(kept)
         row: dict[str, Any] = {"seconds": time.perf_counter() - wall, "cpu seconds": time.process_time() - cpu}
@@ -223,7 +224,7 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
             "chosen": result.chosen,
             "threads": torch.get_num_threads(),
             "recipe": recipe,
-            "commit": commit(),
+            "commit": checkout,
         }
         if experiment.beliefs:
             found = evaluate(
@@ -241,10 +242,10 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
     )
 
 
-def commit() -> str:
-    """Of the checkout that this file lies in."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+def recipes(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """What a row depends on: its recipe, and the one that made the transfer set it takes."""
+    named = [one for one in (name, EXPERIMENTS[name].set_of) if one is not None]
+    return [resolved(EXPERIMENTS[one].recipe, [*EXPERIMENTS[one].overrides, *given.overrides]) for one in named]
 
 
 def run_name(name: str, seed: int, given: argparse.Namespace) -> str:
@@ -265,7 +266,8 @@ def print_table(given: argparse.Namespace) -> None:
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in given.only:
         pattern = f"{glob.escape(title(name, given))}, seed *.json"
-        rows = [json.loads(path.read_text()) for path in sorted(given.output.glob(pattern))]
+        found = [standing(path, recipes(name, given)) for path in sorted(given.output.glob(pattern))]
+        rows = [row for row in found if row is not None]
         if not rows:
             print(f"| {name} | {EXPERIMENTS[name].published} | | not run | | | | | | | |")
             continue

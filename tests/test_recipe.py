@@ -10,7 +10,7 @@ import yaml
 from onnx import helper
 
 from tests.conftest import SaveModel
-from zskd_onnx import RecipeError, UnsupportedTeacherError, devices, load_recipe, load_teacher
+from zskd_onnx import Recipe, RecipeError, UnsupportedTeacherError, devices, load_recipe, load_teacher
 from zskd_onnx.priors import Dirichlet
 from zskd_onnx.recipe_files import SIZE_LIMIT, recipe_names, recipe_text
 from zskd_onnx.teacher import Teacher
@@ -55,7 +55,7 @@ def test_a_built_in_recipe_is_what_it_says() -> None:
         ),
         ("mvn", ["prior.layer=softmax", "synthesis.activation=0"], {"head": "prior.layer"}),
         ("mvn-softmax", [], {"head": "prior.layer"}),
-        ("class-impressions", ["prior={kind: normal, layer: softmax, temperature: 1}"], {"head": "prior.layer"}),
+        ("class-impressions", ["prior={kind: normal, layer: softmax}"], {"head": "prior.layer"}),
         ("noise", [], {}),
         ("deep-inversion", [], {"batch_norm": "synthesis.kind"}),
         ("dafl", [], {"head": "generator.activation"}),
@@ -79,7 +79,7 @@ def headless(save_model: SaveModel) -> Teacher:
         ("zskd-uniform", "prior.similarity=true", r"a final fully connected layer.* change prior\.similarity"),
         (
             "class-impressions",
-            "prior={kind: normal, layer: softmax, temperature: 1}",
+            "prior={kind: normal, layer: softmax}",
             r"a final fully connected layer.*prior\.layer",
         ),
         ("zskd-uniform", "requires=[batch_norm]", r"batch normalisation.* change requires,"),
@@ -111,7 +111,7 @@ def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel,
     [
         (["prior=null"], "needs a prior"),
         (["synthesis=null"], "expected a synthesis, a generator"),
-        (["prior={kind: normal}", "synthesis.temperature=4"], r"prior\.temperature and synthesis\.temperature"),
+        (["prior={kind: normal, temperature: 5}"], r"prior\.temperature and synthesis\.temperature"),
         (
             [
                 "synthesis=null",
@@ -173,6 +173,19 @@ def test_fine_tuning_is_as_distillation_but_for_what_it_says(tmp_path: Path) -> 
     path.write_text(recipe.to_yaml())
     assert load_recipe(path) == recipe
     assert load_recipe("zskd").fine_tuning is None
+    hints = load_recipe("best", ["distillation.patience=3", "fine_tuning={}"]).fine_tuning
+    assert (hints.hints, hints.patience) == (0.0, None)
+    assert Recipe.model_validate(
+        {**recipe.model_dump(), "distillation": as_it_is, "fine_tuning": {"epochs": 3}}
+    ).fine_tuning == (as_it_is.model_copy(update={"epochs": 3}))
+    with pytest.raises(RecipeError) as faults:
+        load_recipe("zskd", ["distillation.lr=3", "fine_tuning={}"])
+    assert str(faults.value).count("unknown key") == 1
+
+
+def test_targets_are_drawn_at_the_temperature_of_the_synthesis() -> None:
+    assert load_recipe("mvn", ["synthesis.temperature=4"]).prior.temperature == 4
+    assert load_recipe("mvn").prior.temperature == 20
 
 
 def test_overrides() -> None:

@@ -22,6 +22,9 @@ from zskd_onnx.teacher import Teacher, find_second_last
 
 SECTIONS_WITH_KINDS = ("prior", "synthesis", "generator")
 
+SAID = ("hints", "patience")
+"""What fine-tuning does not take over: a student that has learned needs no help, and has little left to find."""
+
 LACKS: dict[Requirement, str] = {
     "head": "a final fully connected layer, and none was found behind the output",
     "second_last": "a fully connected layer before the final one, and none was found",
@@ -66,8 +69,9 @@ class Recipe(Settings):
         init: "inherit" starts the student from those of the teacher's channels that matter most, where it has the
             teacher's topology; "auto" does so where it can; "fresh" never.
         distillation: how the student is trained.
-        fine_tuning: how it is trained once more after that, or None; what it leaves out is as ``distillation`` has it. It
-            keeps the student that it began with where no later one does better on held-out samples.
+        fine_tuning: how it is trained once more after that, or None; what it leaves out is as ``distillation`` has it, but for
+            hints and patience. It keeps the student that it began with where no later one does better on held-out samples,
+            unless these come from a generator.
         held_out: synthesised samples beyond the transfer set that measure agreement and train nothing.
         deployment: how the student is delivered.
         seed: of every random draw.
@@ -96,8 +100,22 @@ class Recipe(Settings):
         """A second stage says what it changes."""
         if isinstance(content, dict):
             section, changes = content.get("distillation"), content.get("fine_tuning")
+            if isinstance(section, Distillation):
+                section = section.model_dump()
             if isinstance(section, dict) and isinstance(changes, dict):
                 return content | {"fine_tuning": _changed(section, changes)}
+        return content
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drawn_as_asked(cls, content: Any) -> Any:
+        """Targets are drawn at the temperature at which the synthesis asks for them."""
+        if isinstance(content, dict):
+            prior, synthesis = content.get("prior"), content.get("synthesis")
+            if isinstance(prior, dict) and isinstance(synthesis, dict) and "temperature" in synthesis:
+                fields = [one.model_fields for one in PRIORS if one.model_fields["kind"].default == prior.get("kind")]
+                if any("temperature" in one for one in fields):
+                    return content | {"prior": {"temperature": synthesis["temperature"], **prior}}
         return content
 
     @model_validator(mode="after")
@@ -108,7 +126,7 @@ class Recipe(Settings):
         temperatures = {getattr(section, "temperature", None) for section in (self.prior, self.synthesis)} - {None}
         if len(temperatures) > 1:
             raise ValueError(
-                "prior.temperature and synthesis.temperature differ, and are of the same targets; set both"
+                "prior.temperature and synthesis.temperature differ, and are of the same targets; leave the former out"
             )
         if self.synthesis is None and self.generator is None and "data" not in self.requires:
             raise ValueError("expected a synthesis, a generator, or 'data' among requires")
@@ -232,7 +250,7 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
 
 def _changed(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """A section of training with changes; its augmentation is one in turn."""
-    found = section | changes
+    found = {key: value for key, value in section.items() if key not in SAID} | changes
     before, after = (one.get("augmentation") for one in (section, changes))
     if isinstance(before, dict) and isinstance(after, dict):
         found["augmentation"] = before | after
@@ -258,11 +276,13 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 def _faults(error: ValidationError) -> str:
     """All faults on one line."""
-    faults = []
+    named, faults = [list(fault["loc"]) for fault in error.errors()], []
     for fault in error.errors(include_input=False, include_url=False):
         loc = list(fault["loc"])
         if loc[:1] and loc[0] in SECTIONS_WITH_KINDS and len(loc) > 1:
             del loc[1]  # the section's kind, which stands in the location as if it were a key
+        if loc[:1] == ["fine_tuning"] and ["distillation", *loc[1:]] in named:
+            continue  # taken over from there
         where = ".".join(str(part) for part in loc)
         text = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"][:1].lower() + fault["msg"][1:]
         faults.append(f"{where}: {text}" if where else text)

@@ -47,6 +47,15 @@ def test_one_cycle_rises_and_falls() -> None:
     assert found[-1] < 1e-4
 
 
+def test_momentum_stays_whatever_the_rate_does() -> None:
+    optimiser = _optimiser([nn.Parameter(torch.zeros(1))], Distillation(optimiser="sgd"))
+    schedule = _schedule(optimiser, Distillation(optimiser="sgd"), STEPS)
+    for _ in range(STEPS // 2):
+        optimiser.step()
+        schedule.step()
+    assert optimiser.param_groups[0]["momentum"] == 0.9
+
+
 def test_sgd_by_hand() -> None:
     """Nesterov: v = 0.9 v + g, w = w - rate (g + 0.9 v), where g has the L2 term."""
     settings = Distillation(optimiser="sgd", learning_rate=0.1, weight_decay=0.01, schedule="constant")

@@ -114,10 +114,9 @@ def test_small_images_and_others_are_not_asked_about(digits: Teacher) -> None:
 
 def test_what_one_stage_says_holds_for_the_other(tmp_path: Path) -> None:
     saved(Bins(1.0), tmp_path, 3)
-    stages = ("distillation.augmentation.photographs=false", "fine_tuning={augmentation: {leaves: 0.5}}")
+    stages = ("distillation.augmentation.leaves=0.5", "fine_tuning={augmentation: {photographs: false}}")
     options = {"recipe": "zskd-uniform", "student": "cnn-small", "input_range": (0, 1)}
     plan = prepare(tmp_path / "net.onnx", overrides=stages, **options)
-    assert plan.recipe.fine_tuning is not None
-    assert plan.recipe.fine_tuning.augmentation.photographs is False
+    assert plan.recipe.distillation.augmentation.photographs is False
     [note] = [note for note in plan.notes if "taken for" in note]
-    assert note.startswith("fine_tuning: images are taken for drawings")
+    assert note.startswith("distillation: images are taken for drawings")

@@ -73,6 +73,31 @@ def test_a_student_looks_where_a_teacher_of_its_own_weights_does(name: str, tmp_
     assert float(attention_loss(ours, theirs)) < 1e-10
 
 
+class Careless(nn.Module):
+    """Values beside the activations that are no maps of what the weights make: inputs, statistics, masks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.final = nn.Conv2d(3, 10, 3, stride=2, padding=1), nn.Linear(10, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer((x - 0.5) / 0.25)
+        self.mean = y.detach().abs().mean()
+        positive = y > 0
+        return self.final((y * positive).mean((2, 3)))
+
+
+def test_blocks_are_maps_that_weights_make() -> None:
+    student = Careless()
+    observed = Observed(student, (3, 8, 8), sizes=[(8, 8), (4, 4)])
+    assert observed.sizes == ((4, 4),)
+    x = torch.rand(2, 3, 8, 8)
+    [block] = observed(x).blocks
+    y = student.layer((x - 0.5) / 0.25)
+    torch.testing.assert_close(block, F.relu(y))
+    assert block.requires_grad
+
+
 class OfPositions(nn.Module):
     """A fully connected layer at each position, and the mean."""
 

@@ -125,7 +125,8 @@ def _where_sure(result: Any) -> str:
 def _kept(history: list[dict[str, Any]], step: int) -> str:
     """Which state of the student held-out samples chose, and what real ones say of that choice."""
     accuracies = {found["step"]: found["accuracy"] for found in history if "accuracy" in found}
-    scores = f", {percent(accuracies[step])}; the best of any {percent(max(accuracies.values()))}" if accuracies else ""
+    scored = accuracies.get(step)  # not where --eval-data came with --resume
+    scores = f", {percent(scored)}; the best of any {percent(max(accuracies.values()))}" if scored is not None else ""
     return f"of step {step:,} of {history[-1]['step']:,}{scores}"
 
 

@@ -68,7 +68,7 @@ class Distillation(Settings):
     @model_validator(mode="after")
     def _patience_needs_checks(self) -> Distillation:
         if self.patience is not None and not self.checks:
-            raise ValueError("patience counts checks; set checks above 0")
+            raise ValueError("patience counts checks; set checks above 0, or leave patience out")
         return self
 
     def fitted(self, shape: tuple[int, ...]) -> Distillation:

@@ -148,7 +148,10 @@ def _optimiser(trained: list[nn.Parameter], settings: Distillation) -> torch.opt
 
 def _schedule(optimiser: torch.optim.Optimizer, settings: Distillation, steps: int) -> LRScheduler:
     if settings.schedule == "one_cycle" and steps > 1:  # of one step the cycle has the beginning alone, next to 0
-        return torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
+        cycles = settings.optimiser == "adamw"  # the first moment's share goes the other way; SGD's momentum stays
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, settings.learning_rate, total_steps=steps, cycle_momentum=cycles
+        )
     if settings.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     if settings.schedule == "steps":

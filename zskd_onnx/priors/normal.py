@@ -39,7 +39,7 @@ class Normal(Prior):
             them as they come, and some classes then get a third of others.
         activation: whether s passes what stands between the two layers; False takes s for the final
             layer's input. The paper leaves it open.
-        temperature: tau of the targets; that of the synthesis.
+        temperature: tau of the targets; a recipe takes that of its synthesis.
     """
 
     kind: Literal["normal"] = "normal"

@@ -41,7 +41,7 @@ class Observed:
         self.features = None if self._head is None else self._head.in_features
         self.sizes = tuple(sizes)
         training = student.training
-        with torch.no_grad():
+        with torch.enable_grad():  # it tells what depends on weights
             student.eval()
             logits, blocks, read = self._run(torch.zeros((1, *shape), device=next(student.parameters()).device))
             student.train(training)
@@ -88,9 +88,15 @@ class _LastMaps(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         value = function(*args, **(kwargs or {}))
-        if isinstance(value, Tensor) and tuple(value.shape[2:]) in self._sizes and len(value) == self._samples:
+        if isinstance(value, Tensor) and self._counts(value):
             self.last[tuple(value.shape[2:])] = value
         return value
+
+    def _counts(self, value: Tensor) -> bool:
+        """Whether it is a map of these samples that the student's weights make; inputs, masks and statistics are none."""
+        if tuple(value.shape[2:]) not in self._sizes or len(value) != self._samples:
+            return False
+        return value.is_floating_point() and (value.requires_grad or not torch.is_grad_enabled())
 
 
 def _final_linear(student: nn.Module) -> nn.Linear | None:

@@ -40,8 +40,8 @@ def fill(
 
     Without a prior, the teacher's own answers are kept as targets.
     Every batch has its own generators, named after its first sample, and shards hold whole
-    batches: a set that was interrupted, or made larger, is the set that one run makes. An interruption loses the batches that
-    are being made.
+    batches: a set that was interrupted, or made larger, is the set that one run makes. An interruption loses what threads
+    are making, a few batches.
     """
 
     draw = None if prior is None else prior.sampler(teacher)
