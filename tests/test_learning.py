@@ -158,15 +158,23 @@ def test_hints_are_left_out_where_there_are_none(digits_file: Path, tmp_path: Pa
     assert found[0] == found[1]
 
 
-def test_an_interrupted_training_resumes(digits_file: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("abm-few-shot", (*small("abm-few-shot"), "fine_tuning.epoch_samples=5120")),
+        ("zskd", (*small("zskd"), "fine_tuning.epochs=20", "fine_tuning.optimiser=sgd", "fine_tuning.schedule=steps")),
+    ],
+)
+def test_an_interrupted_training_resumes(
+    digits_file: Path, data: Path, tmp_path: Path, name: str, changes: tuple[str, ...]
+) -> None:
     """In the second stage: the first is not trained again, and the student is the uninterrupted one's."""
-    changes = small("abm-few-shot")
 
     def interrupt(event: Event) -> None:
         if event.stage == "fine-tuning" and event.kind == "progress":
             signal.raise_signal(signal.SIGINT)
 
-    options = {"recipe": "abm-few-shot", "overrides": (*changes, "fine_tuning.epoch_samples=5120"), "data": data}
+    options = {"recipe": name, "overrides": changes, "data": data if name == "abm-few-shot" else None}
     with pytest.raises(KeyboardInterrupt):
         compress(digits_file, tmp_path / "cut", listener=interrupt, **options)
     assert (tmp_path / "cut" / "checkpoint.pt").is_file()
