@@ -79,21 +79,19 @@ ADVERSARIAL = (
     "distillation.epochs=800",
     *AS_MADE,
 )
+SGD = tuple(
+    f"distillation.{change}" for change in ("optimiser=sgd", "learning_rate=0.1", "schedule=steps", "weight_decay=5e-4")
+)
+"""How wide ResNets are trained on real samples, by ABM's replication too."""
+
 DAFL = (
     *(f"generator.{change}" for change in ("width=128", "noise=1000", "output=linear", "memory=0", "student_steps=1")),
     *(f"generator.{change}" for change in ("learning_rate=0.02", "one_hot=0.05", "activation=0.01")),
     *(f"distillation.{change}" for change in ("epochs=200", "epoch_samples=102400", "batch_size=256", "temperature=1")),
-    *(f"distillation.{change}" for change in ("optimiser=sgd", "learning_rate=0.1", "schedule=steps")),
-    "distillation.weight_decay=5e-4",
+    *SGD,
     *AS_MADE,
 )
 """The authors' weights and rates for CIFAR-10; they take batches of 1,024 and more of them."""
-
-FEW = (
-    *(f"distillation.{change}" for change in ("optimiser=sgd", "learning_rate=0.1", "schedule=steps")),
-    "distillation.weight_decay=5e-4",
-)
-"""How ABM's replication trains on real samples."""
 
 NO_LEAVES = ("distillation.augmentation.leaves=0",)
 LEAVES = tuple(f"distillation.augmentation.{change}" for change in ("fraction=1", "leaves=1"))
@@ -121,7 +119,7 @@ RUNS = (
         for recipe, published, more in (
             ("abm", figures[0], ADVERSARIAL),
             ("abm-modified", figures[1], ADVERSARIAL),
-            ("kd-at", figures[2], ("distillation.epoch_samples=50000", "distillation.epochs=200", *FEW, *IMPRESSIONS)),
+            ("kd-at", figures[2], ("distillation.epoch_samples=50000", "distillation.epochs=200", *SGD, *IMPRESSIONS)),
         )
     ),
     Run("wrn-40-2", "wrn-16-1", "abm", "94.00", overrides=ADVERSARIAL, data="svhn"),
@@ -131,7 +129,7 @@ RUNS = (
         "kd-at",
         "80.75, of 100 images of each class",
         real=True,
-        overrides=("data.per_class=100", "distillation.epoch_samples=73257", "distillation.epochs=100", *FEW, *AS_MADE),
+        overrides=("data.per_class=100", "distillation.epoch_samples=73257", "distillation.epochs=100", *SGD, *AS_MADE),
         data="svhn",
     ),
 )

@@ -22,7 +22,7 @@ from zskd_onnx.teacher import Teacher, find_second_last
 
 SECTIONS_WITH_KINDS = ("prior", "synthesis", "generator")
 
-SAID = ("hints", "patience")
+NOT_TAKEN_OVER = ("hints", "patience")
 """What fine-tuning does not take over: a student that has learned needs no help, and has little left to find."""
 
 LACKS: dict[Requirement, str] = {
@@ -250,7 +250,7 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
 
 def _changed(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """A section of training with changes; its augmentation is one in turn."""
-    found = {key: value for key, value in section.items() if key not in SAID} | changes
+    found = {key: value for key, value in section.items() if key not in NOT_TAKEN_OVER} | changes
     before, after = (one.get("augmentation") for one in (section, changes))
     if isinstance(before, dict) and isinstance(after, dict):
         found["augmentation"] = before | after
