@@ -29,6 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("synthesis.count=300", "synthesis.iterations=5", "held_out=100", "distillation.epochs=2")
 """Settings with which a whole run takes seconds; its student is useless."""
 
+SMALL_OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
+"""The same for a command."""
+
 
 class ResidualBlock(nn.Module):
     """Convolution, then normalisation (He et al. 2015)."""

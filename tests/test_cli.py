@@ -16,10 +16,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tests.conftest import ROOT, SMALL, Cli, Exports, SaveModel
+from tests.conftest import ROOT, SMALL, SMALL_OPTIONS, Cli, Exports, SaveModel
 from zskd_onnx import CompressionResult, compress
 
-SMALL_OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
 COMMANDS = ([], *([c] for c in ("compress", "inspect", "verify", "evaluate", "sweep", "demo", "doctor")))
 RECIPES = (["recipes"], ["recipes", "list"], ["recipes", "show"], ["recipes", "copy"])
 STUDENTS = (["students"], ["students", "list"])

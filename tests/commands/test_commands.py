@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import SMALL, Cli
+from tests.conftest import SMALL_OPTIONS, Cli
 from zskd_onnx.commands.compress import _kept
 from zskd_onnx.demo import held_out_digits
 from zskd_onnx.students import STUDENTS, build, choose, parameters
 from zskd_onnx.teacher import load_teacher
-
-SMALL_OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
 
 
 @pytest.fixture

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import SMALL, Cli
+from tests.conftest import SMALL_OPTIONS, Cli
 from zskd_onnx.demo import held_out_digits
-
-SMALL_OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
 
 
 def test_compress_prints_one_json_object(cli: Cli, tmp_path: Path, digits_file: Path) -> None:
