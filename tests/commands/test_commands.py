@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.conftest import SMALL_OPTIONS, Cli
-from zskd_onnx.commands.compress import _kept
 from zskd_onnx.demo import held_out_digits
 from zskd_onnx.students import STUDENTS, build, choose, parameters
 from zskd_onnx.teacher import load_teacher
@@ -90,10 +89,3 @@ def test_students(cli: Cli, digits_file: Path) -> None:
         assert sizes[name] == parameters(module)
     text = cli("students", "list", "--teacher", digits_file).stdout
     assert f"{teacher.parameters_count:,} parameters, {teacher.cost.multiply_adds:,} multiply-adds" in text
-
-
-def test_a_student_kept_from_before_it_was_scored() -> None:
-    """``--eval-data`` may come with ``--resume`` alone."""
-    history = [{"step": 40, "loss": 0.1}, {"step": 80, "loss": 0.2, "accuracy": 0.5}]
-    assert _kept(history, 40) == "of step 40 of 80"
-    assert _kept(history, 80) == "of step 80 of 80, 50.00 %; the best of any 50.00 %"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SMALL_OPTIONS, Cli
+from zskd_onnx.commands.compress import _kept
 from zskd_onnx.demo import held_out_digits
 
 
@@ -57,3 +58,10 @@ def test_compress_prints_the_path_and_a_table(cli: Cli, tmp_path: Path, digits_f
     )
     assert (tmp_path / "out" / "student.onnx").is_file()
     assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_student_kept_from_before_it_was_scored() -> None:
+    """``--eval-data`` may come with ``--resume`` alone."""
+    history = [{"step": 40, "loss": 0.1}, {"step": 80, "loss": 0.2, "accuracy": 0.5}]
+    assert _kept(history, 40) == "of step 40 of 80"
+    assert _kept(history, 80) == "of step 80 of 80, 50.00 %; the best of any 50.00 %"
