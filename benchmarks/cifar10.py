@@ -29,7 +29,8 @@ from rows import commit, resolved, standing
 from teachers import export_default
 from torch import Tensor, nn
 
-from zskd_onnx import ZskdError, compress, load_recipe, students
+from zskd_onnx import ZskdError, compress, load_recipe
+from zskd_onnx.students.choose import choose
 
 SETS = {"cifar10": cifar10, "svhn": svhn}
 SHAPE = (3, 32, 32)
@@ -186,7 +187,7 @@ def teacher_file(name: str, kept: bool, folder: Path, given: argparse.Namespace)
     if not all(path.exists() for path in paths.values()):
         with np.load(folder / "train.npz") as file:
             x, y = file["x"], file["y"]
-        net = nn.Sequential(_Normalised(x), students.choose(name, SHAPE, 0).factory(SHAPE, 10))
+        net = nn.Sequential(_Normalised(x), choose(name, SHAPE, 0).factory(SHAPE, 10))
         train(net, x, y, folder / f"{name}.pt", given)
         for with_norms, path in paths.items():
             export_default(net.eval(), path, SHAPE, folded=not with_norms)

@@ -29,10 +29,10 @@ from onnx.backend.test.loader import load_model_tests
 from torch import fx
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.teacher.importer import import_graph
-from zskd_onnx.teacher.nodes import operator_of, to_torch
-from zskd_onnx.teacher.operators import registered
-from zskd_onnx.teacher.passes import fold_constants
+from zskd_onnx.importer.nodes import operator_of, to_torch
+from zskd_onnx.importer.operators.registry import registered
+from zskd_onnx.importer.passes import fold_constants
+from zskd_onnx.importer.translate import import_graph
 
 FAMILIES = {
     "linear": "Conv ConvTranspose Gemm MatMul Einsum",

@@ -27,8 +27,8 @@ from teachers import SLIGHT, export_default
 from torch import Tensor
 
 from zskd_onnx import compress
-from zskd_onnx.distillation import Augmentation
-from zskd_onnx.students import STUDENTS
+from zskd_onnx.distillation.augmentation import Augmentation
+from zskd_onnx.students.zoo.registry import STUDENTS
 
 
 def numbers(folder: Path) -> Images:

@@ -31,7 +31,7 @@ from rows import commit, resolved, standing
 from teachers import SLIGHT, export_default, train_teacher
 
 from zskd_onnx import compress, evaluate
-from zskd_onnx.measures import BeliefMatching
+from zskd_onnx.metrics.belief_matching import BeliefMatching
 
 
 @dataclass(frozen=True)

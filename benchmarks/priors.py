@@ -19,8 +19,11 @@ from matplotlib.figure import Figure
 from papers import teacher_file
 
 from zskd_onnx import load_teacher
-from zskd_onnx.priors import Dirichlet, Normal, Prior, class_similarity
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.priors.base import Prior
+from zskd_onnx.priors.class_similarity import class_similarity
+from zskd_onnx.priors.dirichlet import Dirichlet
+from zskd_onnx.priors.normal import Normal
+from zskd_onnx.teacher.teacher import Teacher
 
 DRAWS = 20_000
 DEVIATIONS = (0.5, 1.5, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0)

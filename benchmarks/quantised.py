@@ -30,9 +30,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from teachers import export_default, train_teacher
 
 from zskd_onnx import compress, load_teacher
-from zskd_onnx.runtime import open_session, run
-from zskd_onnx.teacher import Teacher
-from zskd_onnx.teacher.steps import quantisation_step
+from zskd_onnx.system.onnx_runtime import open_session, run
+from zskd_onnx.teacher.quantisation_step import quantisation_step
+from zskd_onnx.teacher.teacher import Teacher
 
 TEMPERATURE = 20.0
 """At which gradients are compared: the recipe's."""

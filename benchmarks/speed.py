@@ -30,9 +30,9 @@ from teachers import EXPORTS, train_teacher
 from torch import Tensor, nn
 
 from zskd_onnx import load_teacher
-from zskd_onnx.priors import Dirichlet
-from zskd_onnx.students import STUDENTS
-from zskd_onnx.synthesis import Impressions
+from zskd_onnx.priors.dirichlet import Dirichlet
+from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.synthesis.impressions import Impressions
 
 BATCH = 100
 SETTINGS = Impressions(batch_size=BATCH)

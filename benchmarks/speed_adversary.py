@@ -21,10 +21,11 @@ from teachers import EXPORTS
 from torch import Tensor, nn
 
 from zskd_onnx import load_teacher
-from zskd_onnx.generators import Adversarial, GeneratorTraining
+from zskd_onnx.generators.adversarial import Adversarial
+from zskd_onnx.generators.train import GeneratorTraining
 from zskd_onnx.losses import soft_target_loss
-from zskd_onnx.students import STUDENTS
-from zskd_onnx.teacher import Asking
+from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.teacher.probes.outputs import Asking
 
 BATCH, STUDENT_STEPS = 128, 10
 

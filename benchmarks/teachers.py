@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zskd_onnx.distillation import Augmentation
-from zskd_onnx.students import STUDENTS
+from zskd_onnx.distillation.augmentation import Augmentation
+from zskd_onnx.students.zoo.registry import STUDENTS
 
 SLIGHT = Augmentation(fraction=0.5, rotation=5, scale=(0.95, 1.05), shift=0.03)
 """Of a pixel or two: with it LeNet-5 reaches the 99.34 % of the ZSKD paper's teacher; 99.2 without."""

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from onnx import helper
 from torch import Tensor, nn
 
-from zskd_onnx.students import STUDENTS
-from zskd_onnx.teacher import Teacher, load_teacher
+from zskd_onnx.pipeline.demo import held_out_digits
+from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.teacher import Teacher
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # workers share the cores
@@ -268,3 +270,10 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Tensor:
+    """Real digits stand in for impressions: the training loop does not care."""
+    x, _ = held_out_digits()
+    return torch.from_numpy(x / 16).half().contiguous(memory_format=torch.channels_last)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from zskd_onnx.cli.printing import duration, percent, progress
 from zskd_onnx.events import Event, EventLog, both
-from zskd_onnx.terminal import duration, percent, progress
 
 
 def test_a_log_holds_every_note_and_not_every_step(tmp_path: Path) -> None:

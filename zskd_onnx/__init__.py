@@ -25,34 +25,35 @@ from zskd_onnx.errors import (
 from zskd_onnx.version import __version__
 
 if TYPE_CHECKING:
-    from zskd_onnx.compression import compress
-    from zskd_onnx.evaluation import Evaluation, evaluate
-    from zskd_onnx.inspection import inspect
-    from zskd_onnx.measures import BeliefMatching
-    from zskd_onnx.planning import Plan, prepare
-    from zskd_onnx.recipe import Recipe, load_recipe
-    from zskd_onnx.result import CompressionResult
-    from zskd_onnx.sweeps import Sweep, sweep
-    from zskd_onnx.teacher import Teacher, load_teacher
-    from zskd_onnx.verification import Verification, verify
+    from zskd_onnx.config.recipe import Recipe, load_recipe
+    from zskd_onnx.metrics.belief_matching import BeliefMatching
+    from zskd_onnx.pipeline.compress import compress
+    from zskd_onnx.pipeline.evaluate import Evaluation, evaluate
+    from zskd_onnx.pipeline.inspect import inspect
+    from zskd_onnx.pipeline.plan import Plan, prepare
+    from zskd_onnx.pipeline.result import CompressionResult
+    from zskd_onnx.pipeline.verify import Verification, verify
+    from zskd_onnx.sweeps.sweep import Sweep, sweep
+    from zskd_onnx.teacher.load import load_teacher
+    from zskd_onnx.teacher.teacher import Teacher
 
 _HOME = {
-    "BeliefMatching": "measures",
-    "CompressionResult": "result",
-    "Evaluation": "evaluation",
-    "Plan": "planning",
-    "Recipe": "recipe",
-    "Sweep": "sweeps",
-    "Teacher": "teacher",
-    "Verification": "verification",
-    "compress": "compression",
-    "evaluate": "evaluation",
-    "inspect": "inspection",
-    "load_recipe": "recipe",
-    "load_teacher": "teacher",
-    "prepare": "planning",
-    "sweep": "sweeps",
-    "verify": "verification",
+    "BeliefMatching": "metrics.belief_matching",
+    "CompressionResult": "pipeline.result",
+    "Evaluation": "pipeline.evaluate",
+    "Plan": "pipeline.plan",
+    "Recipe": "config.recipe",
+    "Sweep": "sweeps.sweep",
+    "Teacher": "teacher.teacher",
+    "Verification": "pipeline.verify",
+    "compress": "pipeline.compress",
+    "evaluate": "pipeline.evaluate",
+    "inspect": "pipeline.inspect",
+    "load_recipe": "config.recipe",
+    "load_teacher": "teacher.load",
+    "prepare": "pipeline.plan",
+    "sweep": "sweeps.sweep",
+    "verify": "pipeline.verify",
 }
 
 __all__ = [

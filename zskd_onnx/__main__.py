@@ -1,5 +1,5 @@
 """``python -m zskd_onnx``."""
 
-from zskd_onnx.cli import main
+from zskd_onnx.cli.app import main
 
 main()

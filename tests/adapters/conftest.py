@@ -17,7 +17,7 @@ import pytest
 
 from tests.adapters.environments import ADAPTERS, python_for, run, train
 from zskd_onnx import load_teacher
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.teacher.teacher import Teacher
 
 
 @dataclass(frozen=True)

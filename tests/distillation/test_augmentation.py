@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from zskd_onnx.distillation import Augmentation
+from zskd_onnx.distillation.augmentation import Augmentation
 
 STILL = {"fraction": 1.0, "rotation": 0.0, "scale": (1.0, 1.0), "shift": 0.0}
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from zskd_onnx.distillation import Distillation
-from zskd_onnx.distillation.training import _optimiser, _schedule
+from zskd_onnx.distillation.settings import Distillation
+from zskd_onnx.distillation.train import _optimiser, _schedule
 
 STEPS = 100
 

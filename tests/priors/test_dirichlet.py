@@ -7,10 +7,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from zskd_onnx.priors import Dirichlet
-from zskd_onnx.priors.dirichlet import sample_dirichlet
-from zskd_onnx.priors.similarity import class_similarity, concentration
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.priors.class_similarity import class_similarity, concentration
+from zskd_onnx.priors.dirichlet import Dirichlet, sample_dirichlet
+from zskd_onnx.teacher.teacher import Teacher
 
 
 def generator(seed: int = 0) -> torch.Generator:

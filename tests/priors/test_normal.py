@@ -7,9 +7,11 @@ import torch
 
 from tests.conftest import Exports, SaveModel
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.priors import Dirichlet, Normal, OneHot
-from zskd_onnx.priors.normal import covariance_root, draw_normal
-from zskd_onnx.teacher import Teacher, load_teacher
+from zskd_onnx.priors.dirichlet import Dirichlet
+from zskd_onnx.priors.normal import Normal, covariance_root, draw_normal
+from zskd_onnx.priors.one_hot import OneHot
+from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.teacher import Teacher
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -8,7 +8,8 @@ import torch
 
 from tests.conftest import export
 from zskd_onnx import load_teacher
-from zskd_onnx.students import STUDENTS, describe, parameters
+from zskd_onnx.students.describe import describe, parameters
+from zskd_onnx.students.zoo.registry import STUDENTS
 
 LENET = {
     "convolution 1": 6 * 25 * 24 * 24,

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from tests.conftest import SaveModel
 from zskd_onnx import UnsupportedTeacherError
-from zskd_onnx.priors import Dirichlet
-from zskd_onnx.synthesis import Impressions
-from zskd_onnx.synthesis.grid import Grid
-from zskd_onnx.teacher import Teacher, load_teacher
-from zskd_onnx.teacher.probe import last_convolution_probe
+from zskd_onnx.priors.dirichlet import Dirichlet
+from zskd_onnx.synthesis.coarse_grid import Grid
+from zskd_onnx.synthesis.impressions import Impressions
+from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.probes.probe import last_convolution_probe
+from zskd_onnx.teacher.teacher import Teacher
 
 
 def generator(seed: int = 0) -> torch.Generator:

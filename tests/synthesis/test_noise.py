@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from zskd_onnx.synthesis import Noise
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.synthesis.noise import Noise
+from zskd_onnx.teacher.teacher import Teacher
 
 COUNT = 2000
 

@@ -10,8 +10,9 @@ from onnx import helper
 
 from tests.conftest import SaveModel
 from zskd_onnx import ParityError
-from zskd_onnx.teacher import load_teacher
-from zskd_onnx.teacher.operators import find_operator, registry
+from zskd_onnx.importer.operators import registry
+from zskd_onnx.importer.operators.registry import find_operator
+from zskd_onnx.teacher.load import load_teacher
 from zskd_onnx.teacher.parity import difference
 
 

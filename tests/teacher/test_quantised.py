@@ -24,10 +24,11 @@ from torch import Tensor, nn
 
 from tests.conftest import Exports, SaveModel, export
 from zskd_onnx import ParityError
-from zskd_onnx.demo import held_out_digits, training_digits
-from zskd_onnx.runtime import open_session, run
-from zskd_onnx.teacher import Teacher, load_teacher
-from zskd_onnx.teacher.steps import quantisation_step
+from zskd_onnx.pipeline.demo import held_out_digits, training_digits
+from zskd_onnx.system.onnx_runtime import open_session, run
+from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.quantisation_step import quantisation_step
+from zskd_onnx.teacher.teacher import Teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser warns of numpy and of itself
 
@@ -315,7 +316,8 @@ def test_residuals_and_attention(exports: Exports, tmp_path: Path, network: str,
 
 def test_a_wrong_import_of_a_quantised_file_is_found(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tolerance of a step does not hide an operator that is five per cent off."""
-    from zskd_onnx.teacher.operators import find_operator, registry
+    from zskd_onnx.importer.operators import registry
+    from zskd_onnx.importer.operators.registry import find_operator
 
     right = find_operator("", "Div", 18)
     assert right is not None

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zskd_onnx.demo import TEACHER, held_out_digits, training_digits
+from zskd_onnx.pipeline.demo import TEACHER, held_out_digits, training_digits
 
 SEED = 0
 EPOCHS = 60

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator
 from torch import Tensor
 
-from zskd_onnx.distillation.contours import level_lines
-from zskd_onnx.distillation.leaves import COLOURS, dead_leaves
-from zskd_onnx.distillation.strokes import ROOM, pen_strokes
+from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
+from zskd_onnx.procedural.level_lines import level_lines
+from zskd_onnx.procedural.pen_strokes import ROOM, pen_strokes
 from zskd_onnx.settings import Settings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

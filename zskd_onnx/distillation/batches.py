@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from zskd_onnx.devices import memory
 from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.distillation.settings import Source
-from zskd_onnx.generators import Augment, GeneratorTraining
-from zskd_onnx.randomness import generator_for
-from zskd_onnx.teacher import Answer, Asking
-from zskd_onnx.workers import in_order
+from zskd_onnx.generators.train import Augment, GeneratorTraining
+from zskd_onnx.system.devices import memory
+from zskd_onnx.system.randomness import generator_for
+from zskd_onnx.system.threads import in_order
+from zskd_onnx.teacher.probes.outputs import Answer, Asking
 
 NO_LABEL = -100
 """The class number of a sample that has none, as torch's cross-entropy reads it."""

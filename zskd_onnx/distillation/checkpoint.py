@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.files import written_beside
+from zskd_onnx.system.files import written_beside
 
 
 class Checkpoint:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zskd_onnx.randomness import seed_for
+from zskd_onnx.system.randomness import seed_for
 
 
 class Hints(nn.Module):

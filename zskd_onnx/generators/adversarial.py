@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from zskd_onnx.generators.generator import Generator
+from zskd_onnx.generators.base import Generator
 from zskd_onnx.losses import soft_target_loss
 
 

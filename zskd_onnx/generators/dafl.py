@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
-from zskd_onnx.generators.generator import Generator
+from zskd_onnx.generators.base import Generator
 from zskd_onnx.settings import Requirement
-from zskd_onnx.teacher import Probe, Teacher, features_probe
+from zskd_onnx.teacher.probes.probe import Probe, features_probe
+from zskd_onnx.teacher.teacher import Teacher
 
 
 class DataFreeLearning(Generator):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.teacher.budget import Budget, OverBudgetError
+from zskd_onnx.importer.budget import Budget, OverBudgetError
 
 Layers = tuple[type[nn.Conv1d | nn.Conv2d | nn.Conv3d], type[nn.Module], Callable[..., Tensor]]
 

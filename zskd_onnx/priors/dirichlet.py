@@ -11,10 +11,10 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.priors.prior import Prior, Sampler
-from zskd_onnx.priors.similarity import class_similarity, concentration
+from zskd_onnx.priors.base import Prior, Sampler
+from zskd_onnx.priors.class_similarity import class_similarity, concentration
 from zskd_onnx.settings import Requirement
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.teacher.teacher import Teacher
 
 
 class Dirichlet(Prior):

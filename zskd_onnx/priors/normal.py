@@ -11,11 +11,12 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.priors.prior import Prior, Sampler
-from zskd_onnx.priors.similarity import class_similarity
-from zskd_onnx.randomness import generator_for
+from zskd_onnx.priors.base import Prior, Sampler
+from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.settings import Requirement
-from zskd_onnx.teacher import Teacher, find_second_last
+from zskd_onnx.system.randomness import generator_for
+from zskd_onnx.teacher.probes.penultimate import find_second_last
+from zskd_onnx.teacher.teacher import Teacher
 
 CALIBRATION_DRAWS = 2048
 BISECTIONS = 40

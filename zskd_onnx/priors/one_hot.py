@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zskd_onnx.priors.prior import Prior, Sampler
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.priors.base import Prior, Sampler
+from zskd_onnx.teacher.teacher import Teacher
 
 
 class OneHot(Prior):

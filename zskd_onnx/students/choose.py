@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.randomness import seed_for
 from zskd_onnx.students.describe import outline, parameters
-from zskd_onnx.students.registry import STUDENTS, Factory, Shape, find
+from zskd_onnx.students.zoo.registry import STUDENTS, Factory, Shape, find
+from zskd_onnx.system.randomness import seed_for
 
 HALVES = ("lenet5-half", "alexnet-half")
 

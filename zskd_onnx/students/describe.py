@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zskd_onnx.students.registry import STUDENTS, Shape, Student
+from zskd_onnx.students.zoo.registry import STUDENTS, Shape, Student
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,1 @@
-"""Many runs, one table."""
-
-from zskd_onnx.sweeps.running import Sweep, sweep
-
-__all__ = ["Sweep", "sweep"]
+"""Grids of runs, summarised in one table."""

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zskd_onnx.config.files import parse_yaml
+from zskd_onnx.config.recipe import Recipe, load_recipe
 from zskd_onnx.errors import UsageError
-from zskd_onnx.recipe import Recipe, load_recipe
-from zskd_onnx.recipe_files import parse_yaml
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import time
 import torch
 from torch import Tensor
 
-from zskd_onnx.devices import memory
+from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event, Listener
-from zskd_onnx.priors import Prior
-from zskd_onnx.randomness import generator_for
-from zskd_onnx.synthesis.synthesis import Student, Synthesis, activation_bytes
-from zskd_onnx.synthesis.transfer_set import TransferSet
-from zskd_onnx.teacher import Teacher
-from zskd_onnx.workers import in_order
+from zskd_onnx.priors.base import Prior
+from zskd_onnx.synthesis.base import Student, Synthesis, activation_bytes
+from zskd_onnx.system.devices import memory
+from zskd_onnx.system.randomness import generator_for
+from zskd_onnx.system.threads import in_order
+from zskd_onnx.teacher.teacher import Teacher
 
 SHARD_BYTES = 32 << 20
 SHARD_BATCHES = 20

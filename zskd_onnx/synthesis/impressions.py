@@ -14,12 +14,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from torch import Tensor
 
 from zskd_onnx.settings import Requirement
+from zskd_onnx.synthesis.base import Student, Synthesis
+from zskd_onnx.synthesis.coarse_grid import Grid
 from zskd_onnx.synthesis.descent import descend_each
-from zskd_onnx.synthesis.grid import Grid
-from zskd_onnx.synthesis.losses import activation_loss, target_loss
-from zskd_onnx.synthesis.synthesis import Student, Synthesis
-from zskd_onnx.teacher import Teacher
-from zskd_onnx.teacher.probe import last_convolution_probe
+from zskd_onnx.synthesis.objectives import activation_loss, target_loss
+from zskd_onnx.teacher.probes.probe import last_convolution_probe
+from zskd_onnx.teacher.teacher import Teacher
 
 CHUNK_BATCHES = 10
 """Batches that go through the places of one where samples end one by one."""

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from zskd_onnx.synthesis.synthesis import Student, Synthesis
-from zskd_onnx.teacher import Teacher
+from zskd_onnx.synthesis.base import Student, Synthesis
+from zskd_onnx.teacher.teacher import Teacher
 
 
 class Noise(Synthesis):

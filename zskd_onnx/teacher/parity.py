@@ -11,11 +11,11 @@ import onnxruntime as ort
 import torch
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError
-from zskd_onnx.runtime import open_session, run
-from zskd_onnx.teacher.needed import keep_needed
-from zskd_onnx.teacher.passes.single_precision import ROUNDED_TO
-from zskd_onnx.teacher.source import Source
-from zskd_onnx.teacher.steps import quantisation_step, rounds_to_integers
+from zskd_onnx.importer.file.source import Source
+from zskd_onnx.importer.file.subgraph import keep_needed
+from zskd_onnx.importer.passes.single_precision import ROUNDED_TO
+from zskd_onnx.system.onnx_runtime import open_session, run
+from zskd_onnx.teacher.quantisation_step import quantisation_step, rounds_to_integers
 from zskd_onnx.teacher.teacher import Teacher
 
 TOLERANCE = 1e-4

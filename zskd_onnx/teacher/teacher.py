@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.teacher.domain import Domain
-from zskd_onnx.teacher.graph import join
-from zskd_onnx.teacher.head import Head
-from zskd_onnx.teacher.layers import Layers
-from zskd_onnx.teacher.output import Labels, Names, Output
-from zskd_onnx.teacher.pooled_convolution import fuse_pooling
-from zskd_onnx.teacher.shapes import Cost
-from zskd_onnx.teacher.source import Source
+from zskd_onnx.importer.cost import Cost
+from zskd_onnx.importer.file.source import Source
+from zskd_onnx.importer.fuse_pooling import fuse_pooling
+from zskd_onnx.importer.fx_graph import join
+from zskd_onnx.teacher.signature.domain import Domain
+from zskd_onnx.teacher.signature.head import Head
+from zskd_onnx.teacher.signature.inventory import Layers
+from zskd_onnx.teacher.signature.output import Labels, Names, Output
 
 WEIGHT_INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32)
 """What quantised weights and biases are; ONNX's indices and shapes are int64."""

@@ -1,0 +1,256 @@
+"""The transfer set on disk, read by safetensors itself and by a later run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.importer.bounded import in_process
+from zskd_onnx import UsageError
+from zskd_onnx.data.transfer_set import TransferSet
+from zskd_onnx.events import Event, Listener, silent
+from zskd_onnx.priors.dirichlet import Dirichlet
+from zskd_onnx.synthesis.base import Synthesis
+from zskd_onnx.synthesis.fill import fill
+from zskd_onnx.synthesis.impressions import Impressions
+from zskd_onnx.synthesis.noise import Noise
+from zskd_onnx.teacher.teacher import Teacher
+
+
+def samples(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, 4, 4, generator=g), torch.rand(count, 3, generator=g)
+
+
+def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path, {"teacher": "a"})
+    assert TransferSet.open(tmp_path).count == 0
+    parts = [samples(5, 0), samples(3, 1)]
+    for number, part in enumerate(parts, 1):
+        written.append(*part)
+        seen = TransferSet.open(tmp_path)
+        assert seen.identity == {"teacher": "a"}
+        assert seen.count == sum(len(p[0]) for p in parts[:number])
+    loaded = TransferSet.open(tmp_path).load()
+    torch.testing.assert_close(loaded.inputs.float(), torch.cat([p[0] for p in parts]), rtol=0, atol=2**-11)
+    assert torch.equal(loaded.targets, torch.cat([p[1] for p in parts]))
+    assert loaded.inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_other_tools_can_read_it(tmp_path: Path) -> None:
+    TransferSet.create(tmp_path, {}).append(*samples(5))
+    index = json.loads((tmp_path / "index.json").read_text())
+    (shard,) = index["shards"]
+    assert shard["count"] == 5
+    assert set(load_file(tmp_path / shard["file"])) == {"inputs", "targets"}
+
+
+def test_a_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transfer_set = TransferSet.create(tmp_path, {})
+    transfer_set.append(*samples(5))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def interrupted(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zskd_onnx.data.transfer_set.save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transfer_set.append(*samples(5))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_the_index_says_how_many_are_wanted(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path, {})
+    written.want(7)
+    written.append(*samples(5))
+    assert TransferSet.open(tmp_path).wanted == 7
+    for count, wanted in ((6, 7), (9, 9)):
+        TransferSet.open(tmp_path).want(count)
+        assert TransferSet.open(tmp_path).wanted == wanted
+
+
+def test_an_index_of_earlier_versions(tmp_path: Path) -> None:
+    """It says nothing of what is wanted; a run that takes fewer than there are leaves all of them to others."""
+    TransferSet.create(tmp_path, {}).append(*samples(5))
+    index = json.loads((tmp_path / "index.json").read_text())
+    del index["wanted"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    for count, wanted in ((3, None), (6, 6)):
+        old = TransferSet.open(tmp_path)
+        old.want(count)
+        assert (old.wanted, old.count) == (wanted, 5)
+
+
+def damage(folder: Path, how: str) -> None:
+    index, shard = folder / "index.json", folder / "shard-00000.safetensors"
+    content = json.loads(index.read_text())
+    if how == "no index":
+        index.unlink()
+    elif how == "index is no JSON":
+        index.write_text("{")
+    elif how == "index is a list":
+        index.write_text("[]")
+    elif how == "another schema":
+        index.write_text(json.dumps({**content, "schema_version": 99}))
+    elif how == "what is wanted is no number":
+        index.write_text(json.dumps({**content, "wanted": "all"}))
+    elif how == "less than nothing is wanted":
+        index.write_text(json.dumps({**content, "wanted": -3}))
+    elif how == "a shard elsewhere":
+        content["shards"][0]["file"] = "../shard-00000.safetensors"
+        index.write_text(json.dumps(content))
+    elif how == "a shard is missing":
+        shard.unlink()
+    elif how == "a shard is cut":
+        shard.write_bytes(shard.read_bytes()[:-10])
+    elif how == "a wrong count":
+        content["shards"][0]["count"] = 6
+        index.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no index",
+        "index is no JSON",
+        "index is a list",
+        "another schema",
+        "what is wanted is no number",
+        "less than nothing is wanted",
+        "a shard elsewhere",
+        "a shard is missing",
+        "a shard is cut",
+        "a wrong count",
+    ],
+)
+def test_damage_is_named(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "set"
+    TransferSet.create(folder, {}).append(*samples(5))
+    damage(folder, how)
+    with pytest.raises(UsageError, match=str(folder)) as caught:
+        TransferSet.open(folder).load()
+    assert "\n" not in str(caught.value)
+
+
+def test_shards_of_several_shapes_are_refused(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path, {})
+    written.append(*samples(5))
+    written.append(torch.rand(5, 1, 5, 5), torch.rand(5, 3))
+    with pytest.raises(UsageError, match="shard-00001"):
+        TransferSet.open(tmp_path).load()
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4), (6,)])
+def test_samples_are_laid_out_alike_however_many_are_kept(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    parts = [torch.rand(count, *shape).half() for count in (5, 3)]
+    written = TransferSet.create(tmp_path, {})
+    for part in parts:
+        written.append(part, torch.rand(len(part), 3))
+    joined = torch.cat(parts)
+    if joined.ndim == 4:
+        joined = joined.contiguous(memory_format=torch.channels_last)
+    for count in (2, 5, 7, None, 100):
+        loaded = TransferSet.open(tmp_path).load(count)
+        assert torch.equal(loaded.inputs, joined[:count])
+        assert len(loaded.targets) == len(loaded.inputs)
+        assert loaded.inputs.stride() == joined.stride()
+
+
+def load(folder: Path) -> None:
+    TransferSet.open(folder).load()
+
+
+def test_loading_takes_little_more_than_the_set(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path / "set", {})
+    part = torch.rand(100, 3, 64, 64).half()
+    for _ in range(40):
+        written.append(part, torch.rand(100, 10))
+    whole = 40 * part.numel() * part.element_size()
+    outcome = in_process(load, tmp_path / "set", folder=tmp_path, limit=100)
+    assert outcome.code == 0, outcome.stderr
+    assert whole < outcome.grown < 1.5 * whole
+
+
+def test_an_index_makes_no_room_for_what_is_not_there(tmp_path: Path) -> None:
+    TransferSet.create(tmp_path, {}).append(*samples(5))
+    index = tmp_path / "index.json"
+    index.write_text(index.read_text().replace('"count": 5', '"count": 5000000000000'))
+    with pytest.raises(UsageError, match="shard-00000"):
+        TransferSet.open(tmp_path).load()
+
+
+def test_an_empty_set_has_nothing_to_load(tmp_path: Path) -> None:
+    TransferSet.create(tmp_path, {})
+    with pytest.raises(UsageError):
+        TransferSet.open(tmp_path).load()
+
+
+QUICK = Impressions(batch_size=20, iterations=2)
+
+
+def filled(
+    folder: Path,
+    teacher: Teacher,
+    count: int,
+    seed: int = 0,
+    listener: Listener = silent,
+    synthesis: Synthesis = QUICK,
+) -> TransferSet:
+    transfer_set = TransferSet.open(folder) if folder.exists() else TransferSet.create(folder, {})
+    prior = Dirichlet() if synthesis.needs_prior else None
+    fill(transfer_set, teacher, prior, synthesis, count, seed, torch.device("cpu"), listener)
+    return transfer_set
+
+
+def test_an_interrupted_set_keeps_what_was_made_and_continues_to_the_same(tmp_path: Path, digits: Teacher) -> None:
+    whole = filled(tmp_path / "whole", digits, 70).load(70)
+
+    def interrupt(event: Event) -> None:
+        if event.completed == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        filled(tmp_path / "parts", digits, 70, listener=interrupt)
+    assert TransferSet.open(tmp_path / "parts").count == 40
+    continued = filled(tmp_path / "parts", digits, 70).load(70)
+    assert torch.equal(continued.inputs, whole.inputs)
+    assert torch.equal(continued.targets, whole.targets)
+
+
+def test_slow_batches_are_written_as_they_come(
+    tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(list(filled(tmp_path / "quick", digits, 60).folder.glob("*.safetensors"))) == 1
+    monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_SECONDS", 0.0)
+    assert len(list(filled(tmp_path / "slow", digits, 60).folder.glob("*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize(
+    "synthesis",
+    [
+        QUICK,
+        Impressions(batch_size=4, iterations=30, learning_rate=0.05, temperature=1, confidence=(0.3, 0.5), clip="step"),
+        Noise(batch_size=20),
+    ],
+    ids=["impressions", "class impressions", "noise"],
+)
+def test_a_larger_set_begins_with_the_smaller(tmp_path: Path, digits: Teacher, synthesis: Synthesis) -> None:
+    large = filled(tmp_path / "large", digits, 90, synthesis=synthesis).load(90)
+    small = filled(tmp_path / "grown", digits, 50, synthesis=synthesis).load(50)  # a chunk and a part of one
+    grown = filled(tmp_path / "grown", digits, 90, synthesis=synthesis).load(90)
+    assert len(small.inputs) == len(small.targets) == 50
+    assert torch.equal(small.inputs, large.inputs[:50])
+    assert torch.equal(grown.inputs, large.inputs)
+    assert torch.equal(grown.targets, large.targets)
+
+
+def test_the_seed_decides(tmp_path: Path, digits: Teacher) -> None:
+    first, second = (filled(tmp_path / str(seed), digits, 20, seed).load() for seed in (0, 1))
+    assert not torch.equal(first.inputs, second.inputs)
+    assert not torch.equal(first.targets, second.targets)

@@ -1,0 +1,54 @@
+"""ONNX's nine light models: old files of the model zoo, as they are and with weights that differ.
+
+``load_teacher`` compares each with onnxruntime; here is what else it must find in them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.light_models import light_models, with_random_weights
+from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.parity import TOLERANCE
+
+FEATURES = {
+    "bvlc_alexnet": 4096,
+    "densenet121": 1024,
+    "inception_v1": 1024,
+    "inception_v2": 1024,
+    "resnet50": 2048,
+    "shufflenet": 544,
+    "squeezenet": None,
+    "vgg19": 4096,
+    "zfnet512": 1024,
+}
+"""Inputs of the final fully connected layer. SqueezeNet has none: a ReLU follows its 1x1 convolution."""
+
+QUICK = ("shufflenet", "squeezenet")
+MODELS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FEATURES]
+
+
+def find(name: str) -> Path:
+    return next(path for path in light_models() if path.stem == f"light_{name}")
+
+
+def test_there_are_nine() -> None:
+    assert {path.stem.removeprefix("light_") for path in light_models()} == set(FEATURES)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_loads_as_it_is(name: str) -> None:
+    teacher = load_teacher(find(name))
+    assert teacher.classes == 1000
+    assert teacher.domain.shape == (3, 224, 224)
+    assert teacher.parity < TOLERANCE
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_read_rightly_with_weights_that_differ(name: str, tmp_path: Path) -> None:
+    teacher = load_teacher(with_random_weights(find(name), tmp_path))
+    assert teacher.parity < TOLERANCE
+    head = teacher.head
+    assert (None if head is None else tuple(head.weight.shape)) == (FEATURES[name] and (1000, FEATURES[name]))

@@ -1,0 +1,126 @@
+"""Scores on real data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from onnx import helper
+
+from tests.conftest import SaveModel
+from zskd_onnx import UsageError
+from zskd_onnx.data.npz import EvaluationData, read_evaluation_data, read_samples
+from zskd_onnx.metrics.onnx_scores import predict, score
+from zskd_onnx.system.onnx_runtime import open_session
+from zskd_onnx.teacher.signature.domain import Domain
+
+GREY = Domain("x", "float32", "NCHW", (1, 4, 5), (-1.0,), (1.0,), "", "", False)
+COLOUR = Domain("x", "float32", "NHWC", (3, 4, 5), (0.0,) * 3, (255.0,) * 3, "", "", False)
+BYTES = Domain("x", "uint8", "NHWC", (3, 4, 5), (0.0,) * 3, (255.0,) * 3, "", "", False)
+
+
+def read(folder: Path, domain: Domain, x: np.ndarray, y: np.ndarray | None = None, classes: int = 10) -> EvaluationData:
+    path = folder / "data.npz"
+    np.savez(path, x=x, y=np.zeros(len(x), np.int64) if y is None else y)
+    return read_evaluation_data(path, domain, classes)
+
+
+def images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_byte_images_are_brought_to_the_teachers_range(tmp_path: Path) -> None:
+    pixels = images(6, 4, 5)
+    expected = (pixels[:, None] / 255 * 2 - 1).astype(np.float32)
+    for x in (pixels, pixels[:, None], pixels[..., None]):
+        np.testing.assert_allclose(read(tmp_path, GREY, x).x, expected, atol=1e-6)
+
+
+def test_byte_images_in_colour_whatever_their_order(tmp_path: Path) -> None:
+    pixels = images(6, 4, 5, 3)
+    for x in (pixels, pixels.transpose(0, 3, 1, 2)):
+        np.testing.assert_allclose(read(tmp_path, COLOUR, x).x, pixels, atol=1e-3)
+    assert read(tmp_path, BYTES, pixels).x.dtype == np.uint8
+
+
+def test_samples_as_the_teacher_takes_them_stay_as_they_are(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((6, 1, 4, 5), dtype=np.float32)
+    np.testing.assert_array_equal(read(tmp_path, GREY, x).x, x)
+    np.testing.assert_array_equal(read(tmp_path, GREY, x[:, 0].astype(np.float64)).x, x)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "match"),
+    [
+        (images(3, 9, 9), None, "expected uint8 images of 4x5"),
+        (np.zeros((3, 2, 4, 5), np.float32), None, "expected"),
+        (np.zeros((3, 1, 4, 5), np.complex64), None, "type"),
+        (images(3, 4, 5), np.zeros(2, np.int64), "expected 3 class numbers"),
+        (images(3, 4, 5), np.zeros(3, np.float32), "class numbers"),
+        (images(3, 4, 5), np.array([0, 1, 10]), "0 to 9"),
+        (images(3, 4, 5), np.array([0, 1, -1]), "0 to 9"),
+        (images(0, 4, 5), None, "one sample or more"),
+        (np.array([0, 1, np.nan, np.nan])[:, None, None] + np.zeros((4, 4, 5)), None, r"x\[2\] holds NaN.*1 others"),
+        (np.full((3, 4, 5), 1e300), None, "infinite as float32"),
+        (images(3, 4, 5).astype(np.float32), None, "the teacher takes images from -1 to 1"),
+    ],
+)
+def test_arrays_that_do_not_fit(tmp_path: Path, x: np.ndarray, y: np.ndarray | None, match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        read(tmp_path, GREY, x, y)
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    with pytest.raises(UsageError, match="no such file"):
+        read_evaluation_data(path, GREY, 10)
+    path.write_text("no arrays")
+    with pytest.raises(UsageError, match=r"expected an \.npz"):
+        read_evaluation_data(path, GREY, 10)
+    np.savez(path, x=np.zeros((3, 1, 4, 5)))
+    with pytest.raises(UsageError, match="arrays x and y"):
+        read_evaluation_data(path, GREY, 10)
+    np.savez(path, x=np.array([object()]), y=np.array([0]))
+    with pytest.raises(UsageError, match=r"expected an \.npz"):
+        read_evaluation_data(path, GREY, 10)
+    np.save(tmp_path / "data.npy", np.zeros(3))
+    with pytest.raises(UsageError):
+        read_evaluation_data(tmp_path / "data.npy", GREY, 10)
+
+
+def test_samples_without_class_numbers(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((6, 1, 4, 5), dtype=np.float32)
+    path = tmp_path / "data.npz"
+    np.savez(path, x=x)
+    found, labels = read_samples(path, GREY, 10)
+    np.testing.assert_array_equal(found, x)
+    assert labels is None
+
+
+@pytest.mark.parametrize("batch", ["N", 1, 4])
+def test_predictions_at_any_batch_size(save_model: SaveModel, batch: int | str) -> None:
+    path = save_model([helper.make_node("Relu", ["x"], ["y"])], [batch, 3], [batch, 3])
+    x = np.random.default_rng(0).random((301, 3), dtype=np.float32)
+    np.testing.assert_array_equal(predict(open_session(path), x, "y"), x.argmax(1))
+
+
+def test_a_score_by_hand(save_model: SaveModel) -> None:
+    """The teacher is right on 3 of 4, the student on 1; they agree on 2."""
+    flip = {"w": torch.eye(2).flip(0)}
+    teacher = save_model([helper.make_node("Identity", ["x"], ["y"])], ["N", 2], ["N", 2], name="t.onnx")
+    student = save_model(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["m"]),
+            helper.make_node("Max", ["x", "m"], ["n"]),
+            helper.make_node("Add", ["n", "c"], ["y"]),
+        ],
+        ["N", 2],
+        ["N", 2],
+        {**flip, "c": torch.tensor([0.5, 0.0])},
+        name="s.onnx",
+    )
+    data = EvaluationData(np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32), np.array([0, 1, 1, 1]))
+    found = score(open_session(teacher), open_session(student), "y", data)
+    assert (found.teacher, found.student, found.agreement) == (0.75, 0.25, 0.5)

@@ -1,0 +1,91 @@
+"""A student beside its teacher, against onnxruntime and numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import SMALL, Exports
+from zskd_onnx import BeliefMatching, CompressionResult, ParityError, compress, evaluate
+from zskd_onnx.pipeline.demo import held_out_digits
+from zskd_onnx.system.onnx_runtime import open_session
+
+
+@pytest.fixture(scope="module")
+def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
+    return compress(digits_file, tmp_path_factory.mktemp("finished") / "out", overrides=SMALL)
+
+
+@pytest.fixture(scope="module")
+def digits_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    x, y = held_out_digits()
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez(path, x=x, y=y)
+    return path
+
+
+def test_against_onnxruntime(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
+    found = evaluate(finished.student.parent, digits_file, digits_data)
+    x, y = held_out_digits()
+    logits = [
+        open_session(path).run(None, {"image": x})[0].astype(np.float64) for path in (digits_file, finished.student)
+    ]
+    p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in logits)
+    theirs, ours = p.argmax(1), q.argmax(1)
+    assert found.samples == 450
+    assert found.agreement == pytest.approx((ours == theirs).mean(), abs=1e-9)
+    assert found.divergence == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-3)
+    for quality, predicted in ((found.teacher_quality, theirs), (found.student_quality, ours)):
+        assert quality is not None
+        assert quality.accuracy == pytest.approx((predicted == y).mean())
+        assert quality.class_accuracy == pytest.approx([(predicted[y == k] == k).mean() for k in range(10)])
+    assert found.transitions is None
+
+
+def test_without_class_numbers(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=held_out_digits()[0])
+    found = evaluate(
+        finished.student, digits_file, tmp_path / "x.npz", belief_matching=BeliefMatching(samples=3, steps=4)
+    ).to_dict()
+    assert "accuracy" not in found
+    assert 0 < found["agreement"] <= 1
+    assert found["belief_matching"]["samples"] == 3
+    assert len(found["belief_matching"]["curves"]["teacher"]) == 4
+
+
+def test_the_teacher_beside_itself(digits_file: Path, digits_data: Path) -> None:
+    found = evaluate(digits_file, digits_file, digits_data, belief_matching=BeliefMatching(samples=20, steps=20))
+    assert (found.agreement, found.divergence) == (1, 0)
+    assert found.teacher_quality == found.student_quality
+    assert found.transitions is not None
+    assert found.transitions.error == 0
+    assert found.transitions.student[-1] > 0.9
+
+
+def test_the_same_walks_every_time(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
+    walks = BeliefMatching(samples=5, steps=5)
+    first, second = (
+        evaluate(finished.student, digits_file, digits_data, belief_matching=walks).transitions for _ in range(2)
+    )
+    assert first == second
+
+
+def test_the_students_file_tells_how_the_teacher_takes_its_input(exports: Exports, tmp_path: Path) -> None:
+    """LeNet-5's own file says nothing of its range; pixels from 0 to 255 mean something else to it than from 0 to 1."""
+    teacher = exports.path("lenet5", "17")
+    settings = ("synthesis.count=100", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1")
+    student = compress(teacher, tmp_path / "out", overrides=settings, input_range=(-3, 5)).student
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
+    x = (pixels[:, None] / 255 * 8 - 3).astype(np.float32)
+    y = open_session(teacher).run(None, {"input": x})[0].argmax(1)
+    np.savez(tmp_path / "data.npz", x=pixels, y=y)
+    quality = evaluate(student, teacher, tmp_path / "data.npz").teacher_quality
+    assert quality is not None
+    assert quality.accuracy == 1
+
+
+def test_a_student_of_another_teacher(exports: Exports, digits_file: Path, digits_data: Path) -> None:
+    with pytest.raises(ParityError, match="the teacher has"):
+        evaluate(digits_file, exports.path("lenet5", "17"), digits_data)

@@ -1,0 +1,157 @@
+"""What a student does between its layers, beside what its teacher does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.conftest import export
+from zskd_onnx import load_teacher, prepare
+from zskd_onnx.students.pruning.inherit import deviates, inherits
+
+
+def net(width: int, hidden: int, activation: type[nn.Module], pool: type[nn.Module]) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(1, width, 3), activation(), pool(2), nn.Dropout(0.5), nn.Flatten()),
+        *(nn.Linear(9 * width, hidden), activation(), nn.Linear(hidden, 3)),
+    ).eval()
+
+
+class Written(nn.Module):
+    """The same without modules for what has no weights; the size of what is flattened is a number."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.hidden, self.last = nn.Conv2d(1, width, 3), nn.Linear(9 * width, 4), nn.Linear(4, 3)
+        self.width = width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(self.conv(x).relu(), 2).view(-1, 9 * self.width)
+        return self.last(F.dropout(F.relu(self.hidden(x)), 0.5, self.training))
+
+
+class Normalising(nn.Sequential):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward((x - 0.1307) / 0.3081)
+
+
+class Unsqueezing(nn.Sequential):
+    """Dimensions that the teacher's values have not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self[:5]:
+            x = layer(x)
+        return self[7](self[6](self[5](x.unflatten(1, (3, 9)).transpose(1, 2).movedim(2, 3).flatten(1))))
+
+
+class Leak(nn.LeakyReLU):
+    def __init__(self) -> None:
+        super().__init__(0.005)
+
+
+MOST = nn.MaxPool2d
+
+
+@pytest.mark.parametrize(
+    ("given", "student", "where"),
+    [
+        ((nn.ReLU, MOST), net(3, 4, nn.ReLU, MOST), None),
+        ((nn.Tanh, nn.AvgPool2d), net(3, 4, nn.Tanh, nn.AvgPool2d), None),
+        ((nn.ReLU, MOST), Written(3), None),
+        ((nn.ReLU, MOST), net(3, 4, Leak, MOST), None),
+        ((nn.ReLU, MOST), net(3, 4, nn.ReLU, nn.AvgPool2d), "layer '5'"),
+        ((nn.Tanh, MOST), net(3, 4, nn.ReLU, MOST), "layer '5'"),
+        ((nn.SiLU, MOST), net(3, 4, nn.ReLU, MOST), "layer '5'"),
+        ((nn.ReLU, nn.AvgPool2d), Written(3), "layer 'hidden'"),
+        ((nn.ReLU, MOST), Normalising(*net(3, 4, nn.ReLU, MOST)), "its input before its layer '0'"),
+        ((nn.ReLU, MOST), Unsqueezing(*net(3, 4, nn.ReLU, MOST)), "layer '5'"),
+        ((nn.ReLU, MOST), nn.Sequential(*net(3, 4, nn.ReLU, MOST)[:6], nn.Tanh(), nn.Linear(4, 3)), "layer '7'"),
+    ],
+    ids=[
+        "same",
+        "same, tanh",
+        "written out",
+        "a small leak",
+        "pooling",
+        "activation",
+        "silu",
+        "functions",
+        "input",
+        "another rank",
+        "only the last",
+    ],
+)
+def test_where_they_differ(
+    tmp_path: Path, given: tuple[type[nn.Module], type[nn.Module]], student: nn.Module, where: str | None
+) -> None:
+    export(net(5, 6, *given), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
+    teacher = load_teacher(tmp_path / "net.onnx", input_range=(-1, 1))
+    student.train()
+    assert inherits(student, teacher) is None
+    found = deviates(student, teacher)
+    assert (found is None) == (where is None)
+    assert where is None or where in str(found)
+    assert student.training
+
+
+@pytest.mark.parametrize("flattened", [False, True])
+def test_normalisations_between(tmp_path: Path, flattened: bool) -> None:
+    """The teacher's is compared on both of its sides; one that the student alone has does nothing."""
+    torch.manual_seed(0)
+    norm = [nn.BatchNorm1d(36)] if flattened else []
+    teacher_net = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), *([] if flattened else [nn.BatchNorm2d(4)]), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(*norm, nn.Linear(36, 6), nn.ReLU(), nn.Linear(6, 3)),
+    )
+    for layer in teacher_net:
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean)
+            nn.init.uniform_(layer.weight, -2, 2)
+    export(teacher_net.eval(), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
+    teacher = load_teacher(tmp_path / "net.onnx", input_range=(0, 1))
+    own = [nn.BatchNorm1d(18)] if flattened else []
+    for activation, same in ((nn.ReLU, True), (nn.Tanh, False)):
+        student = nn.Sequential(
+            *(nn.Conv2d(1, 2, 3), *([] if flattened else [nn.BatchNorm2d(2)]), activation(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), *own, nn.Linear(18, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3)),
+        )
+        assert inherits(student, teacher) is None
+        assert (deviates(student, teacher) is None) is same
+
+
+@pytest.mark.parametrize("teacher_first", [True, False])
+def test_flattening_before_or_after_a_normalisation_is_the_same(tmp_path: Path, teacher_first: bool) -> None:
+    def pooled(width: int, flat_first: bool) -> nn.Sequential:
+        torch.manual_seed(0)
+        norm = [nn.Flatten(), nn.BatchNorm1d(width)] if flat_first else [nn.BatchNorm2d(width), nn.Flatten()]
+        nn.init.uniform_(norm[int(flat_first)].running_mean)
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), *norm, nn.Linear(width, 3)
+        ).eval()
+
+    export(pooled(5, teacher_first), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
+    teacher = load_teacher(tmp_path / "net.onnx", input_range=(0, 1))
+    student = pooled(3, not teacher_first)
+    assert inherits(student, teacher) is None
+    assert deviates(student, teacher) is None
+
+
+def test_it_starts_fresh_unless_it_must_not(tmp_path: Path) -> None:
+    """What the user asks for is done; what is left to the program is no other function."""
+    export(net(8, 16, nn.Tanh, nn.AvgPool2d), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def make(shape, classes):\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),\n"
+        "                         nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, classes))\n"
+    )
+    options = {"student": f"{tmp_path}/mine.py:make", "input_range": (0, 1)}
+    auto = prepare(tmp_path / "net.onnx", init="auto", **options)
+    assert not auto.inherits
+    assert any("starts fresh" in note and "activation, pooling" in note for note in auto.notes)
+    assert prepare(tmp_path / "net.onnx", init="inherit", **options).inherits

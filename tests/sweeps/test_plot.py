@@ -1,0 +1,50 @@
+"""Which sweeps are drawn."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zskd_onnx import sweep
+from zskd_onnx.events import Event
+from zskd_onnx.sweeps.grid import Run
+from zskd_onnx.sweeps.plot import draw
+from zskd_onnx.sweeps.table import Row, summarise
+
+
+@pytest.mark.parametrize(
+    ("settings", "drawn"),
+    [
+        ([{"a": 1}, {"a": 2.5}], True),
+        ([{"a": 1, "b": "x"}, {"a": 2, "b": "x"}], True),
+        ([{"a": 1}], False),
+        ([{}], False),
+        ([{"a": "x"}, {"a": "y"}], False),
+        ([{"a": True}, {"a": False}], False),
+        ([{"a": 1, "b": 1}, {"a": 2, "b": 2}], False),
+    ],
+)
+def test_a_plot_where_one_field_of_numbers_varies(tmp_path: Path, settings: list[dict[str, Any]], drawn: bool) -> None:
+    draw(summarise([Row(Run("zskd", each, 0), agreement=0.5) for each in settings]), tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").exists() == drawn
+
+
+def test_nothing_is_drawn_of_runs_that_failed(tmp_path: Path) -> None:
+    draw(summarise([Row(Run("zskd", {"a": a}, 0), error="failed") for a in (1, 2)]), tmp_path / "sweep.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_without_matplotlib_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits_file: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    heard: list[Event] = []
+    settings = ["synthesis.count=100", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1,2"]
+    found = sweep(digits_file, tmp_path / "out", settings=settings, listener=heard.append)
+    found.check()
+    assert (found.folder / "sweep.csv").is_file()
+    assert not (found.folder / "sweep.png").exists()
+    assert sum("sweep.png was left out" in event.text for event in heard) == 1

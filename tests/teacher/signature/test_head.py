@@ -1,0 +1,207 @@
+"""The search for logits and the final layer: features(x) @ W.T + b must be the logits."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from onnx import NodeProto, TensorProto, helper
+
+from tests.conftest import SaveModel
+from zskd_onnx import UnsupportedTeacherError
+from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.teacher import Teacher
+
+G = torch.Generator().manual_seed(0)
+W = torch.randn(5, 4, generator=G)
+B = torch.randn(5, generator=G)
+node = helper.make_node
+
+
+def check(path: Path, *, bias: torch.Tensor | None = B, weight: torch.Tensor = W) -> Teacher:
+    """Load, and compare head, features and logits with each other and with what was written."""
+    teacher = load_teacher(path, input_range=(-1, 1))
+    assert teacher.head is not None
+    torch.testing.assert_close(teacher.head.weight, weight)
+    if bias is None:
+        assert teacher.head.bias is None
+    else:
+        torch.testing.assert_close(teacher.head.bias, bias)
+    x = torch.randn(3, *teacher.domain.file_shape(1)[1:])
+    h = teacher.features(x)
+    assert h.shape == (3, weight.shape[1])
+    rebuilt = h @ teacher.head.weight.T + (0 if teacher.head.bias is None else teacher.head.bias)
+    torch.testing.assert_close(rebuilt, teacher.logits(x))
+    return teacher
+
+
+HIDDEN = node("Relu", ["x"], ["h"])
+"""So that the features are not the input."""
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+@pytest.mark.parametrize("beta", [1.0, 2.0])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_gemm(save_model: SaveModel, transposed: int, alpha: float, beta: float) -> None:
+    gemm = node("Gemm", ["h", "w", "b"], ["y"], transB=transposed, alpha=alpha, beta=beta)
+    matrix = W if transposed else W.T.contiguous()
+    path = save_model([HIDDEN, gemm], ["N", 4], ["N", 5], {"w": matrix, "b": B})
+    check(path, weight=alpha * W, bias=beta * B)
+
+
+def test_gemm_without_bias(save_model: SaveModel) -> None:
+    path = save_model([HIDDEN, node("Gemm", ["h", "w"], ["y"], transB=1)], ["N", 4], ["N", 5], {"w": W})
+    check(path, bias=None)
+
+
+def test_gemm_with_a_scalar_bias(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, node("Gemm", ["h", "w", "b"], ["y"], transB=1)]
+    check(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B[:1]}), bias=B[:1].expand(5))
+
+
+def test_matmul_alone(save_model: SaveModel) -> None:
+    path = save_model([HIDDEN, node("MatMul", ["h", "w"], ["y"])], ["N", 4], ["N", 5], {"w": W.T.contiguous()})
+    check(path, bias=None)
+
+
+@pytest.mark.parametrize("operands", [["m", "b"], ["b", "m"]])
+def test_matmul_and_add(save_model: SaveModel, operands: list[str]) -> None:
+    nodes = [HIDDEN, node("MatMul", ["h", "w"], ["m"]), node("Add", operands, ["y"])]
+    check(save_model(nodes, ["N", 4], ["N", 5], {"w": W.T.contiguous(), "b": B}))
+
+
+def test_matmul_and_a_bias_of_two_dimensions(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, node("MatMul", ["h", "w"], ["m"]), node("Add", ["m", "b"], ["y"])]
+    check(save_model(nodes, ["N", 4], ["N", 5], {"w": W.T.contiguous(), "b": B[None]}))
+
+
+def test_two_biases_add_up(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, node("Gemm", ["h", "w", "b"], ["m"], transB=1), node("Add", ["m", "b"], ["y"])]
+    check(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B}), bias=2 * B)
+
+
+CONV = node("Conv", ["h", "w", "b"], ["c"])
+KERNEL = {"w": W[:, :, None, None].contiguous(), "b": B}
+FLATTEN = node("Flatten", ["p"], ["y"])
+
+
+def test_convolution_then_pooling(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, CONV, node("GlobalAveragePool", ["c"], ["p"]), FLATTEN]
+    check(save_model(nodes, ["N", 4, 6, 6], ["N", 5], KERNEL))
+
+
+def test_convolution_then_a_mean(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, CONV, node("ReduceMean", ["c"], ["y"], axes=[2, 3], keepdims=0)]
+    check(save_model(nodes, ["N", 4, 6, 6], ["N", 5], KERNEL))
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
+def test_convolution_then_a_mean_with_axes_as_an_input(save_model: SaveModel, axes: list[int]) -> None:
+    nodes = [HIDDEN, CONV, node("ReduceMean", ["c", "axes"], ["y"], keepdims=0)]
+    check(save_model(nodes, ["N", 4, 6, 6], ["N", 5], {**KERNEL, "axes": torch.tensor(axes)}, opset=18))
+
+
+def test_pooling_then_convolution(save_model: SaveModel) -> None:
+    pool = node("GlobalAveragePool", ["r"], ["h"])
+    nodes = [node("Relu", ["x"], ["r"]), pool, node("Conv", ["h", "w", "b"], ["p"]), FLATTEN]
+    check(save_model(nodes, ["N", 4, 6, 6], ["N", 5], KERNEL))
+
+
+def test_a_strided_convolution_does_not_see_the_mean_of_all_positions(save_model: SaveModel) -> None:
+    """The mean of its input is not what it multiplies: no head is better than a wrong one."""
+    conv = node("Conv", ["h", "w", "b"], ["c"], strides=[2, 2])
+    nodes = [HIDDEN, conv, node("GlobalAveragePool", ["c"], ["p"]), FLATTEN]
+    teacher = load_teacher(save_model(nodes, ["N", 4, 6, 6], ["N", 5], KERNEL))
+    assert teacher.head is None
+
+
+def test_a_mean_over_channels_is_not_a_mean_over_positions(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, CONV, node("ReduceMean", ["c"], ["p"], axes=[1], keepdims=0), FLATTEN]
+    teacher = load_teacher(save_model(nodes, ["N", 4, 1, 5], ["N", 5], KERNEL))
+    assert teacher.head is None
+
+
+WRAPPED = {
+    "identity": [node("Identity", ["g"], ["y"])],
+    "dropout": [node("Dropout", ["g"], ["y"])],
+    "flatten": [node("Flatten", ["g"], ["y"])],
+    "reshape": [node("Reshape", ["g", "shape"], ["y"])],
+    "cast": [node("Cast", ["g"], ["double"], to=TensorProto.DOUBLE), node("Cast", ["double"], ["y"], to=1)],
+    "all": [
+        node("Identity", ["g"], ["i"]),
+        node("Dropout", ["i"], ["d"]),
+        node("Reshape", ["d", "shape"], ["r"]),
+        node("Flatten", ["r"], ["f"]),
+        node("Softmax", ["f"], ["s"], axis=1),
+        node("Identity", ["s"], ["y"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPED)
+def test_behind_operators_that_keep_values(save_model: SaveModel, wrapping: str) -> None:
+    weights = {"w": W, "b": B, "shape": torch.tensor([-1, 5])}
+    nodes = [HIDDEN, node("Gemm", ["h", "w", "b"], ["g"], transB=1), *WRAPPED[wrapping]]
+    teacher = check(save_model(nodes, ["N", 4], ["N", 5], weights))
+    assert teacher.output.kind == ("softmax" if wrapping == "all" else "logits")
+
+
+STORED = {
+    "transpose": ([node("Transpose", ["w"], ["m"])], {"w": W}),
+    "identity": ([node("Identity", ["w"], ["m"])], {"w": W.T.contiguous()}),
+    "cast": ([node("Cast", ["w"], ["m"], to=TensorProto.FLOAT)], {"w": W.T.double().contiguous()}),
+    "reshape": ([node("Reshape", ["w", "s"], ["m"])], {"w": W.T.flatten(), "s": torch.tensor([4, 5])}),
+    "constant": (
+        [node("Constant", [], ["m"], value=helper.make_tensor("m", 1, [4, 5], W.T.flatten().tolist()))],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_weights_behind_constant_operators(save_model: SaveModel, stored: str) -> None:
+    before, weights = STORED[stored]
+    nodes: list[NodeProto] = [*before, HIDDEN, node("MatMul", ["h", "m"], ["p"]), node("Add", ["p", "b"], ["y"])]
+    check(save_model(nodes, ["N", 4], ["N", 5], {**weights, "b": B}))
+
+
+def test_a_teacher_without_a_final_layer_says_so(save_model: SaveModel) -> None:
+    teacher = load_teacher(save_model([node("Relu", ["x"], ["y"])], ["N", 5], ["N", 5]))
+    assert teacher.head is None
+    with pytest.raises(UnsupportedTeacherError, match="no final fully connected layer"):
+        teacher.features(torch.zeros(1, 5))
+
+
+def test_a_softmax_in_the_middle_is_not_the_end(save_model: SaveModel) -> None:
+    nodes = [node("Softmax", ["x"], ["h"], axis=1), node("Gemm", ["h", "w", "b"], ["y"], transB=1)]
+    assert check(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B})).output.kind == "logits"
+
+
+def test_two_averaged_heads(save_model: SaveModel) -> None:
+    """A class and a distillation token, each with its own head, as DeiT has them: W is the mean of the two."""
+    first, second = torch.randn(3, 4), torch.randn(3, 4)
+    bias = torch.randn(3)
+    nodes = [
+        node("Relu", ["x"], ["f"]),
+        node("Tanh", ["x"], ["g"]),
+        node("Gemm", ["f", "first", "bias"], ["a"], transB=1),
+        node("Gemm", ["g", "second"], ["b"], transB=1),
+        node("Add", ["a", "b"], ["sum"]),
+        node("Div", ["sum", "two"], ["y"]),
+    ]
+    weights = {"first": first, "second": second, "bias": bias, "two": torch.tensor(2.0)}
+    teacher = load_teacher(save_model(nodes, ["N", 4], ["N", 3], weights))
+    assert teacher.head is not None
+    torch.testing.assert_close(teacher.head.weight, (first + second) / 2)
+    assert teacher.head.bias is not None
+    torch.testing.assert_close(teacher.head.bias, bias / 2)
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(teacher.features(x), (x.relu() + x.tanh()) / 2)
+
+
+def test_nested_sums_do_not_take_for_ever(save_model: SaveModel) -> None:
+    names = ["x", *(f"s{i}" for i in range(60)), "y"]
+    nodes = [node("Add", [a, a], [b]) for a, b in itertools.pairwise(names)]
+    assert load_teacher(save_model(nodes, ["N", 4], ["N", 4], {})).head is None

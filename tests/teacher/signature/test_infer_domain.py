@@ -1,0 +1,177 @@
+"""Where the input domain comes from, and the map between it and the unit space."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from onnx import NodeProto, TensorProto, helper
+
+from tests.conftest import SaveModel
+from zskd_onnx import UnsupportedTeacherError, UsageError
+from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.signature.domain import Domain
+
+node = helper.make_node
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def image_model(save_model: SaveModel, before: list[NodeProto] = (), weights: dict | None = None, **options):
+    """A small net on (N, 3, 8, 8) whose first nodes turn 'x' into 'scaled'."""
+    g = torch.Generator().manual_seed(0)
+    before = before or [node("Identity", ["x"], ["scaled"])]
+    nodes = [
+        *before,
+        node("Conv", ["scaled", "k"], ["c"]),
+        node("GlobalAveragePool", ["c"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "w"], ["y"], transB=1),
+    ]
+    own = {"k": torch.randn(4, 3, 3, 3, generator=g), "w": torch.randn(5, 4, generator=g)}
+    return save_model(nodes, options.pop("shape", ["N", 3, 8, 8]), ["N", 5], {**own, **(weights or {})}, **options)
+
+
+def channels(values: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)
+
+
+SCALINGS = {
+    "x / 255": ([("Div", torch.tensor(255.0))], (0, 255)),
+    "x * (1 / 255)": ([("Mul", torch.tensor(1 / 255))], (0, 255)),
+    "x / 127.5 - 1": ([("Div", torch.tensor(127.5)), ("Sub", torch.tensor(1.0))], (0, 255)),
+    "(x - 127.5) / 127.5": ([("Sub", torch.tensor(127.5)), ("Div", torch.tensor(127.5))], (0, 255)),
+    "2 x - 1": ([("Mul", torch.tensor(2.0)), ("Add", torch.tensor(-1.0))], (0, 1)),
+    "(x - mean) / std on [0, 1]": ([("Sub", channels(IMAGENET_MEAN)), ("Div", channels(IMAGENET_STD))], (0, 1)),
+    "(x - mean) / std on [0, 255]": (
+        [("Sub", 255 * channels(IMAGENET_MEAN)), ("Div", 255 * channels(IMAGENET_STD))],
+        (0, 255),
+    ),
+    "Caffe's mean": ([("Sub", channels((103.939, 116.779, 123.68)))], (0, 255)),
+}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_scaling_in_the_graph(save_model: SaveModel, scaling: str) -> None:
+    steps, (low, high) = SCALINGS[scaling]
+    nodes, weights, name = [], {}, "x"
+    for i, (kind, constant) in enumerate(steps):
+        out = "scaled" if i == len(steps) - 1 else f"step{i}"
+        weights[f"constant{i}"] = constant
+        nodes.append(node(kind, [name, f"constant{i}"], [out]))
+        name = out
+    domain = load_teacher(image_model(save_model, nodes, weights)).domain
+    assert domain.low == (low,) * 3
+    assert domain.high == (high,) * 3
+    assert not domain.assumed
+    assert "scaling at" in domain.range_source
+    assert domain.layout == "NCHW"
+
+
+def test_metadata(save_model: SaveModel) -> None:
+    metadata = {"zskd.input_range": "0,1", "zskd.mean": "0.485,0.456,0.406", "zskd.std": "0.229,0.224,0.225"}
+    domain = load_teacher(image_model(save_model, metadata=metadata)).domain
+    np.testing.assert_allclose(domain.low, [-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)])
+    np.testing.assert_allclose(domain.high, [(1 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)])
+    assert (domain.range_source, domain.assumed) == ("file metadata", False)
+
+
+def test_options_go_before_metadata_and_graph(save_model: SaveModel) -> None:
+    before, weights = [node("Div", ["x", "most"], ["scaled"])], {"most": torch.tensor(255.0)}
+    path = image_model(save_model, before, weights, metadata={"zskd.input_range": "0,16"})
+    assert load_teacher(path).domain.high == (16.0,) * 3
+    domain = load_teacher(path, input_range=(10, 20), mean=[10], std=[1, 2, 5]).domain
+    assert domain.low == (0.0, 0.0, 0.0)
+    assert domain.high == (10.0, 5.0, 2.0)
+    assert "option" in domain.range_source
+
+
+def test_the_default_is_said_to_be_one(save_model: SaveModel) -> None:
+    domain = load_teacher(image_model(save_model)).domain
+    assert (domain.low, domain.high) == ((0.0,) * 3, (1.0,) * 3)
+    assert domain.assumed
+    assert "default" in domain.range_source
+
+
+def test_bytes_are_pixels(save_model: SaveModel) -> None:
+    cast = [node("Cast", ["x"], ["scaled"], to=TensorProto.FLOAT)]
+    domain = load_teacher(image_model(save_model, cast, input_type=TensorProto.UINT8)).domain
+    assert (domain.low, domain.high, domain.dtype) == ((0.0,) * 3, (255.0,) * 3, "uint8")
+    assert domain.to_array(torch.tensor([-3.0, 0.4, 0.6, 254.7, 300.0])).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_layout_by_option_and_by_transpose(save_model: SaveModel) -> None:
+    transposed = [node("Transpose", ["x"], ["scaled"], perm=[0, 3, 1, 2])]
+    domain = load_teacher(image_model(save_model, transposed, shape=["N", 8, 8, 3])).domain
+    assert (domain.layout, domain.shape) == ("NHWC", (3, 8, 8))
+    assert "Transpose" in domain.layout_source
+    path = image_model(save_model)
+    assert load_teacher(path).domain.layout == "NCHW"
+    assert load_teacher(path, layout="nchw").domain.layout == "NCHW"
+    with pytest.raises(UsageError, match="NCHW or NHWC"):
+        load_teacher(path, layout="CHW")
+
+
+def test_a_size_that_the_file_leaves_open(save_model: SaveModel) -> None:
+    path = image_model(save_model, shape=["N", 3, "height", "width"])
+    with pytest.raises(UnsupportedTeacherError, match="--input-shape"):
+        load_teacher(path)
+    assert load_teacher(path, input_shape=(3, 12, 10)).domain.shape == (3, 12, 10)
+    with pytest.raises(UsageError, match="fixes"):
+        load_teacher(path, input_shape=(1, 12, 10))
+    with pytest.raises(UsageError, match="dimensions"):
+        load_teacher(path, input_shape=(12, 10))
+
+
+def test_a_gigantic_sample_is_refused(save_model: SaveModel) -> None:
+    with pytest.raises(UnsupportedTeacherError, match="may have"):
+        load_teacher(image_model(save_model, shape=["N", 3, 10**6, 10**6]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"input_range": (1, 0)},
+        {"input_range": (0, 1, 2)},
+        {"input_range": (0, float("nan"))},
+        {"std": [0.0]},
+        {"std": [-1.0]},
+        {"mean": [0.1, 0.2]},
+    ],
+)
+def test_options_that_make_no_sense(save_model: SaveModel, options: dict) -> None:
+    with pytest.raises(UsageError):
+        load_teacher(image_model(save_model), **options)
+
+
+def test_token_ids_are_no_input(save_model: SaveModel) -> None:
+    cast = [node("Cast", ["x"], ["scaled"], to=TensorProto.FLOAT)]
+    with pytest.raises(UnsupportedTeacherError, match="INT64"):
+        load_teacher(image_model(save_model, cast, input_type=TensorProto.INT64))
+
+
+DOMAINS = [
+    Domain("x", "float32", "NCHW", (3, 4, 5), (-2.0, -1.0, 0.0), (2.0, 3.0, 255.0), "", "", False),
+    Domain("x", "float32", "NHWC", (3, 4, 5), (-2.0, -1.0, 0.0), (2.0, 3.0, 255.0), "", "", False),
+    Domain("x", "float32", "NCHW", (1, 4, 5), (0.0,), (1.0,), "", "", False),
+    Domain("x", "float32", "NF", (7,), (-2.0,), (2.0,), "", "", False),
+]
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=["NCHW", "NHWC", "unit", "NF"])
+def test_there_and_back(domain: Domain) -> None:
+    unit = torch.rand(2, *domain.shape, requires_grad=True)
+    x = domain.to_file(unit)
+    assert tuple(x.shape) == domain.file_shape(2)
+    torch.testing.assert_close(domain.to_unit(x), unit)
+    x.sum().backward()
+    span = torch.tensor([high - low for low, high in zip(domain.low, domain.high, strict=True)])
+    expected = span.view(-1, 1, 1) if domain.is_image else span
+    torch.testing.assert_close(unit.grad, expected.expand_as(unit))
+
+
+def test_black_is_low_and_white_is_high() -> None:
+    domain = DOMAINS[1]
+    white = domain.to_file(torch.ones(1, 3, 2, 2))
+    black = domain.to_file(torch.zeros(1, 3, 2, 2))
+    assert white[0, 0, 0].tolist() == [2.0, 3.0, 255.0]
+    assert black[0, 0, 0].tolist() == [-2.0, -1.0, 0.0]

@@ -1,0 +1,1 @@
+"""Recipes as data: fields, files and requirements. No model is run here."""

@@ -1,0 +1,104 @@
+"""Recipes as files: the built-in ones and those of a user, read but not yet validated."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zskd_onnx.errors import RecipeError, UsageError
+from zskd_onnx.system.files import expect_file
+
+SIZE_LIMIT = 1 << 16
+"""Bytes that a recipe file may have."""
+
+
+def recipe_names() -> list[str]:
+    """Names of the built-in recipes."""
+    folder = resources.files("zskd_onnx.recipes")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """The YAML of a built-in recipe, comments included.
+
+    Raises:
+        RecipeError: there is none of that name; the message suggests the nearest.
+    """
+    names = recipe_names()
+    if name not in names:
+        nearest = difflib.get_close_matches(name, names, 1, cutoff=0.4)
+        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+        raise RecipeError(f"recipe '{name}': expected {', '.join(names)}, or a .yaml file{hint}")
+    return (resources.files("zskd_onnx.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """The keys and values of a built-in recipe, or of a path that ends in .yaml or .yml; and what messages call it.
+
+    Raises:
+        RecipeError: no such recipe or file, or it is no mapping in YAML, or says a key twice.
+    """
+    name = str(name_or_path)
+    if name.endswith((".yaml", ".yml")):
+        text, where = _read(Path(name)), name
+    else:
+        text, where = recipe_text(name), f"recipe '{name}'"
+    content = parse_yaml(text, where)
+    if not isinstance(content, dict):
+        raise RecipeError(f"{where}: expected a mapping of keys to values")
+    return content, where
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What ``yaml.safe_load`` makes of a text.
+
+    Raises:
+        RecipeError: it is not YAML, or says a key twice; ``where`` is what the message calls it.
+    """
+    try:
+        content = yaml.safe_load(text)
+        repeated = _repeated(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        raise RecipeError(f"{where}: not YAML ({' '.join(str(error).split())[:300]})") from error
+    if repeated is not None:
+        raise RecipeError(f"{where}: {repeated}; expected each key once in a section")
+    return content
+
+
+def _read(path: Path) -> str:
+    try:
+        expect_file(path, "a recipe in YAML")
+    except UsageError as error:
+        raise RecipeError(str(error)) from error
+    try:
+        if path.stat().st_size > SIZE_LIMIT:
+            raise RecipeError(f"{path}: larger than {SIZE_LIMIT:,} bytes; not a recipe")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise RecipeError(f"{path}: {reason}; expected a recipe in YAML") from error
+
+
+def _repeated(root: yaml.Node | None) -> str | None:
+    """A key that a section has again, of which YAML keeps the last and says nothing."""
+    nodes, seen = [root], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys = set()
+            for key, value in node.value:
+                nodes.append(value)
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in keys:
+                        return f"'{key.value}' again in line {key.start_mark.line + 1}"
+                    keys.add(key.value)
+    return None

@@ -1,0 +1,1 @@
+"""Samples on disk: real samples and transfer sets."""

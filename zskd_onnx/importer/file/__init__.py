@@ -1,0 +1,1 @@
+"""Reading and checking an ONNX file before anything is built from it."""

@@ -1,0 +1,27 @@
+"""Pooling over all positions: x (N, C, *size) -> (N, C, 1, ...)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zskd_onnx.importer.operators.registry import operator
+
+
+def _positions(x: Tensor) -> tuple[int, ...]:
+    return tuple(range(2, x.ndim))
+
+
+@operator("GlobalAveragePool", (1, 22))
+def global_average_pool(x: Tensor) -> Tensor:
+    return x.mean(_positions(x), keepdim=True)
+
+
+@operator("GlobalMaxPool", (1, 22))
+def global_max_pool(x: Tensor) -> Tensor:
+    return x.amax(_positions(x), keepdim=True)
+
+
+@operator("GlobalLpPool", (2, 22))
+def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
+    return torch.linalg.vector_norm(x, p, _positions(x), keepdim=True)

@@ -1,0 +1,192 @@
+"""From a cleaned ONNX graph to a ``torch.fx.GraphModule``."""
+
+from __future__ import annotations
+
+import operator as py
+import re
+from typing import Any
+
+import onnx_ir as ir
+from torch import Tensor, fx, nn
+
+from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.importer.nodes import attributes, describe, operator_of, tensor_of
+from zskd_onnx.importer.operators.host import as_host, as_tensor, beside, find_host_operator
+from zskd_onnx.importer.operators.host_shape import stays_host
+from zskd_onnx.importer.operators.registry import Operator
+from zskd_onnx.importer.passes import fuse
+
+CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
+"""Operators that cleaning has replaced where what they depend on is constant."""
+
+NO_GRADIENT = ("TreeEnsembleClassifier", "TreeEnsemble")
+"""Classifiers of steps: no direction improves an input."""
+
+
+def import_graph(model: ir.Model) -> fx.GraphModule:
+    """Translate a model that ``passes.clean`` has prepared.
+
+    Weights become buffers, so that they move with ``.to`` and take no gradient. Half-precision
+    weights stay as they are; ``Teacher`` decides the precision to run in.
+
+    Returns:
+        A module whose forward takes the graph inputs in order and returns a tuple with the graph
+        outputs in order.
+
+    Raises:
+        UnsupportedTeacherError: an operator is not supported (the message lists all of them), or
+            a shape depends on the data.
+    """
+    _check_supported(model)
+    fuse(model)
+    return _Importer(model).run()
+
+
+def _needed(model: ir.Model) -> list[ir.Node]:
+    """The nodes that the outputs depend on, in order: a branch for labels, say, is left out."""
+    needed: set[ir.Node] = set()
+    waiting = [value.producer() for value in model.graph.outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in needed:
+            needed.add(node)
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return [node for node in model.graph if node in needed]
+
+
+def _check_supported(model: ir.Model) -> None:
+    opsets = model.opset_imports
+    missing = [node for node in _needed(model) if operator_of(node, opsets) is None]
+    if not missing:
+        return
+    first = missing[0]
+    if first.domain == "" and first.op_type in CONTROL_FLOW:
+        raise UnsupportedTeacherError(
+            f"{describe(first)}: its {CONTROL_FLOW[first.op_type]} must be constant, but depends on the data; "
+            "export the model without control flow"
+        )
+    if first.op_type in NO_GRADIENT:
+        raise UnsupportedTeacherError(
+            f"{describe(first)}: a tree ensemble has no gradient, so nothing can be synthesised against it; "
+            "expected a neural or a linear model"
+        )
+    names = [f"{n.domain + '.' if n.domain else ''}{n.op_type}" for n in missing]
+    others = sorted(set(names) - {names[0]})
+    raise UnsupportedTeacherError(
+        f"{describe(first)}: operator {first.op_type} of opset {opsets.get(first.domain, '?')} is not supported; "
+        f"other unsupported operators in this file: {', '.join(others) or 'none'}"
+    )
+
+
+class _Importer:
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.tensors: dict[ir.Value, fx.Node] = {}
+        self.hosts: dict[ir.Value, fx.Node] = {}
+
+    def run(self) -> fx.GraphModule:
+        for value in self.model.graph.inputs:
+            self.tensors[value] = self.graph.placeholder(_identifier(value.name))
+        for node in _needed(self.model):
+            self.import_node(node)
+        self.graph.output(tuple(self.tensor(value) for value in self.model.graph.outputs))
+        self.graph.lint()
+        return fx.GraphModule(self.root, self.graph, class_name="Teacher")
+
+    def import_node(self, node: ir.Node) -> None:
+        host = find_host_operator(node.domain, node.op_type)
+        if host is not None and self.is_host(node):
+            inputs = [None if v is None else self.host(v, node) for v in node.inputs]
+            self.hosts[node.outputs[0]] = self.call(node, host, inputs, _host_attributes(node))
+            return
+        operator = operator_of(node, self.model.opset_imports)
+        assert operator is not None  # _check_supported has run
+        call = self.call(node, operator.function, self.inputs(node, operator), _attributes(node, operator))
+        if self.tensors and all(i in operator.host_inputs for i in range(len(node.inputs))):
+            # Made of numbers alone, so nothing told it the device.
+            call = self.graph.call_function(beside, (call, next(iter(self.tensors.values()))))
+        if operator.returns_host:
+            self.hosts[node.outputs[0]] = call
+        elif len(node.outputs) == 1:
+            self.tensors[node.outputs[0]] = call
+        else:
+            for i, value in enumerate(node.outputs):
+                self.tensors[value] = self.graph.call_function(py.getitem, (call, i))
+
+    def is_host(self, node: ir.Node) -> bool:
+        """Whether a node computes on shapes: one input is a host value, the others constants."""
+        given = [v for v in node.inputs if v is not None]
+        on_hosts = any(v in self.hosts for v in given) and all(
+            v in self.hosts or (v.const_value is not None and len(v.const_value.shape) <= 1) for v in given
+        )
+        return on_hosts and stays_host(node, self.hosts)
+
+    def inputs(self, node: ir.Node, operator: Operator) -> list[Any]:
+        return [
+            None if v is None else self.host(v, node) if i in operator.host_inputs else self.tensor(v)
+            for i, v in enumerate(node.inputs)
+        ]
+
+    def call(self, node: ir.Node, function: Any, inputs: list[Any], keywords: dict[str, Any]) -> fx.Node:
+        for key, value in keywords.items():
+            if isinstance(value, Tensor):
+                keywords[key] = self.buffer(f"{node.name}_{key}", value)
+        name = _identifier(node.outputs[0].name)
+        call = self.graph.create_node("call_function", function, tuple(inputs), keywords, name)
+        call.meta["onnx"] = describe(node)
+        return call
+
+    def host(self, value: ir.Value, node: ir.Node) -> Any:
+        if value in self.hosts:
+            return self.hosts[value]
+        if value.const_value is None:
+            raise UnsupportedTeacherError(
+                f"{describe(node)}: its input '{value.name}' must be a constant or follow from shapes, "
+                "but is computed from the data; export the model with static shapes"
+            )
+        try:
+            return as_host(tensor_of(value))
+        except (ValueError, NotImplementedError) as error:
+            raise UnsupportedTeacherError(f"{describe(node)}: its input '{value.name}' has {error}") from error
+
+    def tensor(self, value: ir.Value) -> fx.Node:
+        if value in self.tensors:
+            return self.tensors[value]
+        if value in self.hosts:
+            like = next(iter(self.tensors.values()), None)
+            made = self.graph.call_function(as_tensor, (self.hosts[value], like))
+        elif value.const_value is None:
+            raise UnsupportedTeacherError(f"'{value.name}' is neither computed nor constant; the graph is damaged")
+        else:
+            try:
+                made = self.buffer(value.name, tensor_of(value))
+            except NotImplementedError as error:
+                raise UnsupportedTeacherError(f"constant '{value.name}': {error} is not supported") from error
+        self.tensors[value] = made
+        return made
+
+    def buffer(self, name: str | None, tensor: Tensor) -> fx.Node:
+        target = _identifier(name)
+        while hasattr(self.root, target):
+            target += "_"
+        self.root.register_buffer(target, tensor)
+        return self.graph.get_attr(target)
+
+
+def _attributes(node: ir.Node, operator: Operator | None = None) -> dict[str, Any]:
+    try:
+        return attributes(node, operator)
+    except NotImplementedError as error:
+        raise UnsupportedTeacherError(f"{describe(node)}: {error} is not supported") from error
+
+
+def _host_attributes(node: ir.Node) -> dict[str, Any]:
+    return {k: as_host(v) if isinstance(v, Tensor) else v for k, v in _attributes(node).items()}
+
+
+def _identifier(name: str | None) -> str:
+    """An ONNX name as a Python identifier."""
+    cleaned = re.sub(r"\W", "_", name or "value")
+    return cleaned if not cleaned[0].isdigit() else f"_{cleaned}"

@@ -1,0 +1,1 @@
+"""Metrics of one classifier, and of a student beside its teacher."""

@@ -1,0 +1,1 @@
+"""What a user asks for: compress, plan, verify, evaluate, inspect, and the steps of a run."""

@@ -1,0 +1,1 @@
+"""Students that start from the teacher's channels."""

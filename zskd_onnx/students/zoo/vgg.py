@@ -1,0 +1,42 @@
+"""A small VGG (Simonyan & Zisserman 2015): pairs of 3x3 convolutions, each pair before a pooling."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from zskd_onnx.students.zoo.initialisation import kaiming_fan_out
+from zskd_onnx.students.zoo.registry import Shape, needs_images, student
+
+
+def _vgg(shape: Shape, classes: int, width: int) -> nn.Sequential:
+    """Three stages or more, until the sides are 4 or less; with batch normalisation, which the paper has not."""
+    channels, *sides = shape
+    layers: list[nn.Module] = []
+    stage = 0
+    while stage < 3 or max(sides) > 4:
+        filters = width * 2 ** min(stage, 2)
+        for _ in range(2):
+            layers += [nn.Conv2d(channels, filters, 3, padding=1, bias=False), nn.BatchNorm2d(filters), nn.ReLU()]
+            channels = filters
+        layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        sides = [-(-side // 2) for side in sides]
+        stage += 1
+    units = 8 * width
+    layers += [nn.Flatten(), nn.Linear(channels * math.prod(sides), units), nn.ReLU(), nn.Linear(units, classes)]
+    net = nn.Sequential(*layers)
+    kaiming_fan_out(net)
+    return net
+
+
+@student(
+    "vgg-small", "VGG with batch normalisation, from 32 filters, and 256 units before the classes", needs_images(8)
+)
+def vgg_small(shape: Shape, classes: int) -> nn.Sequential:
+    return _vgg(shape, classes, 32)
+
+
+@student("vgg-small-half", "the same with half of the filters and units", needs_images(8))
+def vgg_small_half(shape: Shape, classes: int) -> nn.Sequential:
+    return _vgg(shape, classes, 16)

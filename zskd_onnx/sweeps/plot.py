@@ -1,0 +1,43 @@
+"""The plot of a sweep over one field of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zskd_onnx.report.plots import Point, draw_sweep
+from zskd_onnx.sweeps.table import Summary
+
+
+def draw(summaries: Sequence[Summary], path: Path) -> None:
+    """Draw accuracy, or agreement without evaluation data, where exactly one field varies, and by numbers.
+
+    Args:
+        path: of the PNG.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    field = _varied(summaries)
+    if field is None:
+        return
+    measure = "student_accuracy" if any(s.student_accuracy for s in summaries) else "agreement"
+    lines: dict[str, list[Point]] = {}
+    for summary in summaries:
+        spread = getattr(summary, measure)
+        if spread is not None:
+            lines.setdefault(summary.run.recipe, []).append(
+                (summary.run.settings[field], spread.mean, spread.deviation or 0.0)
+            )
+    if lines:
+        draw_sweep(lines, field, measure.replace("_", " "), path)
+
+
+def _varied(summaries: Sequence[Summary]) -> str | None:
+    """The one field that has several values, if all of them are numbers."""
+    values = {key: [s.run.settings[key] for s in summaries] for key in summaries[0].run.settings}
+    varied = [key for key, found in values.items() if any(value != found[0] for value in found)]
+    numbers = [
+        key for key in varied if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values[key])
+    ]
+    return varied[0] if len(varied) == 1 and varied == numbers else None

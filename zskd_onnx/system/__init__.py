@@ -1,0 +1,1 @@
+"""The machine: devices, files, threads, interrupts, random generators, onnxruntime sessions."""

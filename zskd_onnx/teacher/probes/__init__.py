@@ -1,0 +1,1 @@
+"""Inner values of a teacher: activations, features and layer inputs."""
