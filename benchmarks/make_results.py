@@ -56,27 +56,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is stale")
     arguments = parser.parse_args()
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    for path in stale:
+    stale = {path: text for path, text in pages().items() if not path.exists() or path.read_text("utf-8") != text}
+    for path, text in stale.items():
         if arguments.check:
-            print(f"{path.relative_to(ROOT)} is stale; run python benchmarks/make_results.py", file=sys.stderr)
+            print(f"{path} is stale; run python benchmarks/make_results.py", file=sys.stderr)
         else:
-            path.write_text(pages()[path], encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     return int(arguments.check and bool(stale))
 
 
 def pages() -> dict[Path, str]:
-    """Return the text of both pages."""
+    """Return the text of both pages.
+
+    Raises:
+        ValueError: no table shows a run whose status is ``current``.
+    """
     runs = Runs(load_runs())
-    body = re.sub(
-        r"{{ (.*?) }}", lambda match: PARTS[match[1]](runs), (RESULTS / "page.md").read_text(encoding="utf-8")
-    )
+    template = (RESULTS / "page.md").read_text(encoding="utf-8")
+    body = re.sub(r"{{ (.*?) }}", lambda match: PARTS[match[1]](runs), template)
     if runs.not_shown():
         raise ValueError(f"no table shows the current run {runs.not_shown()[0]}; change its status or the tables")
     return {path: f"{NOTICE}\n\n# Results\n\n{text}\n\n{body}" for path, text in INTRODUCTIONS.items()}
-
-
-# Runs
 
 
 def load_runs(folder: Path = RESULTS) -> list[Run]:

@@ -178,10 +178,8 @@ PROBLEMS = {
 
 def other_problems(runs: Runs) -> str:
     chosen = runs.select("mnist, batch normalisation", "hundred classes", "natural images")
-    order = list(PROBLEMS)
-    groups = sorted(
-        grouped(chosen, "recipe", "overrides", "description", "data"), key=lambda group: order.index(group[0]["data"])
-    )
+    groups = grouped(chosen, "recipe", "overrides", "description", "data")
+    groups.sort(key=lambda group: list(PROBLEMS).index(group[0]["data"]))
     rows = []
     for group in groups:
         teacher = mean_and_deviation(column(group, "teacher_accuracy"))
@@ -192,9 +190,8 @@ def other_problems(runs: Runs) -> str:
 
 
 def published_cifar(runs: Runs) -> str:
-    pairs = grouped(runs.not_run("cifar-10 and svhn"), "data", "teacher", "student")
     parts = []
-    for pair in pairs:
+    for pair in grouped(runs.not_run("cifar-10 and svhn"), "data", "teacher", "student"):
         name = "SVHN, " if pair[0]["data"] == "svhn" else ""
         figures = ", ".join(f"{label(run)} {run['published'].replace(', ', ' or ')}" for run in pair)
         parts.append(f"{name}{pair[0]['teacher']} to {pair[0]['student']}: {figures}")
@@ -225,10 +222,8 @@ def conformance(runs: Runs) -> str:
 
 def architectures(runs: Runs) -> str:
     metrics = [run["metrics"] for run in runs.select("architectures")]
-    parts = []
-    for exporter in ("default", "legacy"):
-        verdicts = [row["verdict"] for row in metrics if row["exporter"] == exporter]
-        parts.append(f"{verdicts.count('ok')}/{len(verdicts)} with the {exporter} exporter")
+    verdicts = {name: [row["verdict"] for row in metrics if row["exporter"] == name] for name in ("default", "legacy")}
+    parts = (f"{rows.count('ok')}/{len(rows)} with the {name} exporter" for name, rows in verdicts.items())
     parity, gradient = (max(row[name] for row in metrics) for name in ("parity", "gradient"))
     return f"{', '.join(parts)}; worst parity {parity:.1e}, worst gradient difference {gradient:.1e} (relative)"
 
@@ -242,9 +237,9 @@ def light_models(runs: Runs) -> str:
 def speed(runs: Runs) -> str:
     rows = []
     for group in grouped(runs.select("speed, impressions"), "description", "machine"):
-        rates, ratios = ([run["metrics"].get(name) for run in group] for name in ("iterations_per_second", "ratio"))
-        rates = ", ".join(f"{rate:,}" for rate in rates if rate)
-        ratios = ", ".join(f"{ratio:.2f}" for ratio in ratios if ratio)
+        metrics = [run["metrics"] for run in group]
+        rates = ", ".join(f"{row['iterations_per_second']:,}" for row in metrics if "iterations_per_second" in row)
+        ratios = ", ".join(f"{row['ratio']:.2f}" for row in metrics if "ratio" in row)
         rows.append([group[0]["description"], rates and f"{rates} a second", ratios, group[0]["machine"]])
     for run in runs.select("speed, adversary"):
         metrics = run["metrics"]
