@@ -2,12 +2,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["jax2onnx>=0.15", "flax>=0.12.1", "safetensors>=0.5", "onnx>=1.20.1", "onnxruntime>=1.24.1", "numpy>=2.0"]
 # ///
-"""Write a teacher file from a JAX classifier: Flax Linen, Flax NNX, or a function of weights and inputs.
+"""Write the ONNX file of a teacher from a JAX classifier: Flax Linen, Flax NNX, or a function.
 
   uv run adapters/jax.py weights.safetensors teacher.onnx --module net.py:make --input-shape 8,8,1
 
-Takes weights (.safetensors, .npz or .msgpack) for what a factory of yours makes: a Linen module, an NNX
-module, or a function (weights, x). The names of nested weights join with dots or slashes.
+The input is weights (.safetensors, .npz or .msgpack) for the model that your own factory function
+returns: a Linen module, an NNX module, or a function (weights, x). Names of nested weights are
+joined with dots or slashes.
 """
 
 from __future__ import annotations
@@ -27,37 +28,45 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-# Python puts a script's folder first on sys.path, where `import jax` or `import keras` would find an adapter.
+# Python puts a script's folder first on sys.path, so `import jax` or `import keras` would import an adapter.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
-if TYPE_CHECKING:  # the rest is imported where it is used: --help and a wrong option need none of it
+if TYPE_CHECKING:  # imported where they are used, so that --help and a wrong option need no packages
     import numpy as np
     import onnx
 
     Bounds = tuple[np.ndarray, np.ndarray]
 
 USAGE, UNSUPPORTED, DIFFERENT = 2, 3, 4
-TRUST = "give --allow-pickle if you trust its origin"
+TRUST = "add --allow-pickle if you trust its origin"
 OPSET = 21
 
 
 def sizes(text: str) -> tuple[int, ...]:
+    """Parse an option such as "3,224,224"."""
     return tuple(map(int, text.split(",")))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--module", required=True, metavar="FILE.PY:FACTORY", help="or package.module:factory")
-    parser.add_argument("--input-shape", required=True, type=sizes, metavar="H,W,C", help="of one sample")
+    """Add the options that only this script has."""
+    parser.add_argument(
+        "--module",
+        required=True,
+        metavar="FILE.PY:FACTORY",
+        help="function that returns the model; also package.module:factory",
+    )
+    parser.add_argument("--input-shape", required=True, type=sizes, metavar="H,W,C", help="shape of one sample")
 
 
 def convert(options: argparse.Namespace) -> dict[str, Any]:
+    """Read the model, write the file, and return the JSON object that the script prints."""
     import numpy as np
 
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
     import jax2onnx
 
-    run = with_weights(options, make(options.module), read_weights(options.model))
+    run = with_weights(options, call_factory(options.module), read_weights(options.model))
     shape: tuple[int, ...] = options.input_shape
     metadata, bounds = domain(options, shape, "NHWC")
     x = samples(options, shape, "float32", bounds)
@@ -67,16 +76,16 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
         message = f"does not run with --module {options.module} on samples of shape {shape}: {one_line(error)}"
         raise Failure(USAGE, f"{options.model}: {message}") from error
     if expected.ndim != 2:
-        raise Failure(UNSUPPORTED, f"{options.model}: gives shape {expected.shape}, expected scores (N, K)")
+        raise Failure(UNSUPPORTED, f"{options.model}: returns shape {expected.shape}, expected scores (N, K)")
     try:
         proto = jax2onnx.to_onnx(run, [("batch", *shape)], opset=OPSET, input_names=["input"], output_names=["output"])
     except Exception as error:
         raise Failure(UNSUPPORTED, f"{options.model}: jax2onnx cannot convert it: {one_line(error)}") from error
-    return deliver(options, proto, metadata, x, expected)
+    return compare_and_write(options, proto, metadata, x, expected)
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """Arrays by their path, parts joined with dots; none of the formats can hold code."""
+    """Path of each weight, its parts joined with dots -> array. None of the formats can hold code."""
     import numpy as np
     from flax import serialization, traverse_util
     from safetensors.numpy import load_file
@@ -85,68 +94,73 @@ def read_weights(path: Path) -> dict[str, Any]:
         raise Failure(USAGE, f"{path}: expected weights as .safetensors, .npz or .msgpack")
     try:
         if path.suffix == ".safetensors":
-            found = load_file(path)
+            weights = load_file(path)
         elif path.suffix == ".npz":
-            found = dict(np.load(path, allow_pickle=False))
+            weights = dict(np.load(path, allow_pickle=False))
         else:
             nested = traverse_util.flatten_dict(serialization.msgpack_restore(path.read_bytes()))
-            found = {".".join(map(str, parts)): value for parts, value in nested.items()}
+            weights = {".".join(map(str, parts)): value for parts, value in nested.items()}
     except Exception as error:
         raise Failure(UNSUPPORTED, f"{path}: cannot be read as {path.suffix}: {one_line(error)}") from error
-    return {key.replace("/", "."): value for key, value in found.items()}
+    return {key.replace("/", "."): value for key, value in weights.items()}
 
 
-def with_weights(options: argparse.Namespace, made: Any, weights: dict[str, Any]) -> Callable[[Any], Any]:
-    """The classifier as a function of its inputs, in inference mode."""
+def with_weights(options: argparse.Namespace, model: Any, weights: dict[str, Any]) -> Callable[[Any], Any]:
+    """The classifier as a function of its inputs, in inference mode.
+
+    Args:
+        model: the result of the factory.
+    """
     import jax.numpy as jnp
     from flax import linen, nnx, traverse_util
 
-    if isinstance(made, nnx.Module):
-        made.eval()
-        own = nnx.to_flat_state(nnx.state(made, nnx.Not(nnx.RngState)))
-        expected = {".".join(map(str, path)): variable.shape for path, variable in own}
+    if isinstance(model, nnx.Module):
+        model.eval()
+        variables = nnx.to_flat_state(nnx.state(model, nnx.Not(nnx.RngState)))
+        expected = {".".join(map(str, path)): variable.shape for path, variable in variables}
         for key in sorted(expected.keys() | weights.keys()):
-            found = weights[key].shape if key in weights else None
-            if found != expected.get(key):
+            shape = weights[key].shape if key in weights else None
+            if shape != expected.get(key):
                 message = (
-                    f"does not fit --module {options.module}: {key} has shape {found}, expected {expected.get(key)}"
+                    f"does not fit --module {options.module}: {key} has shape {shape}, expected {expected.get(key)}"
                 )
                 raise Failure(USAGE, f"{options.model}: {message}")
-        named = zip(own, expected, strict=True)
-        nnx.update(made, nnx.from_flat_state([(p, v.replace(jnp.asarray(weights[key]))) for (p, v), key in named]))
-        return made
+        named = zip(variables, expected, strict=True)
+        nnx.update(model, nnx.from_flat_state([(p, v.replace(jnp.asarray(weights[key]))) for (p, v), key in named]))
+        return model
     nested = traverse_util.unflatten_dict(weights, sep=".")
-    if isinstance(made, linen.Module):
-        return lambda x: made.apply(nested if "params" in nested else {"params": nested}, x)
-    if not callable(made):
-        raise Failure(USAGE, f"--module {options.module}: gave {type(made).__name__}, expected a module or a function")
-    return lambda x: made(nested, x)
+    if isinstance(model, linen.Module):
+        return lambda x: model.apply(nested if "params" in nested else {"params": nested}, x)
+    if not callable(model):
+        message = f"--module {options.module}: returned {type(model).__name__}, expected a module or a function"
+        raise Failure(USAGE, message)
+    return lambda x: model(nested, x)
 
 
-def make(factory: str) -> Any:
-    """What a factory gives, named "file.py:factory" or "package.module:factory"."""
-    place, _, name = factory.rpartition(":")
+def call_factory(factory: str) -> Any:
+    """The result of a factory, named "file.py:factory" or "package.module:factory"."""
+    location, _, name = factory.rpartition(":")
     sys.path.append(str(Path.cwd()))
     try:
-        if place.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        if location.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(location).stem, location)
             assert spec
             assert spec.loader
             module = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
             spec.loader.exec_module(module)
         else:
-            module = importlib.import_module(place)
+            module = importlib.import_module(location)
         return getattr(module, name)()
     except Exception as error:
-        message = f"--module {factory}: {type(error).__name__}: {one_line(error)}; expected file.py:factory"
+        message = f"--module {factory}: {type(error).__name__}: {one_line(error)}; expected FILE.PY:FACTORY"
         raise Failure(USAGE, message) from error
 
 
-# From here to the end all adapters are alike: each is one file that works alone. A test compares them.
+# From here to the end all adapters are identical, so that each is a single file. A test compares them.
 
 
 class Failure(Exception):
-    """Ends the run with one line and an exit code."""
+    """Ends the run with a message of one line and an exit code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -154,36 +168,39 @@ class Failure(Exception):
 
 
 def domain(
-    options: argparse.Namespace, shape: tuple[int, ...], layout: str | None, known: Bounds | None = None
+    options: argparse.Namespace, shape: tuple[int, ...], layout: str | None, model_bounds: Bounds | None = None
 ) -> tuple[dict[str, str], Bounds]:
-    """Where inputs live: as metadata, and as the lowest and highest value that the file takes.
+    """The input domain as metadata, and as the lowest and highest value that the file accepts.
 
     Args:
-        shape: of one sample.
-        layout: of an image, where no option says.
-        known: bounds that the model itself tells, where no option says.
+        shape: shape of one sample.
+        layout: layout of images if no option gives it, "NCHW" or "NHWC"; None for vectors.
+        model_bounds: bounds from the model itself, which apply if no option gives a range.
     """
     import numpy as np
 
     layout = (options.layout or layout) if len(shape) == 3 else None
     channels = shape[0] if layout == "NCHW" else shape[-1]
-    given = {key: getattr(options, key) for key in ("input_range", "mean", "std") if getattr(options, key)}
-    for key in given.keys() & {"mean", "std"}:
-        if len(given[key]) not in (1, channels):
-            raise Failure(USAGE, f"--{key}: got {len(given[key])} numbers, expected 1 or {channels}")
-    tells = known is not None and not given
-    if known is None or given:
-        raw, mean, std = (np.array(given.get(k, v)) for k, v in (("input_range", [0, 1]), ("mean", [0]), ("std", [1])))
-        known = ((raw[0] - mean) / std, (raw[1] - mean) / std)
-    if tells or (len(shape) == 1 and len(known[0]) > 1):  # for a vector the other keys hold one number
-        given = {"low": known[0], "high": known[1]}
-    metadata = {f"zskd.{key}": ",".join(f"{n:.9g}" for n in values) for key, values in given.items()}
+    properties = {key: getattr(options, key) for key in ("input_range", "mean", "std") if getattr(options, key)}
+    for key in properties.keys() & {"mean", "std"}:
+        if len(properties[key]) not in (1, channels):
+            raise Failure(USAGE, f"--{key}: got {len(properties[key])} numbers, expected 1 or {channels}")
+    if model_bounds is not None and not properties:
+        low, high = model_bounds
+        properties = {"low": low, "high": high}
+    else:
+        defaults = (("input_range", [0, 1]), ("mean", [0]), ("std", [1]))
+        raw, mean, std = (np.array(properties.get(key, default)) for key, default in defaults)
+        low, high = (raw[0] - mean) / std, (raw[1] - mean) / std
+        if len(shape) == 1 and len(low) > 1:  # one number per feature, which only these two keys can hold
+            properties = {"low": low, "high": high}
+    metadata = {f"zskd.{key}": ",".join(f"{n:.9g}" for n in values) for key, values in properties.items()}
     rank = (-1, 1, 1) if layout == "NCHW" else (-1,)
-    return metadata | ({"zskd.layout": layout} if layout else {}), (known[0].reshape(rank), known[1].reshape(rank))
+    return metadata | ({"zskd.layout": layout} if layout else {}), (low.reshape(rank), high.reshape(rank))
 
 
 def samples(options: argparse.Namespace, shape: tuple[int, ...], dtype: str, bounds: Bounds) -> np.ndarray:
-    """Inputs on which file and framework have to agree: the user's, or random ones in the domain."""
+    """Inputs (N, *shape) on which file and framework are compared: random ones, or those of --check-data."""
     import numpy as np
 
     if options.check_data is None:
@@ -193,14 +210,14 @@ def samples(options: argparse.Namespace, shape: tuple[int, ...], dtype: str, bou
         x = np.load(options.check_data)["x"].astype(dtype)
     except (OSError, ValueError, LookupError) as error:
         raise Failure(
-            USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x"
+            USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz file with an array x"
         ) from error
     if x.shape[1:] != shape or not len(x):
         raise Failure(USAGE, f"--check-data {options.check_data}: x has shape {x.shape}, expected (N, *{shape})")
     return x
 
 
-def deliver(
+def compare_and_write(
     options: argparse.Namespace,
     model: onnx.ModelProto,
     metadata: dict[str, str],
@@ -208,11 +225,17 @@ def deliver(
     expected: np.ndarray,
     scores: Callable[[list[Any]], np.ndarray] = lambda outputs: outputs[0],
 ) -> dict[str, Any]:
-    """Write the file if onnxruntime gives with it what the framework gave.
+    """Write the file if its scores in onnxruntime match the framework's.
 
     Args:
-        expected: the framework's answer to ``x``, a row of scores for each sample.
-        scores: from the file's outputs to the same.
+        model: the converted model.
+        metadata: entries for the file.
+        x: samples (N, ...).
+        expected: scores (N, K) of the framework for ``x``.
+        scores: computes scores (N, K) from the file's outputs.
+
+    Returns:
+        The JSON object that the script prints.
     """
     import numpy as np
     import onnx
@@ -220,9 +243,9 @@ def deliver(
 
     if options.classes:
         metadata["zskd.classes"] = json.dumps(options.classes)
-        wanted = max(expected.shape[1], 2)  # one score stands for two classes
-        if len(options.classes) != wanted:
-            raise Failure(USAGE, f"--classes: got {len(options.classes)} names, the model has {wanted} classes")
+        count = max(expected.shape[1], 2)  # a single score stands for two classes
+        if len(options.classes) != count:
+            raise Failure(USAGE, f"--classes: got {len(options.classes)} names, but the model has {count} classes")
     onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | metadata)
     partial = options.output.with_name(f".{options.output.name}.partial")
     try:
@@ -230,18 +253,21 @@ def deliver(
         try:
             session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
             name = session.get_inputs()[0].name
-            answers = [scores(session.run(None, {name: x[:count]})) for count in (len(x), 1)]
+            actual = [scores(session.run(None, {name: x[:size]})) for size in (len(x), 1)]
         except Exception as error:
-            raise Failure(UNSUPPORTED, f"{options.model}: its export does not run: {one_line(error)}") from error
-        if [a.shape for a in answers] != [expected.shape, expected[:1].shape]:
-            raise Failure(DIFFERENT, f"{options.output}: not written: scores of shape {answers[0].shape}")
-        difference = max(float(np.abs(a - expected[: len(a)]).max()) for a in answers)
+            raise Failure(
+                UNSUPPORTED, f"{options.model}: onnxruntime cannot run the export: {one_line(error)}"
+            ) from error
+        if [a.shape for a in actual] != [expected.shape, expected[:1].shape]:
+            shapes = f"its scores have shape {actual[0].shape}, expected {expected.shape}"
+            raise Failure(DIFFERENT, f"{options.output}: not written: {shapes}")
+        difference = max(float(np.abs(a - expected[: len(a)]).max()) for a in actual)
         allowed = options.tolerance * max(1.0, float(np.abs(expected).max()))
         if not difference <= allowed:
             raise Failure(
                 DIFFERENT,
                 f"{options.output}: not written: its scores differ from those of {options.model} by {difference:.3g}, "
-                f"expected {allowed:.3g} or less; --tolerance allows more",
+                f"expected at most {allowed:.3g}; --tolerance raises that limit",
             )
         partial.replace(options.output)
     finally:
@@ -251,11 +277,12 @@ def deliver(
 
 
 def one_line(error: BaseException) -> str:
+    """The message of an error, or its type, in at most 300 characters without line breaks."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, and takes -1,1 for a value."""
+    """A parser that reports errors in one line, and accepts -1,1 as a value."""
 
     def __init__(self) -> None:
         super().__init__(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -266,40 +293,58 @@ class Parser(argparse.ArgumentParser):
 
 
 def numbers(text: str) -> list[float]:
+    """Parse an option such as "0.5,0.25"."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = [math.nan]
     if not all(map(math.isfinite, values)):
-        raise argparse.ArgumentTypeError(f"expected numbers with commas, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got '{text}'")
     return values
 
 
 def names(text: str) -> list[str]:
+    """Parse class names, or read them from a file, one per line."""
     return Path(text).read_text(encoding="utf-8").splitlines() if Path(text).is_file() else text.split(",")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse and check the command line."""
     parser = Parser()
-    parser.add_argument("model", type=Path, help="what the framework saved")
+    parser.add_argument("model", type=Path, help="the saved model")
     parser.add_argument("output", type=Path, help="the .onnx file to write")
     add_options(parser)
-    parser.add_argument("--input-range", type=numbers, metavar="LOW,HIGH", help="of raw values, such as 0,255")
-    parser.add_argument("--mean", type=numbers, metavar="M,..", help="the model takes (raw - mean) / std")
-    parser.add_argument("--std", type=numbers, metavar="S,..", help="one number, or one for each channel or feature")
-    parser.add_argument("--layout", choices=("NCHW", "NHWC"), help="of images (default: the framework's)")
     parser.add_argument(
-        "--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line"
+        "--input-range", type=numbers, metavar="LOW,HIGH", help="lowest and highest raw value, such as 0,255"
     )
-    parser.add_argument("--allow-pickle", action="store_true", help="read files that can run code")
-    parser.add_argument("--check-data", type=Path, metavar="NPZ", help="compare on its x (default: random inputs)")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="of the comparison, as part of the largest score")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the result on stdout")
+    parser.add_argument("--mean", type=numbers, metavar="M,..", help="the model expects (raw - mean) / std")
+    parser.add_argument(
+        "--std", type=numbers, metavar="S,..", help="one number, or one per channel or feature, as for --mean"
+    )
+    parser.add_argument("--layout", choices=("NCHW", "NHWC"), help="axis order of images (default: the framework's)")
+    parser.add_argument(
+        "--classes", type=names, metavar="A,B,..|FILE", help="class names in order, or a file with one name per line"
+    )
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="also read files that can run code when they are read"
+    )
+    parser.add_argument(
+        "--check-data", type=Path, metavar="NPZ", help="compare on its array x (default: random inputs)"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        help="largest difference, relative to the largest score (default: 1e-4)",
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="format of the result on stdout (default: text)"
+    )
     options = parser.parse_args(arguments)
     if not options.model.exists():
         parser.error(f"{options.model}: no such file")
     if options.output.suffix != ".onnx" or not options.output.parent.is_dir():
-        parser.error(f"{options.output}: expected a name that ends in .onnx, in a folder that exists")
+        parser.error(f"{options.output}: expected a name that ends in .onnx, in an existing folder")
     if options.input_range and (len(options.input_range) != 2 or options.input_range[0] >= options.input_range[1]):
         parser.error("--input-range: expected the lowest and the highest value, such as 0,255")
     if options.std and min(options.std) <= 0:
@@ -308,11 +353,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
     options = parse(arguments)
     logging.disable(logging.ERROR)
     warnings.simplefilter("ignore")
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout holds the result alone
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
             result = convert(options)
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)

@@ -2,13 +2,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["scikit-learn>=1.5", "skl2onnx>=1.18", "skops>=0.13", "onnx>=1.19", "onnxruntime>=1.23", "numpy>=2.0"]
 # ///
-"""Write a teacher file from a scikit-learn classifier, or a pipeline that ends in one.
+"""Write the ONNX file of a teacher from a scikit-learn classifier, or from a pipeline that ends in one.
 
   uv run adapters/scikit_learn.py model.skops teacher.onnx
   uv run adapters/scikit_learn.py model.pkl teacher.onnx --allow-pickle --input-range 0,16
 
-Takes what skops saved, or with --allow-pickle what pickle or joblib did. Where the pipeline begins with
-a StandardScaler, MinMaxScaler or MaxAbsScaler, that tells the range of each feature.
+The input is a skops file, or with --allow-pickle a pickle or joblib file. If the pipeline begins with a
+StandardScaler, MinMaxScaler or MaxAbsScaler, the range of each feature is taken from it.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-# Python puts a script's folder first on sys.path, where `import jax` or `import keras` would find an adapter.
+# Python puts a script's folder first on sys.path, so `import jax` or `import keras` would import an adapter.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
-if TYPE_CHECKING:  # the rest is imported where it is used: --help and a wrong option need none of it
+if TYPE_CHECKING:  # imported where they are used, so that --help and a wrong option need no packages
     import numpy as np
     import onnx
 
     Bounds = tuple[np.ndarray, np.ndarray]
 
 USAGE, UNSUPPORTED, DIFFERENT = 2, 3, 4
-TRUST = "give --allow-pickle if you trust its origin"
+TRUST = "add --allow-pickle if you trust its origin"
 OPSET = {"": 18, "ai.onnx.ml": 3}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only this script has."""
+    parser.add_argument("--trust", default="", metavar="TYPE,..", help="further types that the skops file may contain")
     parser.add_argument(
-        "--trust", default="", metavar="TYPE,..", help="types that a skops file may hold beside skops' own"
+        "--zipmap", action="store_true", help="write probabilities as a list of maps from class to probability"
     )
-    parser.add_argument("--zipmap", action="store_true", help="end in a list of maps from class to probability")
 
 
 def convert(options: argparse.Namespace) -> dict[str, Any]:
+    """Read the model, write the file, and return the JSON object that the script prints."""
     import numpy as np
     import onnx
     import skl2onnx
@@ -56,9 +58,9 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
     model = load(options)
     features = getattr(model, "n_features_in_", None)
     if not is_classifier(model) or features is None:
-        raise Failure(UNSUPPORTED, f"{options.model}: holds a {type(model).__name__}, expected a trained classifier")
+        raise Failure(UNSUPPORTED, f"{options.model}: contains a {type(model).__name__}, expected a trained classifier")
     if not isinstance(model.classes_, np.ndarray):
-        raise Failure(UNSUPPORTED, f"{options.model}: answers several questions at once, expected one")
+        raise Failure(UNSUPPORTED, f"{options.model}: has several outputs of classes, expected one")
     options.classes = options.classes or [str(name) for name in model.classes_]
     metadata, bounds = domain(options, (features,), None, bounds_of_scaler(model))
     x = samples(options, (features,), "float32", bounds)
@@ -73,18 +75,18 @@ def convert(options: argparse.Namespace) -> dict[str, Any]:
         )
     except Exception as error:
         raise Failure(UNSUPPORTED, f"{options.model}: skl2onnx cannot convert it: {one_line(error)}") from error
-    imported = {entry.domain: entry.version for entry in proto.opset_import}  # skl2onnx can say one twice
+    imported = {entry.domain: entry.version for entry in proto.opset_import}  # skl2onnx may list a domain twice
     del proto.opset_import[:]
     proto.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in imported.items())
 
     def scores(outputs: list[Any]) -> np.ndarray:
         return np.array([list(row.values()) for row in outputs[1]]) if options.zipmap else outputs[1]
 
-    return deliver(options, proto, metadata, x, expected, scores)
+    return compare_and_write(options, proto, metadata, x, expected, scores)
 
 
 def load(options: argparse.Namespace) -> Any:
-    """The estimator: of a skops file (a zip) only types that skops or the user trusts."""
+    """The estimator. A skops file, which is a zip file, may contain only types that skops or the user trusts."""
     import zipfile
 
     import joblib
@@ -92,7 +94,9 @@ def load(options: argparse.Namespace) -> Any:
 
     if not zipfile.is_zipfile(options.model):
         if not options.allow_pickle:
-            raise Failure(USAGE, f"{options.model}: a pickle can run code when it is read; {TRUST}, or save with skops")
+            raise Failure(
+                USAGE, f"{options.model}: reading a pickle can run code; {TRUST}, or save the model with skops"
+            )
         sys.path.append(str(Path.cwd()))  # a pickled class may be defined there
         try:
             return joblib.load(options.model)
@@ -101,18 +105,20 @@ def load(options: argparse.Namespace) -> Any:
     trusted = [name for name in options.trust.split(",") if name]
     try:
         unknown = skops.io.get_untrusted_types(file=options.model)
-        left = sorted(set(unknown) - set(trusted))
-        if not left or options.allow_pickle:
+        untrusted = sorted(set(unknown) - set(trusted))
+        if not untrusted or options.allow_pickle:
             return skops.io.load(options.model, trusted=unknown)
     except Exception as error:
         raise Failure(UNSUPPORTED, f"{options.model}: skops cannot read it: {one_line(error)}") from error
-    raise Failure(USAGE, f"{options.model}: holds types that skops does not trust; if you do, --trust {','.join(left)}")
+    message = f"contains types that skops does not trust; if you do, add --trust {','.join(untrusted)}"
+    raise Failure(USAGE, f"{options.model}: {message}")
 
 
 def bounds_of_scaler(model: Any) -> Bounds | None:
-    """The lowest and highest value of each feature that the scaler at a pipeline's start tells.
+    """The lowest and highest value of each feature, from the scaler at a pipeline's start; None without one.
 
-    A feature that never varied gets the width that the scaler itself divides it by, 1.
+    For a StandardScaler they are the mean plus and minus 3 standard deviations. A constant feature
+    gets a range of width 1, which is what the scaler divides it by.
     """
     import numpy as np
     from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
@@ -129,11 +135,11 @@ def bounds_of_scaler(model: Any) -> Bounds | None:
     return None
 
 
-# From here to the end all adapters are alike: each is one file that works alone. A test compares them.
+# From here to the end all adapters are identical, so that each is a single file. A test compares them.
 
 
 class Failure(Exception):
-    """Ends the run with one line and an exit code."""
+    """Ends the run with a message of one line and an exit code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -141,36 +147,39 @@ class Failure(Exception):
 
 
 def domain(
-    options: argparse.Namespace, shape: tuple[int, ...], layout: str | None, known: Bounds | None = None
+    options: argparse.Namespace, shape: tuple[int, ...], layout: str | None, model_bounds: Bounds | None = None
 ) -> tuple[dict[str, str], Bounds]:
-    """Where inputs live: as metadata, and as the lowest and highest value that the file takes.
+    """The input domain as metadata, and as the lowest and highest value that the file accepts.
 
     Args:
-        shape: of one sample.
-        layout: of an image, where no option says.
-        known: bounds that the model itself tells, where no option says.
+        shape: shape of one sample.
+        layout: layout of images if no option gives it, "NCHW" or "NHWC"; None for vectors.
+        model_bounds: bounds from the model itself, which apply if no option gives a range.
     """
     import numpy as np
 
     layout = (options.layout or layout) if len(shape) == 3 else None
     channels = shape[0] if layout == "NCHW" else shape[-1]
-    given = {key: getattr(options, key) for key in ("input_range", "mean", "std") if getattr(options, key)}
-    for key in given.keys() & {"mean", "std"}:
-        if len(given[key]) not in (1, channels):
-            raise Failure(USAGE, f"--{key}: got {len(given[key])} numbers, expected 1 or {channels}")
-    tells = known is not None and not given
-    if known is None or given:
-        raw, mean, std = (np.array(given.get(k, v)) for k, v in (("input_range", [0, 1]), ("mean", [0]), ("std", [1])))
-        known = ((raw[0] - mean) / std, (raw[1] - mean) / std)
-    if tells or (len(shape) == 1 and len(known[0]) > 1):  # for a vector the other keys hold one number
-        given = {"low": known[0], "high": known[1]}
-    metadata = {f"zskd.{key}": ",".join(f"{n:.9g}" for n in values) for key, values in given.items()}
+    properties = {key: getattr(options, key) for key in ("input_range", "mean", "std") if getattr(options, key)}
+    for key in properties.keys() & {"mean", "std"}:
+        if len(properties[key]) not in (1, channels):
+            raise Failure(USAGE, f"--{key}: got {len(properties[key])} numbers, expected 1 or {channels}")
+    if model_bounds is not None and not properties:
+        low, high = model_bounds
+        properties = {"low": low, "high": high}
+    else:
+        defaults = (("input_range", [0, 1]), ("mean", [0]), ("std", [1]))
+        raw, mean, std = (np.array(properties.get(key, default)) for key, default in defaults)
+        low, high = (raw[0] - mean) / std, (raw[1] - mean) / std
+        if len(shape) == 1 and len(low) > 1:  # one number per feature, which only these two keys can hold
+            properties = {"low": low, "high": high}
+    metadata = {f"zskd.{key}": ",".join(f"{n:.9g}" for n in values) for key, values in properties.items()}
     rank = (-1, 1, 1) if layout == "NCHW" else (-1,)
-    return metadata | ({"zskd.layout": layout} if layout else {}), (known[0].reshape(rank), known[1].reshape(rank))
+    return metadata | ({"zskd.layout": layout} if layout else {}), (low.reshape(rank), high.reshape(rank))
 
 
 def samples(options: argparse.Namespace, shape: tuple[int, ...], dtype: str, bounds: Bounds) -> np.ndarray:
-    """Inputs on which file and framework have to agree: the user's, or random ones in the domain."""
+    """Inputs (N, *shape) on which file and framework are compared: random ones, or those of --check-data."""
     import numpy as np
 
     if options.check_data is None:
@@ -180,14 +189,14 @@ def samples(options: argparse.Namespace, shape: tuple[int, ...], dtype: str, bou
         x = np.load(options.check_data)["x"].astype(dtype)
     except (OSError, ValueError, LookupError) as error:
         raise Failure(
-            USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz with x"
+            USAGE, f"--check-data {options.check_data}: {one_line(error)}; expected an .npz file with an array x"
         ) from error
     if x.shape[1:] != shape or not len(x):
         raise Failure(USAGE, f"--check-data {options.check_data}: x has shape {x.shape}, expected (N, *{shape})")
     return x
 
 
-def deliver(
+def compare_and_write(
     options: argparse.Namespace,
     model: onnx.ModelProto,
     metadata: dict[str, str],
@@ -195,11 +204,17 @@ def deliver(
     expected: np.ndarray,
     scores: Callable[[list[Any]], np.ndarray] = lambda outputs: outputs[0],
 ) -> dict[str, Any]:
-    """Write the file if onnxruntime gives with it what the framework gave.
+    """Write the file if its scores in onnxruntime match the framework's.
 
     Args:
-        expected: the framework's answer to ``x``, a row of scores for each sample.
-        scores: from the file's outputs to the same.
+        model: the converted model.
+        metadata: entries for the file.
+        x: samples (N, ...).
+        expected: scores (N, K) of the framework for ``x``.
+        scores: computes scores (N, K) from the file's outputs.
+
+    Returns:
+        The JSON object that the script prints.
     """
     import numpy as np
     import onnx
@@ -207,9 +222,9 @@ def deliver(
 
     if options.classes:
         metadata["zskd.classes"] = json.dumps(options.classes)
-        wanted = max(expected.shape[1], 2)  # one score stands for two classes
-        if len(options.classes) != wanted:
-            raise Failure(USAGE, f"--classes: got {len(options.classes)} names, the model has {wanted} classes")
+        count = max(expected.shape[1], 2)  # a single score stands for two classes
+        if len(options.classes) != count:
+            raise Failure(USAGE, f"--classes: got {len(options.classes)} names, but the model has {count} classes")
     onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | metadata)
     partial = options.output.with_name(f".{options.output.name}.partial")
     try:
@@ -217,18 +232,21 @@ def deliver(
         try:
             session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
             name = session.get_inputs()[0].name
-            answers = [scores(session.run(None, {name: x[:count]})) for count in (len(x), 1)]
+            actual = [scores(session.run(None, {name: x[:size]})) for size in (len(x), 1)]
         except Exception as error:
-            raise Failure(UNSUPPORTED, f"{options.model}: its export does not run: {one_line(error)}") from error
-        if [a.shape for a in answers] != [expected.shape, expected[:1].shape]:
-            raise Failure(DIFFERENT, f"{options.output}: not written: scores of shape {answers[0].shape}")
-        difference = max(float(np.abs(a - expected[: len(a)]).max()) for a in answers)
+            raise Failure(
+                UNSUPPORTED, f"{options.model}: onnxruntime cannot run the export: {one_line(error)}"
+            ) from error
+        if [a.shape for a in actual] != [expected.shape, expected[:1].shape]:
+            shapes = f"its scores have shape {actual[0].shape}, expected {expected.shape}"
+            raise Failure(DIFFERENT, f"{options.output}: not written: {shapes}")
+        difference = max(float(np.abs(a - expected[: len(a)]).max()) for a in actual)
         allowed = options.tolerance * max(1.0, float(np.abs(expected).max()))
         if not difference <= allowed:
             raise Failure(
                 DIFFERENT,
                 f"{options.output}: not written: its scores differ from those of {options.model} by {difference:.3g}, "
-                f"expected {allowed:.3g} or less; --tolerance allows more",
+                f"expected at most {allowed:.3g}; --tolerance raises that limit",
             )
         partial.replace(options.output)
     finally:
@@ -238,11 +256,12 @@ def deliver(
 
 
 def one_line(error: BaseException) -> str:
+    """The message of an error, or its type, in at most 300 characters without line breaks."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, and takes -1,1 for a value."""
+    """A parser that reports errors in one line, and accepts -1,1 as a value."""
 
     def __init__(self) -> None:
         super().__init__(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -253,40 +272,58 @@ class Parser(argparse.ArgumentParser):
 
 
 def numbers(text: str) -> list[float]:
+    """Parse an option such as "0.5,0.25"."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = [math.nan]
     if not all(map(math.isfinite, values)):
-        raise argparse.ArgumentTypeError(f"expected numbers with commas, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got '{text}'")
     return values
 
 
 def names(text: str) -> list[str]:
+    """Parse class names, or read them from a file, one per line."""
     return Path(text).read_text(encoding="utf-8").splitlines() if Path(text).is_file() else text.split(",")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse and check the command line."""
     parser = Parser()
-    parser.add_argument("model", type=Path, help="what the framework saved")
+    parser.add_argument("model", type=Path, help="the saved model")
     parser.add_argument("output", type=Path, help="the .onnx file to write")
     add_options(parser)
-    parser.add_argument("--input-range", type=numbers, metavar="LOW,HIGH", help="of raw values, such as 0,255")
-    parser.add_argument("--mean", type=numbers, metavar="M,..", help="the model takes (raw - mean) / std")
-    parser.add_argument("--std", type=numbers, metavar="S,..", help="one number, or one for each channel or feature")
-    parser.add_argument("--layout", choices=("NCHW", "NHWC"), help="of images (default: the framework's)")
     parser.add_argument(
-        "--classes", type=names, metavar="A,B,..|FILE", help="class names in order; a file has one a line"
+        "--input-range", type=numbers, metavar="LOW,HIGH", help="lowest and highest raw value, such as 0,255"
     )
-    parser.add_argument("--allow-pickle", action="store_true", help="read files that can run code")
-    parser.add_argument("--check-data", type=Path, metavar="NPZ", help="compare on its x (default: random inputs)")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="of the comparison, as part of the largest score")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the result on stdout")
+    parser.add_argument("--mean", type=numbers, metavar="M,..", help="the model expects (raw - mean) / std")
+    parser.add_argument(
+        "--std", type=numbers, metavar="S,..", help="one number, or one per channel or feature, as for --mean"
+    )
+    parser.add_argument("--layout", choices=("NCHW", "NHWC"), help="axis order of images (default: the framework's)")
+    parser.add_argument(
+        "--classes", type=names, metavar="A,B,..|FILE", help="class names in order, or a file with one name per line"
+    )
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="also read files that can run code when they are read"
+    )
+    parser.add_argument(
+        "--check-data", type=Path, metavar="NPZ", help="compare on its array x (default: random inputs)"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        help="largest difference, relative to the largest score (default: 1e-4)",
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="format of the result on stdout (default: text)"
+    )
     options = parser.parse_args(arguments)
     if not options.model.exists():
         parser.error(f"{options.model}: no such file")
     if options.output.suffix != ".onnx" or not options.output.parent.is_dir():
-        parser.error(f"{options.output}: expected a name that ends in .onnx, in a folder that exists")
+        parser.error(f"{options.output}: expected a name that ends in .onnx, in an existing folder")
     if options.input_range and (len(options.input_range) != 2 or options.input_range[0] >= options.input_range[1]):
         parser.error("--input-range: expected the lowest and the highest value, such as 0,255")
     if options.std and min(options.std) <= 0:
@@ -295,11 +332,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
     options = parse(arguments)
     logging.disable(logging.ERROR)
     warnings.simplefilter("ignore")
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout holds the result alone
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
             result = convert(options)
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)

@@ -1,12 +1,13 @@
-"""Can the importer read what people export? timm's architectures, both of torch's exporters.
+"""Import timm's architectures from both of torch's exporters, and check values, gradients and head.
 
     python benchmarks/architectures.py [--only resnet18,vit_tiny_patch16_224] [--exporter legacy]
 
-Files that are not there yet are made (``timm_models.py`` says what that needs).
+Missing files are exported first; ``timm_models.py`` says which packages that needs.
 
-For each file: the import agrees with onnxruntime at two batch sizes (``load_teacher`` refuses it
-otherwise; here the relative gap is reported), the gradient of random directions in the logits
-with respect to the input agrees with the original module's, and the head's W is the classifier's.
+For each file, ``load_teacher`` compares the import with onnxruntime at two batch sizes. The table
+shows the relative difference (parity), the relative error of the input gradient along a random
+direction of the logits, compared with the original module, and whether the final layer's weight
+is the original's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ COLUMNS = ("verdict", "parity", "gradient", "head", "import")
 
 
 def check(path: Path, reference: Reference) -> dict[str, str]:
+    """The cells of one file; their keys are ``COLUMNS`` and "reason"."""
     begin = time.perf_counter()
     try:
         teacher = load_teacher(path, input_range=(-1, 1))
@@ -45,28 +47,29 @@ def check(path: Path, reference: Reference) -> dict[str, str]:
 
 
 def compare_head(teacher: Teacher, weight: torch.Tensor) -> str:
+    """Whether the final layer's weight is the original's: "found", "differs" or "none"."""
     if teacher.head is None:
         return "none"
-    found = teacher.head.weight
-    same = found.shape == weight.shape and torch.allclose(found, weight, rtol=1e-3, atol=1e-5)
+    head = teacher.head.weight
+    same = head.shape == weight.shape and torch.allclose(head, weight, rtol=1e-3, atol=1e-5)
     return "found" if same else "differs"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(ARCHITECTURES))
+    parser.add_argument("--only", default=",".join(ARCHITECTURES), help="names, separated by commas")
     parser.add_argument("--exporter", choices=[*EXPORTERS, "both"], default="both")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    given = parser.parse_args()
-    exporters = EXPORTERS if given.exporter == "both" else (given.exporter,)
-    names = given.only.split(",")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the files")
+    options = parser.parse_args()
+    exporters = EXPORTERS if options.exporter == "both" else (options.exporter,)
+    names = options.only.split(",")
     passed = dict.fromkeys(exporters, 0)
     print(f"| architecture | exporter | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     for name in names:
         for exporter in exporters:
             try:
-                prepare(name, exporter, given.folder)
-                row = check(file_of(name, exporter, given.folder), reference_of(name, given.folder))
+                prepare(name, exporter, options.folder)
+                row = check(file_of(name, exporter, options.folder), reference_of(name, options.folder))
             except Exception as error:
                 row = {"verdict": "not exported", "reason": " ".join(str(error).split())[:120]}
             passed[exporter] += row["verdict"] == "ok"

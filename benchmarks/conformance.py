@@ -1,13 +1,18 @@
-"""The importer against ONNX's own node conformance suite.
+"""Run ONNX's own node conformance suite through the importer.
 
     python benchmarks/conformance.py              the figures, and every case that does not pass
     python benchmarks/conformance.py --operators  the supported operators as a Markdown table
 
-A case counts if it is not an expanded function, its first node is one of ``FAMILIES`` in the
-default domain, and no tensor in it is a string or narrower than eight bits (or float8). It passes
-if every output agrees with all inputs as graph inputs, with all but the first frozen as
-initialisers, or with those frozen that the operator reads as Python numbers. Whatever does not
-pass must raise; a wrong value is a failure of the whole run.
+Counted are the cases
+
+* that are not expanded functions,
+* whose first node is an operator in ``FAMILIES`` of the default domain, and
+* without tensors of strings, of types below eight bits, or of float8.
+
+Each case is run with all inputs as graph inputs, with all but the first as initialisers, and with
+those as initialisers that the operator needs as Python numbers. It passes if all outputs agree in
+one of these ways. A case that does not pass must raise an error; a wrong value fails the whole
+run.
 """
 
 from __future__ import annotations
@@ -62,17 +67,31 @@ FAMILIES = {
     ),
     "control flow": "If Loop",
 }
+"""Family -> its operators."""
+
 FAMILY = {name: family for family, names in FAMILIES.items() for name in names.split()}
+"""Operator -> its family."""
 
 INEXPRESSIBLE = ("STRING", "FLOAT8", "INT4", "UINT4", "INT2", "UINT2", "FLOAT4", "FLOAT6")
+"""Prefixes of element types that torch does not compute with."""
 
 TOLERANCE = {"float16": (2e-3, 2e-3), "bfloat16": (2**-7, 2e-3)}
-"""Relative and absolute; for bfloat16 one unit in its last place, by which the suite itself is off."""
+"""Element type -> relative and absolute tolerance.
+
+For bfloat16 the relative one is a unit in the last place, which is the error of the suite itself.
+"""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case: "pass", "refused" or "wrong", and why."""
+    """The outcome of one case.
+
+    Attributes:
+        case: the name of the case.
+        operator: the operator of its first node.
+        verdict: "pass", "refused" or "wrong".
+        reason: why it did not pass.
+    """
 
     case: str
     operator: str
@@ -85,22 +104,22 @@ class _Wrong(Exception):
 
 
 Convert = Callable[[onnx.ModelProto], Callable[..., Any]]
-"""Makes a function of torch tensors from a model: a converter under test."""
+"""A converter under test: it makes a function of torch tensors from a model."""
 
 
 def importer(model: onnx.ModelProto) -> fx.GraphModule:
-    """This package's importer, without what makes a model a teacher."""
+    """Import a model, without the checks that need a classifier."""
     loaded = ir.from_proto(model)
     fold_constants(loaded)
     return import_graph(loaded)
 
 
 def cases() -> Iterator[TestCase]:
-    """The cases that count."""
+    """The cases that are counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the suite computes infinities on purpose
-        found = load_model_tests(kind="node")
-    for case in found:
+        suite = load_model_tests(kind="node")
+    for case in suite:
         node = case.model.graph.node[0]
         counts = "_expanded" not in case.name and node.domain in ("", "ai.onnx") and node.op_type in FAMILY
         if counts and _expressible(case.model):
@@ -135,7 +154,12 @@ def _expressible(model: onnx.ModelProto) -> bool:
 
 
 def judge(case: TestCase, convert: Convert = importer) -> Outcome:
-    """Convert and run a case in each of the ways that count, until one passes or is wrong."""
+    """Convert and run a case in each of the ways that count, until one passes or is wrong.
+
+    Args:
+        case: the case.
+        convert: the converter under test.
+    """
     node = case.model.graph.node[0]
     reasons = []
     for frozen in _ways(case.model):
@@ -145,7 +169,7 @@ def judge(case: TestCase, convert: Convert = importer) -> Outcome:
                 _check(convert(model)(*free), expected)
         except _Wrong as error:
             return Outcome(case.name, node.op_type, "wrong", str(error))
-        except Exception as error:  # the teacher's fake run names the node for any of them
+        except Exception as error:  # converters raise many types
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
         else:
             return Outcome(case.name, node.op_type, "pass")
@@ -153,7 +177,7 @@ def judge(case: TestCase, convert: Convert = importer) -> Outcome:
 
 
 def _ways(model: onnx.ModelProto) -> list[frozenset[int]]:
-    """Which inputs to freeze: none; all but the first; those that must be Python numbers."""
+    """Which inputs to make initialisers: none; all but the first; those that must be Python numbers."""
     count = len(model.graph.input)
     loaded = ir.from_proto(model)
     node = loaded.graph[0]
@@ -170,58 +194,58 @@ def _ways(model: onnx.ModelProto) -> list[frozenset[int]]:
 
 def _freeze(model: onnx.ModelProto, inputs: Sequence[Any], frozen: frozenset[int]) -> tuple[onnx.ModelProto, list[Any]]:
     """The model with some inputs as initialisers, and torch values for the others."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    del made.graph.input[:]
+    frozen_model = onnx.ModelProto()
+    frozen_model.CopyFrom(model)
+    del frozen_model.graph.input[:]
     free = []
     for i, (value, data) in enumerate(zip(model.graph.input, inputs, strict=True)):
         if i in frozen:
-            tensor = made.graph.initializer.add()
+            tensor = frozen_model.graph.initializer.add()
             tensor.CopyFrom(_tensor(data))
             tensor.name = value.name
         else:
-            made.graph.input.add().CopyFrom(value)
+            frozen_model.graph.input.add().CopyFrom(value)
             free.append(_value(data))
-    return made, free
+    return frozen_model, free
 
 
 def _tensor(data: Any) -> onnx.TensorProto:
     if isinstance(data, (list, type(None))):
-        raise UnsupportedTeacherError("a sequence or an optional is no tensor")
+        raise UnsupportedTeacherError("a sequence or an optional is not a tensor")
     return data if isinstance(data, onnx.TensorProto) else numpy_helper.from_array(np.asarray(data))
 
 
 def _value(data: Any) -> Any:
-    """A case's value as torch has it: a sequence is a list, an empty optional None."""
+    """A value of a case in torch: a sequence is a list, an empty optional is None."""
     if isinstance(data, list):
         return [_value(x) for x in data]
     return None if data is None else to_torch(ir.from_proto(_tensor(data)))
 
 
 def _check(outputs: Any, expected: Sequence[Any]) -> None:
-    """Compare what a converted model gives: a tensor, or several in the graph's order."""
-    given = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-    if len(given) != len(expected) and len(expected) == 1:
-        given = [given]  # the one output is a sequence
-    if len(given) != len(expected):
-        raise _Wrong(f"{len(given)} outputs, expected {len(expected)}")
-    for i, (ours, theirs) in enumerate(zip(given, expected, strict=True)):
-        _compare(f"output {i}", ours, theirs)
+    """Compare the outputs of a converted model: one tensor, or several in the graph's order."""
+    results = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    if len(results) != len(expected) and len(expected) == 1:
+        results = [results]  # the only output is a sequence
+    if len(results) != len(expected):
+        raise _Wrong(f"{len(results)} outputs, expected {len(expected)}")
+    for i, (result, expected_value) in enumerate(zip(results, expected, strict=True)):
+        _compare(f"output {i}", result, expected_value)
 
 
-def _compare(name: str, ours: Any, theirs: Any) -> None:
-    if isinstance(ours, (list, tuple)) and isinstance(theirs, list) and len(ours) == len(theirs):
-        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            _compare(f"{name}[{i}]", one, other)
+def _compare(name: str, result: Any, expected: Any) -> None:
+    if isinstance(result, (list, tuple)) and isinstance(expected, list) and len(result) == len(expected):
+        for i, (element, expected_element) in enumerate(zip(result, expected, strict=True)):
+            _compare(f"{name}[{i}]", element, expected_element)
         return
-    if not isinstance(ours, torch.Tensor) or isinstance(theirs, list):
-        raise UnsupportedTeacherError(f"{name} is no tensor")
-    wanted = np.asarray(numpy_helper.to_array(theirs) if isinstance(theirs, onnx.TensorProto) else theirs)
-    got = _array(ours)
-    if got.shape != wanted.shape:
-        raise _Wrong(f"{name} has shape {got.shape}, expected {wanted.shape}")
-    relative, absolute = TOLERANCE.get(wanted.dtype.name, (1e-3, 1e-5))
-    a, b = got.astype(np.float64), wanted.astype(np.float64)
+    if not isinstance(result, torch.Tensor) or isinstance(expected, list):
+        raise UnsupportedTeacherError(f"{name} is not a tensor")
+    reference = np.asarray(numpy_helper.to_array(expected) if isinstance(expected, onnx.TensorProto) else expected)
+    array = _array(result)
+    if array.shape != reference.shape:
+        raise _Wrong(f"{name} has shape {array.shape}, expected {reference.shape}")
+    relative, absolute = TOLERANCE.get(reference.dtype.name, (1e-3, 1e-5))
+    a, b = array.astype(np.float64), reference.astype(np.float64)
     if not np.allclose(a, b, rtol=relative, atol=absolute, equal_nan=True):
         finite = np.isfinite(a) & np.isfinite(b)
         raise _Wrong(f"{name} differs by {np.abs(a - b)[finite].max(initial=0):.3g}")
@@ -232,23 +256,23 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Passed and counted cases for each family, as Markdown."""
+    """The numbers of passed and counted cases for each family, as Markdown."""
     rows = ["| family | pass | cases |", "|---|---:|---:|"]
     for family in FAMILIES:
-        own = [o for o in outcomes if FAMILY[o.operator] == family]
-        rows.append(f"| {family} | {sum(o.verdict == 'pass' for o in own)} | {len(own)} |")
+        members = [o for o in outcomes if FAMILY[o.operator] == family]
+        rows.append(f"| {family} | {sum(o.verdict == 'pass' for o in members)} | {len(members)} |")
     rows.append(f"| **total** | **{sum(o.verdict == 'pass' for o in outcomes)}** | **{len(outcomes)}** |")
     return "\n".join(rows)
 
 
 def operators() -> str:
-    """Every operator that the importer knows, with its schema versions, as Markdown."""
+    """All operators that the importer supports, with their schema versions, as Markdown."""
     versions: dict[tuple[str, str], list[int]] = defaultdict(list)
     for domain, name, version in registered():
         versions[domain, name].append(version)
     rows = ["| domain | operator | schema versions |", "|---|---|---|"]
-    for (domain, name), known in sorted(versions.items()):
-        rows.append(f"| {domain or 'ai.onnx'} | {name} | {', '.join(map(str, sorted(known)))} |")
+    for (domain, name), numbers in sorted(versions.items()):
+        rows.append(f"| {domain or 'ai.onnx'} | {name} | {', '.join(map(str, sorted(numbers)))} |")
     return "\n".join(rows)
 
 

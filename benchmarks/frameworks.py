@@ -1,10 +1,10 @@
-"""Teachers from PyTorch, Keras, Flax and scikit-learn: written by the adapters, then compressed.
+"""Teachers from PyTorch, Keras, Flax and scikit-learn, written by the adapters and compressed.
 
     python benchmarks/frameworks.py [--only keras_cnn ...] [--set synthesis.count=12000 ...]
 
-Trains the models of tests/adapters/models on three quarters of scikit-learn's digits, each in an
-environment of its own (made on first use in ZSKD_ADAPTER_ENVS, or in the output folder), and prints how
-often the student agrees with the teacher on the other quarter, which no student has seen.
+The script trains the models of tests/adapters/models on three quarters of scikit-learn's digits.
+Each framework has its own environment, created on first use in the folder ZSKD_ADAPTER_ENVS or in
+the output folder. The script prints how often student and teacher agree on the held-out quarter.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Case:
     """One teacher file.
 
     Attributes:
-        adapter: the script that writes it.
-        model: what the training script saved.
-        held_out: the .npz with digits for it.
-        options: of the adapter.
+        adapter: name of the script that writes it.
+        model: the saved model that the script reads.
+        held_out: name of the .npz file with held-out digits for it.
+        options: options of the script.
     """
 
     adapter: str
@@ -76,11 +76,15 @@ CASES = {
 }
 
 
-def write_teachers(chosen: list[str], folder: Path, environments: Path) -> None:
-    """Train, and write <name>.onnx with <name>.npz (``x`` as the file takes it, classes ``y``) for each case."""
+def write_teachers(names: list[str], folder: Path, environments: Path) -> None:
+    """Train the models, and write NAME.onnx and NAME.npz for each case.
+
+    The .npz file has held-out digits ``x`` in the range and layout of the ONNX file, and their
+    classes ``y``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     trained: dict[str, Path] = {}
-    for name in chosen:
+    for name in names:
         case = CASES[name]
         python = python_for(case.adapter, environments)
         if case.adapter not in trained:
@@ -93,11 +97,11 @@ def write_teachers(chosen: list[str], folder: Path, environments: Path) -> None:
 
 
 def predictions(path: Path, x: np.ndarray) -> np.ndarray:
-    """Class numbers, whatever form the file's scores have."""
+    """Predicted class numbers (N,) of a file with scores of any form."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    answers = session.run(None, {session.get_inputs()[0].name: x})
-    scores = next(a for a in reversed(answers) if isinstance(a, list) or a.ndim == 2)
-    if isinstance(scores, list):  # of maps from class to probability
+    outputs = session.run(None, {session.get_inputs()[0].name: x})
+    scores = next(value for value in reversed(outputs) if isinstance(value, list) or value.ndim == 2)
+    if isinstance(scores, list):  # maps from class to probability
         scores = np.array([[row[key] for key in sorted(row)] for row in scores])
     if scores.shape[1] > 1:
         return scores.argmax(1)
@@ -105,22 +109,24 @@ def predictions(path: Path, x: np.ndarray) -> np.ndarray:
 
 
 def measure(name: str, folder: Path, recipe: str, overrides: list[str]) -> str:
-    """A row of the table."""
+    """Compress a teacher, and return a row of the table."""
     teacher = folder / f"{name}.onnx"
     started = time.perf_counter()
     try:
-        facts = zskd_onnx.inspect(teacher)
+        facts = zskd_onnx.inspect(teacher).to_dict()
         result = zskd_onnx.compress(teacher, folder / name, recipe=recipe, overrides=overrides, overwrite=True)
     except zskd_onnx.ZskdError as error:
         return f"| {CASES[name].adapter} | {name} | {type(error).__name__}: {error} | | | | |"
     seconds = time.perf_counter() - started
     with np.load(folder / f"{name}.npz") as held_out:
         x, y = held_out["x"], held_out["y"]
-    ours, theirs = predictions(result.student, x), predictions(teacher, x)
+    student_classes, teacher_classes = predictions(result.student, x), predictions(teacher, x)
     low, high = facts["input"]["low"], facts["input"]["high"]
     domain = f"{min(low):.3g} to {max(high):.3g} ({facts['input']['range_source']}), {facts['input']['layout']}"
     head = "x".join(map(str, facts["head"]["weight"])) if facts["head"] else "none"
-    scores = f"{np.mean(ours == theirs):.4f} (teacher {np.mean(theirs == y):.4f}, student {np.mean(ours == y):.4f})"
+    agreement = np.mean(student_classes == teacher_classes)
+    teacher_accuracy, student_accuracy = np.mean(teacher_classes == y), np.mean(student_classes == y)
+    scores = f"{agreement:.4f} (teacher {teacher_accuracy:.4f}, student {student_accuracy:.4f})"
     return f"| {CASES[name].adapter} | {name} | {domain} | {facts['classes']} | {head} | {scores} | {seconds:.0f} |"
 
 
@@ -130,14 +136,14 @@ def main() -> None:
     parser.add_argument("--recipe", default="best")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
     parser.add_argument("--output", type=Path, default=OUT)
-    parser.add_argument("--teachers-only", action="store_true", help="write the files and stop")
+    parser.add_argument("--teachers-only", action="store_true", help="write the ONNX files, and compress none")
     options = parser.parse_args()
-    kept = os.environ.get("ZSKD_ADAPTER_ENVS")
-    write_teachers(options.only, options.output, Path(kept) if kept else options.output / "environments")
+    variable = os.environ.get("ZSKD_ADAPTER_ENVS")
+    write_teachers(options.only, options.output, Path(variable) if variable else options.output / "environments")
     shutil.rmtree(options.output / "models")
     if options.teachers_only:
         return
-    print("| framework | model | domain found | classes | W found | agreement on held-out digits | seconds |")
+    print("| framework | model | input domain | classes | W | agreement on held-out digits | seconds |")
     print("|---|---|---|---|---|---|---|")
     for name in options.only:
         print(measure(name, options.output, options.recipe, options.set), flush=True)

@@ -1,12 +1,15 @@
-"""How long an import takes, and what the imported graph costs to run.
+"""Measure the time of an import, and the run time of the imported graph.
 
     OMP_NUM_THREADS=1 python benchmarks/import_speed.py import     # graphs of 1,000 and 4,000 nodes
-    OMP_NUM_THREADS=1 python benchmarks/import_speed.py run        # against the native modules, compiled too
+    OMP_NUM_THREADS=1 python benchmarks/import_speed.py run        # beside the native modules
 
-``import`` writes graphs as exporters do, with their shape arithmetic, and times ``load_teacher`` as
-a whole in wall and in processor seconds. ``run`` exports ResNet-18 and ViT-tiny (``native.py``),
-imports them, and times forward and backward to the input against the module that was exported:
-calls alternate, so that what else the machine does falls on both, and the ratio is that of medians.
+``import`` writes graphs with the shape arithmetic of exporters, and measures wall time and
+processor time of ``load_teacher``.
+
+``run`` exports ResNet-18 and ViT-tiny (``native.py``), imports them, and measures the forward pass
+and the backward pass to the input, beside the native module. Calls of both alternate, so that
+other load on the machine affects both. The ratio is the median over the rounds. ``run`` also
+counts the graph breaks of ``torch.compile``.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ node = helper.make_node
 
 
 class Graph:
-    """Nodes and weights, named as they come."""
+    """Builds an ONNX graph; nodes and weights are numbered."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -57,7 +60,7 @@ class Graph:
         return name
 
     def sizes(self, x: str, *axes: int) -> list[str]:
-        """Sizes of x as the legacy exporter asks for them: a Shape and a Gather each."""
+        """Sizes of x as the legacy exporter writes them: a Shape and a Gather for each."""
         picked = [self.add("Gather", self.add("Shape", x), self.weight(np.array(axis)), axis=0) for axis in axes]
         return [self.add("Unsqueeze", size, self.ints(0)) for size in picked]
 
@@ -74,7 +77,10 @@ class Graph:
 
 
 def convolutional(count: int, path: Path) -> None:
-    """Residual blocks of convolution, normalisation, a view that asks for its sizes, and a sum."""
+    """Write residual blocks of convolution, batch normalisation, reshape and sum, with ``count`` nodes.
+
+    The reshape computes its sizes in the graph.
+    """
     g = Graph()
     x = g.add("Relu", "x")
     while len(g.nodes) < count - 3:
@@ -92,7 +98,7 @@ def convolutional(count: int, path: Path) -> None:
 
 
 def transformer(count: int, path: Path) -> None:
-    """Blocks of attention whose heads are split by sizes that the graph asks for."""
+    """Write attention blocks with ``count`` nodes; they split heads by sizes computed in the graph."""
     g = Graph()
     x = g.add("Transpose", g.add("Reshape", "x", g.ints(0, 32, 16)), perm=[0, 2, 1])
     while len(g.nodes) < count - 3:
@@ -116,17 +122,17 @@ def transformer(count: int, path: Path) -> None:
 
 
 def measure_import(folder: Path) -> None:
-    load_teacher(_small(folder))  # what is loaded once is not the graph's
+    load_teacher(_small(folder))  # warm-up: the first import loads libraries
     print(f"{'graph':<16}{'nodes':>7}{'wall':>9}{'processor':>11}")
-    for make in (convolutional, transformer):
+    for write in (convolutional, transformer):
         for count in (1000, 4000):
-            path = folder / f"{make.__name__}-{count}.onnx"
-            make(count, path)
+            path = folder / f"{write.__name__}-{count}.onnx"
+            write(count, path)
             nodes = len(onnx.load(path).graph.node)
-            wall, used = time.perf_counter(), time.process_time()
+            wall, processor = time.perf_counter(), time.process_time()
             load_teacher(path)
-            wall, used = time.perf_counter() - wall, time.process_time() - used
-            print(f"{make.__name__:<16}{nodes:>7}{wall:>8.2f}s{used:>10.2f}s")
+            wall, processor = time.perf_counter() - wall, time.process_time() - processor
+            print(f"{write.__name__:<16}{nodes:>7}{wall:>8.2f}s{processor:>10.2f}s")
 
 
 def _small(folder: Path) -> Path:
@@ -146,14 +152,19 @@ def step(call: Call, x: Tensor) -> float:
     return time.perf_counter() - begin
 
 
-def ratio(ours: Call, theirs: Call, x: Tensor, rounds: int) -> tuple[float, float, float]:
-    """Median seconds of both, and the median over rounds of what ours takes of theirs."""
-    for call in (ours, theirs):
+def ratio(imported: Call, native: Call, x: Tensor, rounds: int) -> tuple[float, float, float]:
+    """Compare the run time of two functions.
+
+    Returns:
+        The median seconds of the imported and of the native function, and the median over the rounds
+        of the first divided by the second.
+    """
+    for call in (imported, native):
         step(call, x)
         step(call, x)
     pairs = []
-    for i in range(rounds):  # the order alternates: the second finds warmer caches
-        first, second = (ours, theirs) if i % 2 else (theirs, ours)
+    for i in range(rounds):  # the order alternates, because the second call has warmer caches
+        first, second = (imported, native) if i % 2 else (native, imported)
         a, b = step(first, x), step(second, x)
         pairs.append((a, b) if i % 2 else (b, a))
     return (
@@ -165,7 +176,7 @@ def ratio(ours: Call, theirs: Call, x: Tensor, rounds: int) -> tuple[float, floa
 
 def measure_run(folder: Path, rounds: int) -> None:
     torch.set_num_threads(1)
-    print(f"{'model':<10}{'exporter':<9}{'strides':<14}{'ours':>9}{'native':>9}{'ratio':>7}  compile")
+    print(f"{'model':<10}{'exporter':<9}{'strides':<14}{'imported':>9}{'native':>9}{'ratio':>7}  compile")
     for name, build in (("vit_tiny", vit_tiny), ("resnet18", resnet18)):
         torch.manual_seed(0)
         native = build().eval().requires_grad_(False)
@@ -199,27 +210,27 @@ def export(module: nn.Module, x: Tensor, path: Path, exporter: str) -> None:
 
 
 def compiled(call: Call, x: Tensor) -> str:
-    """Graph breaks as dynamo counts them, and whether the whole compiles and gives the same values."""
+    """The number of graph breaks of torch.compile, and the error of the compiled gradient."""
     torch._dynamo.reset()
     breaks = torch._dynamo.explain(call)(x).graph_break_count
     torch._dynamo.reset()
     whole = torch.compile(call, fullgraph=True, backend="aot_eager")
     x = x.clone().requires_grad_()
-    (ours,) = torch.autograd.grad(whole(x).square().sum(), x)
-    (theirs,) = torch.autograd.grad(call(x).square().sum(), x)
-    return f"{breaks} breaks, gradient within {float((ours - theirs).abs().max() / theirs.abs().max()):.1e}"
+    (gradient,) = torch.autograd.grad(whole(x).square().sum(), x)
+    (expected,) = torch.autograd.grad(call(x).square().sum(), x)
+    return f"{breaks} breaks, gradient within {float((gradient - expected).abs().max() / expected.abs().max()):.1e}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("what", choices=["import", "run"])
-    parser.add_argument("--rounds", type=int, default=15)
-    given = parser.parse_args()
+    parser.add_argument("what", choices=["import", "run"], help="what to measure")
+    parser.add_argument("--rounds", type=int, default=15, help="repetitions of 'run'")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if given.what == "import":
+        if options.what == "import":
             measure_import(Path(folder))
         else:
-            measure_run(Path(folder), given.rounds)
+            measure_run(Path(folder), options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""ONNX's nine ``light_*`` models: whole classifiers of the model zoo without their weights.
+"""Load ONNX's nine ``light_*`` models: whole classifiers of the model zoo without their weights.
 
     python benchmarks/light_models.py
 
-They come with the onnx package, at opset 9, with a batch size of 1, their weights as initialisers
-that are inputs too, and most of those made in the graph by a ConstantOfShape that gives 0.02
-everywhere. A graph of equal weights gives every class the same score, whatever the
-input: agreement on it says that the file loads and runs, and little of whether it is read rightly.
-So each is also checked with random weights in place of the equal ones.
+The onnx package contains them, at opset 9 and with a batch size of 1. Their weights are
+initialisers that are also inputs. Most of them are made in the graph, by a ConstantOfShape that
+gives 0.02 everywhere.
+
+With equal weights, every class has the same score for any input. A comparison then shows that the
+file loads and runs, but not that its layers are right. So each model is also loaded with random
+weights.
 """
 
 from __future__ import annotations
@@ -22,29 +24,33 @@ from onnx import numpy_helper
 from zskd_onnx import ZskdError, load_teacher
 
 FOLDER = Path(__file__).parent / "out" / "light"
+"""Default folder for models with random weights."""
+
 SOURCE = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+"""Folder of the models in the onnx package."""
 
 
 def light_models() -> list[Path]:
+    """The paths of the nine models, sorted."""
     return sorted(SOURCE.glob("light_*.onnx"))
 
 
 def with_random_weights(path: Path, folder: Path) -> Path:
-    """The same graph with an initialiser of random values for each ConstantOfShape.
+    """Write a copy of a model with random weights in place of each ConstantOfShape, and return its path.
 
-    A softmax at its end becomes an Identity: saturated, it would hide what differs before it.
+    A final softmax becomes an Identity, because a saturated softmax would hide differences.
     """
-    made = folder / path.name
-    if made.exists():
-        return made
+    copy = folder / path.name
+    if copy.exists():
+        return copy
     model = onnx.load(path)
     graph = model.graph
     shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     constants = [node for node in graph.node if node.op_type == "ConstantOfShape"]
     for node in constants:
         (name,) = node.output
-        weights = _random(tuple(shapes[node.input[0]]), _role(graph, name), generator)
+        weights = _random(tuple(shapes[node.input[0]]), _role(graph, name), rng)
         graph.initializer.append(numpy_helper.from_array(weights, name))
         graph.node.remove(node)
     for node in graph.node:
@@ -52,33 +58,33 @@ def with_random_weights(path: Path, folder: Path) -> Path:
             node.op_type = "Identity"
             del node.attribute[:]
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, made.with_suffix(".part"))
-    made.with_suffix(".part").replace(made)
-    return made
+    onnx.save(model, copy.with_suffix(".part"))
+    copy.with_suffix(".part").replace(copy)
+    return copy
 
 
 def _role(graph: onnx.GraphProto, name: str) -> tuple[str, int]:
-    """The operator that a weight goes into, and at which input; what gives it axes does not count."""
+    """The operator that reads a weight, and its position; Unsqueeze and Reshape are followed."""
     node = next(node for node in graph.node if name in node.input)
     if node.op_type in ("Unsqueeze", "Reshape"):
         return _role(graph, node.output[0])
     return node.op_type, list(node.input).index(name)
 
 
-def _random(shape: tuple[int, ...], role: tuple[str, int], generator: np.random.Generator) -> np.ndarray:
-    """Values that keep activations at the size of the input, so that the classes differ."""
+def _random(shape: tuple[int, ...], role: tuple[str, int], rng: np.random.Generator) -> np.ndarray:
+    """Values that keep activations at the scale of the input, so that the classes differ."""
     match role:
         case ("Conv" | "Gemm" | "MatMul", 1):
-            values = generator.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+            values = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
         case ("BatchNormalization", 1 | 4) | ("Mul", _):
-            values = generator.uniform(0.7, 1.3, shape)
+            values = rng.uniform(0.7, 1.3, shape)
         case _:
-            values = generator.normal(0, 0.1, shape)
+            values = rng.normal(0, 0.1, shape)
     return values.astype(np.float32)
 
 
 def check(path: Path) -> Iterator[str]:
-    """What ``load_teacher`` makes of a file: the cells of a row."""
+    """The cells of one file."""
     begin = time.perf_counter()
     try:
         teacher = load_teacher(path)

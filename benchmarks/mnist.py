@@ -1,10 +1,10 @@
-"""MNIST, LeNet-5 to LeNet-5-Half: train a teacher, export it, compress it, score the student.
+"""MNIST, LeNet-5 to LeNet-5-Half: train a teacher, export it, compress it, and score the student.
 
     ZSKD_DATA=folder python benchmarks/mnist.py --seeds 3
     ZSKD_DATA=folder python benchmarks/mnist.py --exports
 
-``--exports`` compresses one teacher from five different files. ``--set`` reaches the recipe, so
-any field can be tried. Prints a table and writes it as JSON to ``--output``.
+``--exports`` compresses one teacher from five files that different exporters wrote. ``--set``
+changes any field of the recipe. The script prints a table, and writes it as JSON to ``--output``.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--exports", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/mnist"))
-    given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
 
-    x_train, y_train, x_test, y_test = mnist(data_folder(given.data))
-    np.savez(given.output / "test.npz", x=x_test, y=y_test)
+    x_train, y_train, x_test, y_test = mnist(data_folder(options.data))
+    np.savez(options.output / "test.npz", x=x_test, y=y_test)
     rows = []
-    for seed in range(1 if given.exports else given.seeds):
-        model = _teacher(given.output / f"teacher-{seed}.pt", x_train, y_train, seed)
-        for name in EXPORTS if given.exports else ["default exporter"]:
-            file = given.output / f"teacher-{seed}-{name.replace(', ', '-').replace(' ', '-')}.onnx"
+    for seed in range(1 if options.exports else options.seeds):
+        model = _teacher(options.output / f"teacher-{seed}.pt", x_train, y_train, seed)
+        for name in EXPORTS if options.exports else ["default exporter"]:
+            file = options.output / f"teacher-{seed}-{name.replace(', ', '-').replace(' ', '-')}.onnx"
             EXPORTS[name](model, file)
             row = {"seed": seed, "file": name, **_fidelity(model, file)}
-            row |= _compress(file, given, seed)
+            row |= _compress(file, options, seed)
             rows.append(row)
             print(json.dumps(row), flush=True)
-    _report(rows, given)
+    _report(rows, options)
 
 
 def _teacher(path: Path, x: np.ndarray, y: np.ndarray, seed: int) -> nn.Module:
-    """Train, or load what an earlier run trained."""
+    """Train a teacher, or load the one from an earlier run."""
     if path.exists():
         return torch.load(path, weights_only=False)
     begin = time.perf_counter()
@@ -65,20 +65,21 @@ def _teacher(path: Path, x: np.ndarray, y: np.ndarray, seed: int) -> nn.Module:
 
 
 def _fidelity(model: nn.Module, file: Path) -> dict[str, float]:
-    """How far W and the input gradient of the import are from the torch model's."""
+    """Compare W and input gradients of the imported file with those of the torch model."""
     teacher = load_teacher(file)
     assert teacher.head is not None
     weight = model[-1].weight.detach()
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand((64, 1, 32, 32), generator=generator, requires_grad=True)
-    direction = torch.randn((64, 10), generator=generator)
-    (ours,) = torch.autograd.grad((teacher.logits(x) * direction).sum(), x)
-    (theirs,) = torch.autograd.grad((model(x) * direction).sum(), x)
-    cosine = torch.cosine_similarity(ours.flatten(1), theirs.flatten(1)).min()
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand((64, 1, 32, 32), generator=rng, requires_grad=True)
+    direction = torch.randn((64, 10), generator=rng)
+    (gradient,) = torch.autograd.grad((teacher.logits(x) * direction).sum(), x)
+    (expected,) = torch.autograd.grad((model(x) * direction).sum(), x)
+    cosine = torch.cosine_similarity(gradient.flatten(1), expected.flatten(1)).min()
     return {"weight difference": float((teacher.head.weight - weight).abs().max()), "gradient cosine": float(cosine)}
 
 
-def _compress(file: Path, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+def _compress(file: Path, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Compress a teacher's file, and return the figures of its row."""
     begin, cpu = time.perf_counter(), time.process_time()
 
     def listen(event: Event) -> None:
@@ -89,12 +90,12 @@ def _compress(file: Path, given: argparse.Namespace, seed: int) -> dict[str, Any
         result = compress(
             file,
             Path(folder) / "out",
-            recipe=given.recipe,
-            overrides=given.overrides,
+            recipe=options.recipe,
+            overrides=options.overrides,
             student="lenet5-half",
             seed=seed,
             input_range=(0, 1),
-            eval_data=given.output / "test.npz",
+            eval_data=options.output / "test.npz",
             listener=listen,
         )
     assert result.accuracy is not None
@@ -109,19 +110,20 @@ def _compress(file: Path, given: argparse.Namespace, seed: int) -> dict[str, Any
     }
 
 
-def _report(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
+def _report(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print the rows as a table, and write them to a file."""
     students = [row["student"] for row in rows]
     summary = {
-        "recipe": given.recipe,
-        "overrides": given.overrides,
+        "recipe": options.recipe,
+        "overrides": options.overrides,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "mean": statistics.mean(students),
         "deviation": statistics.stdev(students) if len(students) > 1 else 0.0,
         "runs": rows,
     }
-    name = "exports" if given.exports else given.recipe
-    (given.output / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    name = "exports" if options.exports else options.recipe
+    (options.output / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print("| file | seed | teacher | student | agreement | seconds |\n|---|---|---|---|---|---|")
     for row in rows:
         print(

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch normalisation, and a skip connection."""
+
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
@@ -24,7 +26,7 @@ class BasicBlock(nn.Module):
 
 
 def resnet18() -> nn.Module:
-    """For images of 224x224 and 1000 classes; statistics that are not an initialisation's."""
+    """ResNet-18 for images of 224x224 and 1000 classes, with random batch-normalisation statistics."""
     blocks = []
     for before, after, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)):
         blocks += [BasicBlock(before, after, stride), BasicBlock(after, after, 1)]
@@ -41,6 +43,8 @@ def resnet18() -> nn.Module:
 
 
 class Attention(nn.Module):
+    """Multi-head self-attention on (N, length, width)."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -55,6 +59,8 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
+    """Attention and an MLP, each behind layer normalisation and with a skip connection."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
@@ -68,6 +74,8 @@ class TransformerBlock(nn.Module):
 
 
 class ViT(nn.Module):
+    """A vision transformer for images of 224x224, (N, 3, 224, 224) -> (N, classes)."""
+
     def __init__(self, width: int = 192, depth: int = 12, heads: int = 3, patch: int = 16, classes: int = 1000) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, width, patch, patch)
@@ -84,5 +92,5 @@ class ViT(nn.Module):
 
 
 def vit_tiny() -> nn.Module:
-    """Width 192, 12 blocks, 3 heads, patches of 16x16."""
+    """ViT-tiny: width 192, 12 blocks, 3 heads, patches of 16x16."""
     return ViT()

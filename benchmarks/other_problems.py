@@ -1,12 +1,13 @@
-"""Problems that the recipes were not found on, small enough for a CPU: a hundred classes, and photographs.
+"""Problems that the recipes were not tuned on, small enough for a CPU: a hundred classes, and natural images.
 
     ZSKD_DATA=folder python benchmarks/other_problems.py hundred-classes
-    ZSKD_DATA=folder python benchmarks/other_problems.py photographs --recipe zskd --set distillation.augmentation.leaves=0
+    ZSKD_DATA=folder python benchmarks/other_problems.py photographs --recipe zskd --set procedural.dead_leaves=0
 
-``hundred-classes`` has the numbers from 00 to 99, two MNIST digits side by side, and LeNet-5 at 32x64 with its half as the student;
-``photographs`` has CIFAR-10, and the built-in ``cnn`` with ``cnn-small``. ``--recipe kd`` trains on the real training samples: what
-such a student can learn. Teacher and samples are made on first use and stay in ``--output``. Prints a line of JSON and adds it
-to ``rows.jsonl`` there.
+``hundred-classes`` has the numbers from 00 to 99 as two MNIST digits side by side, and compresses
+LeNet-5 at 32x64 to its half. ``photographs`` has CIFAR-10, and compresses the built-in ``cnn`` to
+``cnn-small``. ``--recipe kd`` trains on the real training samples, as an upper bound. The teacher
+and its samples are made on first use and kept in ``--output``. The script prints a line of JSON,
+and appends it to ``rows.jsonl`` there.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ from torch import Tensor
 
 from zskd_onnx import compress
 from zskd_onnx.distillation.augmentation import Augmentation
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 
 
 def numbers(folder: Path) -> Images:
-    """MNIST's digits, each beside another of its part, images (N, 32, 64) of classes 0 to 99."""
-    random = np.random.default_rng(0)
+    """Pairs of MNIST digits: images (N, 32, 64) of classes 0 to 99."""
+    rng = np.random.default_rng(0)
     x_train, y_train, x_test, y_test = mnist(folder)
-    found: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
     for x, y in ((x_train, y_train), (x_test, y_test)):
-        order = random.permutation(len(x))
-        found += [np.concatenate([x, x[order]], axis=2), 10 * y + y[order]]
-    return found[0], found[1], found[2], found[3]
+        order = rng.permutation(len(x))
+        arrays += [np.concatenate([x, x[order]], axis=2), 10 * y + y[order]]
+    return arrays[0], arrays[1], arrays[2], arrays[3]
 
 
 def recombined(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Other pairs of the same digits, images (N, 1, 32, 64)."""
+    """Pair the same digits anew: images (N, 1, 32, 64) and their classes."""
     left, right = torch.randperm(len(images)), torch.randperm(len(images))
     digits = torch.cat([images[left, :, :, :32], images[right, :, :, 32:]], dim=3)
     return digits, labels[left] // 10 * 10 + labels[right] % 10
@@ -51,13 +52,17 @@ def recombined(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Problem:
-    """Teacher, student and samples.
+    """Samples, teacher and student.
 
     Attributes:
-        read: the samples, from the folder of data sets; images (N, H, W) or (N, H, W, 3).
-        shape: of a sample, (C, H, W).
-        augmentation: of the teacher's training.
-        renewed: training samples for one epoch of it.
+        read: reads the samples from the folder of data sets: images (N, H, W) or (N, H, W, 3).
+        shape: shape of one sample, (C, H, W).
+        classes: number of classes.
+        teacher: architecture of the teacher.
+        student: architecture of the student.
+        augmentation: augmentation in the teacher's training.
+        epochs: epochs of the teacher's training.
+        samples_of_epoch: computes the training samples of an epoch from images and labels.
     """
 
     read: Callable[[Path], Images]
@@ -67,14 +72,14 @@ class Problem:
     student: str
     augmentation: Augmentation
     epochs: int
-    renewed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda images, labels: (images, labels)
+    samples_of_epoch: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda images, labels: (images, labels)
 
 
 PROBLEMS = {
     "hundred-classes": Problem(numbers, (1, 32, 64), 100, "lenet5", "lenet5-half", SLIGHT, 30, recombined),
     "photographs": Problem(
         *(cifar10, (3, 32, 32), 10, "cnn", "cnn-small"),
-        augmentation=Augmentation(fraction=1, rotation=0, scale=(1, 1), shift=0, flip=0.5, pad=4),
+        augmentation=Augmentation(fraction=1, rotation=0, scale=(1, 1), shift=0, flip=0.5, pad=4, crop=0),
         epochs=15,
     ),
 }
@@ -87,34 +92,34 @@ def main() -> None:
     parser.add_argument("--recipe", default="best")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--transfer-set", type=Path, help="impressions of an earlier run")
-    parser.add_argument("--keep", type=Path, help="where the run's folder stays")
+    parser.add_argument("--transfer-set", type=Path, help="transfer set of an earlier run")
+    parser.add_argument("--keep", type=Path, help="keep the run folder here")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/other-problems"))
-    given = parser.parse_args()
-    problem, home = PROBLEMS[given.problem], given.output / given.problem
-    teacher = home / f"teacher-{given.seed}.onnx"
+    options = parser.parse_args()
+    problem, home = PROBLEMS[options.problem], options.output / options.problem
+    teacher = home / f"teacher-{options.seed}.onnx"
     if not teacher.exists():
         home.mkdir(parents=True, exist_ok=True)
-        write_teacher(problem, teacher, data_folder(given.data), given.seed)
+        write_teacher(problem, teacher, data_folder(options.data), options.seed)
     begin, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         result = compress(
             teacher,
-            given.keep or Path(folder) / "out",
-            recipe=given.recipe,
-            overrides=given.overrides,
+            options.keep or Path(folder) / "out",
+            recipe=options.recipe,
+            overrides=options.overrides,
             student=problem.student,
-            seed=given.seed,
+            seed=options.seed,
             input_range=(0, 1),
             eval_data=home / "test.npz",
-            data=home / "train.npz" if given.recipe == "kd" else None,
-            transfer_set=given.transfer_set,
+            data=home / "train.npz" if options.recipe == "kd" else None,
+            transfer_set=options.transfer_set,
         )
     assert result.accuracy is not None
     row = {
-        "recipe": given.recipe,
-        "overrides": given.overrides,
-        "seed": given.seed,
+        "recipe": options.recipe,
+        "overrides": options.overrides,
+        "seed": options.seed,
         "teacher": result.accuracy.teacher,
         "student": result.accuracy.student,
         "agreement": result.accuracy.agreement,
@@ -129,23 +134,23 @@ def main() -> None:
 
 
 def write_teacher(problem: Problem, path: Path, data: Path, seed: int, batch: int = 256) -> None:
-    """Train one, and leave ``train.npz`` and ``test.npz`` beside it."""
+    """Train and export a teacher, and write ``train.npz`` and ``test.npz`` to its folder."""
     x_train, y_train, x_test, y_test = problem.read(data)
     np.savez(path.with_name("train.npz"), x=x_train, y=y_train)
     np.savez(path.with_name("test.npz"), x=x_test, y=y_test)
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     images = torch.from_numpy(x_train[:, None] if x_train.ndim == 3 else x_train.transpose(0, 3, 1, 2))
     labels = torch.from_numpy(y_train)
     model = STUDENTS[problem.teacher].build(problem.shape, problem.classes).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=problem.epochs * (len(images) // batch))
     for _ in range(problem.epochs):
-        x, y = problem.renewed(images, labels)
-        for chosen in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
-            inputs = problem.augmentation.apply(x[chosen].float().div(255), generator)
+        x, y = problem.samples_of_epoch(images, labels)
+        for indices in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
+            inputs = problem.augmentation.apply(x[indices].float().div(255), rng)
             optimiser.zero_grad()
-            F.cross_entropy(model(inputs), y[chosen]).backward()
+            F.cross_entropy(model(inputs), y[indices]).backward()
             optimiser.step()
             schedule.step()
     export_default(model.eval(), path, problem.shape)

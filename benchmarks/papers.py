@@ -4,10 +4,10 @@
     ZSKD_DATA=folder python benchmarks/papers.py --only zskd best --seeds 1
     ZSKD_DATA=folder python benchmarks/papers.py --table
 
-A teacher of its own for each seed, as good as the papers' (99.34 %); real images train it, and the students of ``kd``, ``kd-at`` and
-``abm-few-shot`` alone. The 10,000 test images score and choose nothing. A run that is done is kept in
-``--output`` and not made again, unless its recipe has changed; ``--table`` prints what is there and runs nothing. Rows of a set that is not in the
-folder stay empty.
+Each seed has its own teacher, as good as the papers' (99.34 %). Real images train the teacher, and the students of ``kd``,
+``kd-at`` and ``abm-few-shot``. The 10,000 test images score the students and select nothing. A finished run is kept in
+``--output`` and repeated only if its recipe changes. ``--table`` prints the finished runs and runs nothing. Rows of a data
+set that is not in the folder stay empty.
 """
 
 from __future__ import annotations
@@ -59,22 +59,21 @@ class Experiment:
     student: str = "lenet5-half"
 
 
-PLAIN = "distillation.augmentation.fraction=0"
+PLAIN = ("distillation.augmentation.fraction=0", "procedural=null")
 PAPERS = ("prior.beta=[1,0.1]", "prior.floor=1e-4")
-CONTOURS, STROKES = (
-    tuple(f"distillation.augmentation.{change}" for change in ("fraction=1", what))
-    for what in ("contours=1", "strokes=1")
-)
+LEVEL_LINES = ("procedural.level_lines=1", "procedural.pen_strokes=0")
+PEN_STROKES = ("procedural.level_lines=0", "procedural.pen_strokes=1")
 SIX_THOUSAND = ("synthesis.count=6000", "distillation.epochs=40")
 INVERTED = ("synthesis.count=2560", "synthesis.iterations=250", "synthesis.flip=0", "distillation.epochs=100")
-TUNED = tuple(
-    f"fine_tuning.{change}"
-    for change in (
-        *("epochs=40", "learning_rate=1e-3", "augmentation.fraction=0.5"),
-        *(f"augmentation.{what}=0" for what in ("window", "contours", "strokes")),
-    )
+TUNED = (
+    "distillation.augmentation.fraction=0",
+    "distillation.mixture={transfer_set: 1}",
+    *(
+        f"fine_tuning.{change}"
+        for change in ("epochs=40", "learning_rate=1e-3", "augmentation.fraction=0.5", "augmentation.crop=0")
+    ),
 )
-"""As the supplement has it: on impressions mixed with such as are turned, scaled and shifted."""
+"""As in the supplement: fine-tuning on impressions, half of which are rotated, scaled and shifted."""
 
 EXPERIMENTS = {
     "best": Experiment("best", "-"),
@@ -84,25 +83,26 @@ EXPERIMENTS = {
         "97.92 independent: 24,000 x 1,500 iterations, then 2,000 epochs",
         SIX_THOUSAND,
     ),
-    "zskd, no augmentation": Experiment("zskd", "96.98; 97.92 independent", (PLAIN,), set_of="zskd"),
-    "zskd, fine-tuned": Experiment("zskd", "98.77", (PLAIN, *TUNED), set_of="zskd"),
-    "best, no augmentation": Experiment("best", "-", (PLAIN,), set_of="zskd"),
+    "zskd, no augmentation": Experiment("zskd", "96.98; 97.92 independent", PLAIN, set_of="zskd"),
+    "zskd, fine-tuned": Experiment("zskd", "98.77", TUNED, set_of="zskd"),
+    "best, no augmentation": Experiment("best", "-", PLAIN, set_of="zskd"),
     "zskd, the paper's targets": Experiment("zskd", "98.77", PAPERS),
     "zskd, the paper's targets, no augmentation": Experiment(
-        "zskd", "96.98; 97.92 independent", (PLAIN, *PAPERS), set_of="zskd, the paper's targets"
+        "zskd", "96.98; 97.92 independent", (*PLAIN, *PAPERS), set_of="zskd, the paper's targets"
     ),
     "best, the paper's targets, no augmentation": Experiment(
-        "best", "-", (PLAIN, *PAPERS), set_of="zskd, the paper's targets"
+        "best", "-", (*PLAIN, *PAPERS), set_of="zskd, the paper's targets"
     ),
     "zskd-uniform": Experiment("zskd-uniform", "-"),
-    "zskd-uniform, no augmentation": Experiment("zskd-uniform", "95.16", (PLAIN,), set_of="zskd-uniform"),
+    "zskd-uniform, no augmentation": Experiment("zskd-uniform", "95.16", PLAIN, set_of="zskd-uniform"),
     "class-impressions": Experiment("class-impressions", "plot only"),
     "noise": Experiment("noise", "87.58"),
-    "contours alone": Experiment("noise", "-", CONTOURS),
-    "strokes alone": Experiment("noise", "-", STROKES),
+    "procedural": Experiment("procedural", "-"),
+    "level-set lines alone": Experiment("procedural", "-", LEVEL_LINES),
+    "pen strokes alone": Experiment("procedural", "-", PEN_STROKES),
     "mvn": Experiment("mvn", "99.08"),
-    "mvn, fresh": Experiment("mvn", "99.08", ("init=fresh",), set_of="mvn"),
-    "mvn, fresh, no augmentation": Experiment("mvn", "-", ("init=fresh", PLAIN), set_of="mvn"),
+    "mvn, random initialisation": Experiment("mvn", "99.08", ("init=random",), set_of="mvn"),
+    "mvn, random initialisation, no augmentation": Experiment("mvn", "-", ("init=random", *PLAIN), set_of="mvn"),
     "mvn-softmax": Experiment("mvn-softmax", "98.92"),
     "dafl": Experiment("dafl", "98.20"),
     "deep-inversion, cnn": Experiment("deep-inversion", "-", INVERTED, teacher="cnn", student="cnn-small"),
@@ -113,12 +113,12 @@ EXPERIMENTS = {
     "abm": Experiment("abm", "-", beliefs=True),
     "abm-modified": Experiment("abm-modified", "-", beliefs=True),
     "kd": Experiment("kd", "99.25, 99.18", real=True),
-    "kd, no labels": Experiment("kd", "-", ("distillation.labels=0",), real=True),
+    "kd, no labels": Experiment("kd", "-", ("distillation.loss_weights.labels=0",), real=True),
     "kd-at": Experiment("kd-at", "-", real=True, beliefs=True),
     "abm-few-shot": Experiment("abm-few-shot", "-", real=True),
     **{
         f"zskd, {share} %": Experiment(
-            "zskd", published, (PLAIN, f"synthesis.count={600 * share}", f"distillation.epochs={epochs}")
+            "zskd", published, (*PLAIN, f"synthesis.count={600 * share}", f"distillation.epochs={epochs}")
         )
         for share, epochs, published in (
             (1, 1000, "92.15 independent"),
@@ -135,9 +135,10 @@ EXPERIMENTS = {
         for name, recipe, published, overrides, shared in (
             ("best", "best", "-", (), None),
             ("zskd", "zskd", "79.62", (), None),
-            ("zskd, no augmentation", "zskd", "69.37", (PLAIN,), "Fashion-MNIST, zskd"),
-            ("zskd-uniform, no augmentation", "zskd-uniform", "56.24", (PLAIN,), None),
+            ("zskd, no augmentation", "zskd", "69.37", PLAIN, "Fashion-MNIST, zskd"),
+            ("zskd-uniform, no augmentation", "zskd-uniform", "56.24", PLAIN, None),
             ("kd", "kd", "-", (), None),
+            ("procedural", "procedural", "-", (), None),
         )
     },
 }
@@ -152,16 +153,16 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--table", action="store_true", help="print what earlier runs gave")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/papers"))
-    given = parser.parse_args()
-    (given.output / "transfer-sets").mkdir(parents=True, exist_ok=True)
-    if not given.table:
-        for seed in range(given.first_seed, given.first_seed + given.seeds):
-            for name in given.only:
+    options = parser.parse_args()
+    (options.output / "transfer-sets").mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            for name in options.only:
                 try:
-                    measure(name, seed, given)
+                    measure(name, seed, options)
                 except NoData as missing:
                     print(f"{name}: {missing}", file=sys.stderr, flush=True)
-    print_table(given)
+    print_table(options)
 
 
 def teacher_file(architecture: str, name: str, folder: Path, data: Path, seed: int) -> Path:
@@ -179,29 +180,29 @@ def teacher_file(architecture: str, name: str, folder: Path, data: Path, seed: i
     return path
 
 
-def measure(name: str, seed: int, given: argparse.Namespace) -> None:
+def measure(name: str, seed: int, options: argparse.Namespace) -> None:
     """Run one experiment and keep its row, unless it is there."""
     experiment = EXPERIMENTS[name]
-    path = given.output / f"{run_name(name, seed, given)}.json"
-    recipe = recipes(name, given)
-    kept = given.output / "transfer-sets" / run_name(name, seed, given)
-    keeps = any(other.set_of == name for other in EXPERIMENTS.values())
-    if standing(path, recipe) and (not keeps or (kept / "index.json").exists()):
+    path = options.output / f"{run_name(name, seed, options)}.json"
+    recipe = recipes(name, options)
+    transfer_set = options.output / "transfer-sets" / run_name(name, seed, options)
+    is_shared = any(other.set_of == name for other in EXPERIMENTS.values())
+    if standing(path, recipe) and (not is_shared or (transfer_set / "index.json").exists()):
         return
-    home = given.output / experiment.data
-    teacher = teacher_file(experiment.teacher, experiment.data, home, data_folder(given.data), seed)
+    home = options.output / experiment.data
+    teacher = teacher_file(experiment.teacher, experiment.data, home, data_folder(options.data), seed)
     shared = None
     if experiment.set_of is not None:
-        measure(experiment.set_of, seed, given)
-        shared = given.output / "transfer-sets" / run_name(experiment.set_of, seed, given)
+        measure(experiment.set_of, seed, options)
+        shared = options.output / "transfer-sets" / run_name(experiment.set_of, seed, options)
     checkout = commit()
     wall, cpu = time.perf_counter(), time.process_time()
-    with tempfile.TemporaryDirectory(dir=given.output) as folder:
+    with tempfile.TemporaryDirectory(dir=options.output) as folder:
         result = compress(
             teacher,
             Path(folder) / "out",
             recipe=experiment.recipe,
-            overrides=[*experiment.overrides, *given.overrides],
+            overrides=[*experiment.overrides, *options.overrides],
             student=experiment.student,
             seed=seed,
             input_range=(0, 1),
@@ -209,9 +210,9 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
             data=home / "train.npz" if experiment.real else None,
             transfer_set=shared,
         )
-        if keeps:
-            shutil.rmtree(kept, ignore_errors=True)  # a recipe's that has changed since
-            (Path(folder) / "out" / "transfer-set").rename(kept)
+        if is_shared:
+            shutil.rmtree(transfer_set, ignore_errors=True)  # a recipe's that has changed since
+            (Path(folder) / "out" / "transfer-set").rename(transfer_set)
         row: dict[str, Any] = {"seconds": time.perf_counter() - wall, "cpu seconds": time.process_time() - cpu}
         assert result.accuracy is not None
         row |= {
@@ -227,14 +228,14 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
             "commit": checkout,
         }
         if experiment.beliefs:
-            found = evaluate(
+            evaluation = evaluate(
                 result.student,
                 teacher=teacher,
                 eval_data=home / "test.npz",
                 belief_matching=BeliefMatching(samples=100),
             )
-            assert found.transitions is not None
-            row["mean transition error"] = found.transitions.error
+            assert evaluation.transitions is not None
+            row["mean transition error"] = evaluation.transitions.error
     path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
     print(
         f"{name}, seed {seed}: {100 * row['student']:.2f} (teacher {100 * row['teacher']:.2f}), {row['seconds']:.0f} s",
@@ -242,32 +243,32 @@ def measure(name: str, seed: int, given: argparse.Namespace) -> None:
     )
 
 
-def recipes(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
+def recipes(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """What a row depends on: its recipe, and the one that made the transfer set it takes."""
     named = [one for one in (name, EXPERIMENTS[name].set_of) if one is not None]
-    return [resolved(EXPERIMENTS[one].recipe, [*EXPERIMENTS[one].overrides, *given.overrides]) for one in named]
+    return [resolved(EXPERIMENTS[one].recipe, [*EXPERIMENTS[one].overrides, *options.overrides]) for one in named]
 
 
-def run_name(name: str, seed: int, given: argparse.Namespace) -> str:
+def run_name(name: str, seed: int, options: argparse.Namespace) -> str:
     """What files of a run are called."""
-    return f"{title(name, given)}, seed {seed}"
+    return f"{title(name, options)}, seed {seed}"
 
 
-def title(name: str, given: argparse.Namespace) -> str:
+def title(name: str, options: argparse.Namespace) -> str:
     """An experiment and what ``--set`` changes in it."""
-    return "; ".join([name, *given.overrides]).replace("/", "_")
+    return "; ".join([name, *options.overrides]).replace("/", "_")
 
 
-def print_table(given: argparse.Namespace) -> None:
+def print_table(options: argparse.Namespace) -> None:
     print(
         "| recipe | published | teacher | student, mean | deviation | seeds | seconds | of them on processors "
         "| mean transition error | choice | commits |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for name in given.only:
-        pattern = f"{glob.escape(title(name, given))}, seed *.json"
-        found = [standing(path, recipes(name, given)) for path in sorted(given.output.glob(pattern))]
-        rows = [row for row in found if row is not None]
+    for name in options.only:
+        pattern = f"{glob.escape(title(name, options))}, seed *.json"
+        candidates = [standing(path, recipes(name, options)) for path in sorted(options.output.glob(pattern))]
+        rows = [row for row in candidates if row is not None]
         if not rows:
             print(f"| {name} | {EXPERIMENTS[name].published} | | not run | | | | | | | |")
             continue
@@ -286,7 +287,7 @@ def print_table(given: argparse.Namespace) -> None:
 def regret(row: dict[str, Any]) -> float:
     """Points by which the student that held-out samples chose is below the best one on the way."""
     (*_, (stage, history)) = row["history"].items()
-    accuracies = {found["step"]: found["accuracy"] for found in history}
+    accuracies = {entry["step"]: entry["accuracy"] for entry in history}
     return 100 * (max(accuracies.values()) - accuracies[row["chosen"][stage]])
 
 

@@ -1,11 +1,11 @@
-"""A LeNet-5 teacher of MNIST, quantised in five ways and in half precision, each compressed.
+"""A LeNet-5 of MNIST, quantised in five ways and converted to half precision; each file is compressed.
 
     ZSKD_DATA=folder python benchmarks/quantised.py --set synthesis.count=6000 --set distillation.epochs=40
 
-onnxruntime does the quantising; real training digits calibrate its static forms. Every file is
-compared with the float one: W, outputs (node by node and as onnxruntime optimises them), input
-gradients on 256 test digits, students. ``--fidelity`` leaves the students out. Prints a table
-and writes it as JSON to ``--output``.
+onnxruntime quantises the file; static quantisation is calibrated with real training digits. Every
+file is compared with the float file: W, outputs (with and without onnxruntime's optimiser), input
+gradients on 256 test digits, and students. ``--fidelity`` trains no students. The script prints
+tables, and writes them as JSON to ``--output``.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from zskd_onnx.teacher.quantisation_step import quantisation_step
 from zskd_onnx.teacher.teacher import Teacher
 
 TEMPERATURE = 20.0
-"""At which gradients are compared: the recipe's."""
+"""Temperature of the loss whose gradients are compared, as in the recipe."""
 
 Write = Callable[[Path, Path, np.ndarray], None]
+"""From the float file, the file to write, and calibration digits (N, 1, 32, 32)."""
 
 
 class Digits(CalibrationDataReader):
-    """Batches of real digits, for static quantisation."""
+    """Real digits in eight batches, for static quantisation."""
 
     def __init__(self, name: str, x: np.ndarray) -> None:
         self.batches = iter([{name: batch} for batch in np.split(x, 8)])
@@ -51,20 +52,24 @@ class Digits(CalibrationDataReader):
 
 
 def static(source: Path, file: Path, digits: np.ndarray, *, form: QuantFormat, per_channel: bool) -> None:
+    """Quantise with fixed scales, which the digits calibrate."""
     prepared = _prepared(source)
     name = onnx.load(prepared).graph.input[0].name
     quantize_static(prepared, file, Digits(name, digits), quant_format=form, per_channel=per_channel)
 
 
 def dynamic(source: Path, file: Path, digits: np.ndarray) -> None:
+    """Quantise with scales that are computed at run time."""
     quantize_dynamic(_prepared(source), file)
 
 
 def half(source: Path, file: Path, digits: np.ndarray, *, float_ends: bool) -> None:
+    """Convert to half precision, with inputs and outputs in float32 on request."""
     onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=float_ends), file)
 
 
 def _prepared(source: Path) -> Path:
+    """The file after onnxruntime's preparation for quantising."""
     file = source.with_name("prepared.onnx")
     quant_pre_process(source, file)
     return file
@@ -84,81 +89,83 @@ WAYS: dict[str, Write] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--teacher", type=Path, help="a float LeNet-5 of MNIST; trained where it is left out")
-    parser.add_argument("--epochs", type=int, default=6, help="of that training")
+    parser.add_argument("--teacher", type=Path, help="a float LeNet-5 of MNIST (default: train one)")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of that training")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--fidelity", action="store_true", help="compress nothing")
+    parser.add_argument("--fidelity", action="store_true", help="compare the files, and train no students")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/quantised"))
-    given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
 
-    x_train, y_train, x_test, y_test = mnist(data_folder(given.data))
-    np.savez(given.output / "test.npz", x=x_test, y=y_test)
-    source = given.teacher or given.output / "float.onnx"
+    x_train, y_train, x_test, y_test = mnist(data_folder(options.data))
+    np.savez(options.output / "test.npz", x=x_test, y=y_test)
+    source = options.teacher or options.output / "float.onnx"
     if not source.exists():
-        export_default(train_teacher(x_train, y_train, 0, epochs=given.epochs), source)
+        export_default(train_teacher(x_train, y_train, 0, epochs=options.epochs), source)
     digits = _images(x_train[:1024])
     reference = load_teacher(source, input_range=(0, 1))
     files = {"float": source}
-    for name in given.only:
-        files[name] = given.output / f"{name.replace(', ', '-').replace(' ', '-')}.onnx"
+    for name in options.only:
+        files[name] = options.output / f"{name.replace(', ', '-').replace(' ', '-')}.onnx"
         WAYS[name](source, files[name], digits)
     rows = []
     for name, file in files.items():
         row = {"file": name, **_fidelity(file, reference, _images(x_test[:256]), y_test[:256])}
-        if not given.fidelity:
-            row |= _compress(file, given)
+        if not options.fidelity:
+            row |= _compress(file, options)
         rows.append(row)
         print(json.dumps(row), flush=True)
-        (given.output / "quantised.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        (options.output / "quantised.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     _report(rows)
 
 
 def _images(x: np.ndarray) -> np.ndarray:
+    """Images (N, 1, 32, 32) in [0, 1]."""
     return (x.astype(np.float32) / 255)[:, None]
 
 
 def _fidelity(file: Path, reference: Teacher, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """How far a file's import is from onnxruntime, and from the float original."""
+    """Compare an imported file with onnxruntime and with the float file."""
     teacher = load_teacher(file, input_range=(0, 1))
     row: dict[str, Any] = {"head": teacher.head is not None}
     if teacher.head is not None and reference.head is not None:
-        theirs = reference.head.weight
-        row["weight difference"] = float((teacher.head.weight - theirs).norm() / theirs.norm())
+        weight = reference.head.weight
+        row["weight difference"] = float((teacher.head.weight - weight).norm() / weight.norm())
     array = x.astype(teacher.domain.dtype)
     with torch.no_grad():
-        ours = teacher(torch.from_numpy(array)).numpy()
+        output = teacher(torch.from_numpy(array)).numpy()
     for how, optimise in (("node by node", False), ("optimised", True)):
-        (given,) = run(open_session(file, optimise=optimise), array, [teacher.output.name])
-        step = quantisation_step(teacher.source.model.graph.outputs[0], given)
-        row[f"steps, {how}"] = float(np.abs(ours.astype(np.float32) - given.astype(np.float32)).max() / step)
+        (expected,) = run(open_session(file, optimise=optimise), array, [teacher.output.name])
+        step = quantisation_step(teacher.source.model.graph.outputs[0], expected)
+        row[f"steps, {how}"] = float(np.abs(output.astype(np.float32) - expected.astype(np.float32)).max() / step)
     begin = time.perf_counter()
-    gradients = [_gradient(one, x, y) for one in (teacher, reference)]
+    gradients = [_gradient(classifier, x, y) for classifier in (teacher, reference)]
     row["seconds for gradients"] = time.perf_counter() - begin
     cosine = torch.cosine_similarity(*gradients)
     return row | {"gradient cosine, mean": float(cosine.mean()), "gradient cosine, least": float(cosine.min())}
 
 
 def _gradient(teacher: Teacher, x: np.ndarray, y: np.ndarray) -> torch.Tensor:
-    """Of the synthesis loss on real digits, each to be made the class after its own: (N, pixels)."""
+    """Input gradient (N, pixels) of the synthesis loss on real digits; the target is the next class."""
     pixels = torch.from_numpy(x).requires_grad_()
     loss = F.cross_entropy(teacher.logits(pixels).float() / TEMPERATURE, torch.from_numpy(y + 1) % 10, reduction="sum")
     return torch.autograd.grad(loss, pixels)[0].flatten(1)
 
 
-def _compress(file: Path, given: argparse.Namespace) -> dict[str, Any]:
+def _compress(file: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Compress a file, and return accuracies and seconds."""
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = compress(
             file,
             Path(folder) / "out",
             recipe="zskd",
-            overrides=given.overrides,
+            overrides=options.overrides,
             student="lenet5-half",
             seed=0,
             input_range=(0, 1),
-            eval_data=given.output / "test.npz",
+            eval_data=options.output / "test.npz",
         )
     assert result.accuracy is not None
     return {
@@ -169,7 +176,10 @@ def _compress(file: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report(rows: list[dict[str, Any]]) -> None:
-    print("| file | W difference | steps from onnxruntime, node by node | optimised | gradient cosine, mean | least |")
+    """Print the tables."""
+    print(
+        "| file | W difference | quantisation steps from onnxruntime, node by node | optimised | gradient cosine, mean | least |"
+    )
     print("|---|---|---|---|---|---|")
     for row in rows:
         weight = f"{row['weight difference']:.2g}" if row["head"] else "no head"
@@ -179,7 +189,7 @@ def _report(rows: list[dict[str, Any]]) -> None:
         )
     if any("student" not in row for row in rows):
         return
-    print("| file | teacher | student | points from the float teacher's | seconds |\n|---|---|---|---|---|")
+    print("| file | teacher | student | points relative to the float file | seconds |\n|---|---|---|---|---|")
     for row in rows:
         print(
             f"| {row['file']} | {100 * row['teacher']:.2f} | {100 * row['student']:.2f} "

@@ -1,4 +1,4 @@
-"""What a benchmark keeps of a run: a row stands as long as its recipe is the same."""
+"""Rows of finished benchmark runs; a row is valid until its recipe changes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from zskd_onnx import load_recipe
 
 
 def resolved(recipe: str, overrides: list[str]) -> dict[str, Any]:
-    """A recipe as it is now, but for its words."""
+    """The present values of a recipe, without its texts."""
     return load_recipe(recipe, overrides).model_dump(mode="json", exclude={"summary", "paper", "expected"})
 
 
 def standing(path: Path, recipe: Any) -> dict[str, Any] | None:
-    """The row of a file, where it is there, of this recipe (or these) and no failure."""
+    """The row in a file, or None if there is no file, the run failed, or its recipe was another.
+
+    Args:
+        recipe: from ``resolved``, or a list of such.
+    """
     row = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return row if row.get("recipe") == recipe and "error" not in row else None
 
 
 def commit() -> str:
-    """Of the checkout that this file lies in; empty where nothing tells."""
+    """The commit of this checkout, as git describes it; empty without git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -1,10 +1,11 @@
-"""How fast adversarial belief matching goes: the package against a loop that pays for G in every student step.
+"""Speed of adversarial belief matching: this package beside a plain loop in torch.
 
     OMP_NUM_THREADS=1 python benchmarks/speed_adversary.py
 
-One iteration is a generator step and ten student steps, LeNet-5 to LeNet-5-Half, batches of 128, the
-generator of the paper at ``--width``. The other loop regenerates x with gradients and back-propagates through
-G and the teacher in each student step, as a public code does; it is otherwise plain torch. Rounds alternate.
+One iteration is one generator step and ten student steps, LeNet-5 to LeNet-5-Half, in batches of
+128 with the paper's generator at ``--width``. The plain loop generates the samples again in each
+student step and back-propagates through generator and teacher, as a published implementation does.
+Rounds alternate.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from zskd_onnx import load_teacher
 from zskd_onnx.generators.adversarial import Adversarial
 from zskd_onnx.generators.train import GeneratorTraining
 from zskd_onnx.losses import soft_target_loss
-from zskd_onnx.students.zoo.registry import STUDENTS
-from zskd_onnx.teacher.probes.outputs import Asking
+from zskd_onnx.students.zoo.architecture import STUDENTS
+from zskd_onnx.teacher.probes.outputs import TeacherView
 
 BATCH, STUDENT_STEPS = 128, 10
 
 
 def plain_generator(width: int) -> nn.Module:
-    """Table 3 of the replication, layer by layer."""
+    """The generator of table 3 in the replication of the paper."""
     return nn.Sequential(
         *(
             nn.Linear(100, width * 64),
@@ -46,6 +47,7 @@ def plain_generator(width: int) -> nn.Module:
 
 
 def divergence(teacher: nn.Module, student: nn.Module, x: Tensor) -> Tensor:
+    """Mean KL divergence from the teacher's to the student's probabilities."""
     return F.kl_div(F.log_softmax(student(x), 1), F.softmax(teacher(x), 1), reduction="batchmean")
 
 
@@ -53,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=9)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net = STUDENTS["lenet5"].build((1, 32, 32), 10).eval()
@@ -61,23 +63,23 @@ def main() -> None:
         EXPORTS["legacy, opset 17"](net, Path(folder) / "teacher.onnx")
         teacher = load_teacher(Path(folder) / "teacher.onnx", input_range=(0, 1))
 
-    theirs, generator = STUDENTS["lenet5-half"].build((1, 32, 32), 10), plain_generator(given.width)
-    optimisers = [torch.optim.Adam(part.parameters()) for part in (theirs, generator)]
+    plain_student, generator = STUDENTS["lenet5-half"].build((1, 32, 32), 10), plain_generator(options.width)
+    optimisers = [torch.optim.Adam(part.parameters()) for part in (plain_student, generator)]
 
     def plain() -> None:
         z = torch.randn(BATCH, 100)
         for sign, optimiser in ((-1, optimisers[1]), *((1, optimisers[0]),) * STUDENT_STEPS):
-            for each in optimisers:
-                each.zero_grad()
-            (sign * divergence(net, theirs, generator(z))).backward()
+            for other in optimisers:
+                other.zero_grad()
+            (sign * divergence(net, plain_student, generator(z))).backward()
             optimiser.step()
 
-    ours = STUDENTS["lenet5-half"].build((1, 32, 32), 10).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(ours.parameters(), fused=True)
+    student = STUDENTS["lenet5-half"].build((1, 32, 32), 10).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(student.parameters(), fused=True)
     training = GeneratorTraining(
-        Adversarial(width=given.width, student_steps=STUDENT_STEPS),
+        Adversarial(width=options.width, student_steps=STUDENT_STEPS, replay=0),
         teacher,
-        Asking(teacher),
+        TeacherView(teacher),
         batch=BATCH,
         steps=STUDENT_STEPS * 1000,
         seed=0,
@@ -86,22 +88,22 @@ def main() -> None:
 
     def package() -> None:
         for step in range(STUDENT_STEPS):
-            x, answer = training.batch(step, ours)
-            loss = soft_target_loss(ours(x), answer.logits, 1.0)
+            x, outputs = training.batch(step, student)
+            loss = soft_target_loss(student(x), outputs.logits, 1.0)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
 
     seconds: dict[str, list[float]] = {"plain": [], "zskd-onnx": []}
-    for _ in range(given.rounds + 1):
+    for _ in range(options.rounds + 1):
         for name, iteration in (("plain", plain), ("zskd-onnx", package)):
             begin = time.perf_counter()
             iteration()
             seconds[name].append(time.perf_counter() - begin)
-    print("| way | milliseconds an iteration | plain to this |\n|---|---|---|")
-    for name, found in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds["plain"][1:], found[1:], strict=True))
-        print(f"| {name} | {1000 * statistics.median(found[1:]):.0f} | {ratio:.2f} |")
+    print("| loop | milliseconds per iteration | plain loop relative to it |\n|---|---|---|")
+    for name, values in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds["plain"][1:], values[1:], strict=True))
+        print(f"| {name} | {1000 * statistics.median(values[1:]):.0f} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
 # /// script
 # dependencies = ["timm>=1.0", "torchvision"]
 # ///
-"""timm's architectures as ONNX files from both of torch's exporters, and what the originals compute.
+"""Export timm's architectures to ONNX with both of torch's exporters, and store reference gradients.
 
     python benchmarks/timm_models.py [--only resnet18,vit_tiny_patch16_224] [--folder benchmarks/out/timm]
 
-timm and torchvision belong in an environment of their own, beside zskd-onnx: with a CPU build of
-torch, ``pip install --no-deps timm torchvision==0.28.0 huggingface_hub safetensors``. Weights are
-random and batch-norm statistics are not trivial, so nothing is downloaded.
+timm and torchvision belong in their own environment, together with zskd-onnx. With a CPU build of
+torch: ``pip install --no-deps timm torchvision==0.28.0 huggingface_hub safetensors``. Weights and
+batch-normalisation statistics are random, so nothing is downloaded.
 
-For each architecture the folder then holds ``NAME.default.onnx``, ``NAME.legacy.onnx`` (for three
-of them also ``NAME.default-fixed.onnx`` and ``NAME.legacy-fixed.onnx``) and
-``NAME.npz`` with a ``Reference``; what is there already is not made again. Whoever reads the files
-needs no timm.
+For each architecture the folder then contains ``NAME.default.onnx``, ``NAME.legacy.onnx`` and
+``NAME.npz`` with a ``Reference``. Three architectures are also exported with a fixed batch size, to
+``NAME.default-fixed.onnx`` and ``NAME.legacy-fixed.onnx``. Existing files are not made again.
+Reading the files does not need timm.
 """
 
 from __future__ import annotations
@@ -32,11 +32,16 @@ import torchvision_operators
 from torch import nn
 
 FOLDER = Path(__file__).parent / "out" / "timm"
+"""Default folder of the files."""
+
 CLASSES = 10
 EXPORTERS = ("default", "legacy")
 FIXED = ("default-fixed", "legacy-fixed")
-"""The same with the batch size fixed at 1, which is what the exporters do unless told."""
+"""The same exporters with the batch size fixed at 1, which is their default."""
+
 FIXED_TOO = ("resnet18", "densenet121", "vit_tiny_patch16_224")
+"""Architectures that are also exported with a fixed batch size."""
+
 ARCHITECTURES = [
     "resnet18",
     "resnet50d",
@@ -82,13 +87,13 @@ ARCHITECTURES = [
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original module computes, for imports to be compared with.
+    """Values of the original module, for a comparison with imports.
 
     Attributes:
         x: inputs, (2, C, H, W).
-        direction: one direction in the logits for each input, (2, K).
-        gradient: of the logits along ``direction`` with respect to ``x``, computed in float64.
-        weight: W of the classifier, (K, F); the mean of two where there are two heads.
+        direction: a random direction of the logits for each input, (2, K).
+        gradient: gradient of the logits along ``direction`` with respect to ``x``, computed in float64.
+        weight: weight of the classifier, (K, F); the mean of two if there are two heads.
     """
 
     x: np.ndarray
@@ -97,48 +102,53 @@ class Reference:
     weight: np.ndarray
 
     def gradient_gap(self, gradient: torch.Tensor) -> float:
-        """How far a gradient is off, relative to the original's length."""
-        theirs = torch.from_numpy(self.gradient)
-        return float((gradient - theirs).norm() / theirs.norm())
+        """The norm of a gradient's error, divided by the norm of the original's gradient."""
+        reference = torch.from_numpy(self.gradient)
+        return float((gradient - reference).norm() / reference.norm())
 
 
 def file_of(name: str, exporter: str, folder: Path) -> Path:
+    """The path of an exported file."""
     return folder / f"{name}.{exporter}.onnx"
 
 
 def reference_of(name: str, folder: Path) -> Reference:
+    """The stored reference of an architecture."""
     with np.load(folder / f"{name}.npz") as arrays:
         return Reference(**arrays)
 
 
 def prepare(name: str, exporter: str, folder: Path) -> None:
-    """Make the file of one architecture and exporter, and its reference, where they are not there."""
-    path, beside = file_of(name, exporter, folder), folder / f"{name}.npz"
-    if path.exists() and beside.exists():
+    """Write the file of an architecture and exporter, and its reference, unless they exist."""
+    path, arrays = file_of(name, exporter, folder), folder / f"{name}.npz"
+    if path.exists() and arrays.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     model, x = build(name)
-    if not beside.exists():
-        np.savez(beside, **asdict(reference(model, x)))
+    if not arrays.exists():
+        np.savez(arrays, **asdict(reference(model, x)))
     if not path.exists():
         export(model, x, path, exporter)
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """The architecture with random weights, and two inputs; the same at every call."""
+    """The architecture with random weights, and two inputs (2, C, H, W); the same at every call."""
     torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     torchvision_operators.declare()
     import timm
 
     model = timm.create_model(name, pretrained=False, num_classes=CLASSES).eval()
-    randomise(model, generator)
+    randomise(model, rng)
     size = model.default_cfg["input_size"]
-    return model, torch.rand((2, *size), generator=generator) * 2 - 1
+    return model, torch.rand((2, *size), generator=rng) * 2 - 1
 
 
-def randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """Batch-norm statistics and weights that a wrong import would get wrong, in place of 0, 1 and almost 0."""
+def randomise(model: nn.Module, rng: torch.Generator) -> None:
+    """Set batch-normalisation statistics and small weights to random values, in place.
+
+    Their initial values of 0, 1 or almost 0 would hide errors of an import.
+    """
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             for tensor, low, high in (
@@ -148,16 +158,19 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
                 (module.bias.data, -0.2, 0.2),
             ):
                 assert tensor is not None
-                tensor.uniform_(low, high, generator=generator)
+                tensor.uniform_(low, high, generator=rng)
     for name, parameter in model.named_parameters():
         if name.endswith("gamma") or "layer_scale" in name or name.endswith(".ls1") or name.endswith(".ls2"):
-            parameter.data.uniform_(0.5, 1.0, generator=generator)  # starts near 0 and would hide its branch
+            parameter.data.uniform_(0.5, 1.0, generator=rng)  # the initial value near 0 would hide the branch
         elif parameter.ndim > 1 and parameter.detach().abs().max() < 1e-5:
-            parameter.data.normal_(0, parameter[0].numel() ** -0.5, generator=generator)  # so would zeros
+            parameter.data.normal_(0, parameter[0].numel() ** -0.5, generator=rng)  # weights of 0 would hide it too
 
 
 def reference(model: nn.Module, x: torch.Tensor) -> Reference:
-    """In float64: a unit at a ReLU's corner falls to either side in float32, in the original too."""
+    """Compute the reference of a model in float64.
+
+    In float32, a ReLU input close to 0 may have either sign, in the original module too.
+    """
     exact, inputs = copy.deepcopy(model).double(), x.double().requires_grad_()
     direction = torch.randn((len(x), CLASSES), generator=torch.Generator().manual_seed(1))
     (gradient,) = torch.autograd.grad((exact(inputs) * direction).sum(), inputs)
@@ -165,7 +178,7 @@ def reference(model: nn.Module, x: torch.Tensor) -> Reference:
 
 
 def classifier_weight(model: nn.Module) -> torch.Tensor:
-    """W of the original: the mean of two where there are two heads."""
+    """The weight of the classifier, (K, F); the mean of two if there are two heads."""
     heads = model.get_classifier()
     heads = heads if isinstance(heads, (tuple, list)) else [heads]
     weights = []
@@ -178,8 +191,8 @@ def classifier_weight(model: nn.Module) -> torch.Tensor:
 
 
 def export(model: nn.Module, x: torch.Tensor, path: Path, exporter: str) -> None:
-    """Write the file whole or not at all."""
-    made = path.with_suffix(".part")
+    """Export a model; the file appears only when it is complete."""
+    partial = path.with_suffix(".part")
     kind, _, fixed = exporter.partition("-")
     x = x[:1] if fixed else x
     settings: dict[str, Any]
@@ -192,21 +205,21 @@ def export(model: nn.Module, x: torch.Tensor, path: Path, exporter: str) -> None
         settings = {k: v for k, v in settings.items() if not k.startswith("dynamic")}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (x,), made, **settings)
-    made.replace(path)
+        torch.onnx.export(model, (x,), partial, **settings)
+    partial.replace(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(ARCHITECTURES))
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    given = parser.parse_args()
-    for name in given.only.split(","):
+    parser.add_argument("--only", default=",".join(ARCHITECTURES), help="names, separated by commas")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files are written")
+    options = parser.parse_args()
+    for name in options.only.split(","):
         for exporter in (*EXPORTERS, *FIXED) if name in FIXED_TOO else EXPORTERS:
             try:
-                prepare(name, exporter, given.folder)
+                prepare(name, exporter, options.folder)
                 print(
-                    f"{name} {exporter}: {file_of(name, exporter, given.folder).stat().st_size >> 20} MiB", flush=True
+                    f"{name} {exporter}: {file_of(name, exporter, options.folder).stat().st_size >> 20} MiB", flush=True
                 )
             except Exception as error:
                 print(f"{name} {exporter}: not exported: {' '.join(str(error).split())[:200]}", flush=True)

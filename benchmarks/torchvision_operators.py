@@ -1,8 +1,8 @@
-"""torchvision beside a CPU build of torch.
+"""Make torchvision importable together with a CPU build of torch.
 
-Its package on the registry is built for CUDA, so none of its compiled operators load, and its
-Python part asks for them on import. No classifier here uses them: declared without a body they
-let the import pass.
+torchvision on the package registry is built for CUDA. With a CPU build of torch, its compiled
+operators do not load, but its Python part needs them to be declared. The classifiers here do not
+use them, so a declaration without an implementation is enough.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
-"""Declarations last as long as this does."""
+"""The declarations exist as long as this object."""
 
 
 def declare() -> None:
-    """Declare torchvision's operators, if no build of it has; call before importing torchvision."""
+    """Declare torchvision's operators if they are not loaded; call it before importing torchvision."""
     if hasattr(torch.ops.torchvision, "nms"):
         return
     try:

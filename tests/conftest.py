@@ -19,7 +19,7 @@ from onnx import helper
 from torch import Tensor, nn
 
 from zskd_onnx.pipeline.demo import held_out_digits
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 from zskd_onnx.teacher.load import load_teacher
 from zskd_onnx.teacher.teacher import Teacher
 

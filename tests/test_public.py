@@ -20,7 +20,7 @@ def test_names_are_sorted_and_all_there() -> None:
 def test_what_is_promised_is_public() -> None:
     promised = {"load_teacher", "Teacher", "Recipe", "load_recipe", "compress", "CompressionResult", "verify"}
     assert promised <= set(zskd_onnx.__all__)
-    assert set(zskd_onnx._HOME) <= set(zskd_onnx.__all__)
+    assert set(zskd_onnx._MODULES) <= set(zskd_onnx.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -5,7 +5,7 @@
     result = compress("teacher.onnx", "out")
     print(result.student, result.agreement)
 
-Names are imported when they are first used, so that importing the package is quick.
+A name is imported when it is first used, so that importing the package is quick.
 """
 
 from __future__ import annotations
@@ -25,31 +25,77 @@ from zskd_onnx.errors import (
 from zskd_onnx.version import __version__
 
 if TYPE_CHECKING:
-    from zskd_onnx.config.recipe import Recipe, load_recipe
-    from zskd_onnx.metrics.belief_matching import BeliefMatching
+    from zskd_onnx.config.load import load_recipe
+    from zskd_onnx.config.recipe import Recipe
+    from zskd_onnx.data.npz import EvaluationData
+    from zskd_onnx.data.real_samples import RealSamples
+    from zskd_onnx.events import Event, Listener
+    from zskd_onnx.export.checks import Parity
+    from zskd_onnx.importer.cost import Cost
+    from zskd_onnx.importer.file.fixed_inputs import Fixed
+    from zskd_onnx.importer.file.source import OnnxFile
+    from zskd_onnx.metrics.belief_matching import BeliefMatching, Transitions
+    from zskd_onnx.metrics.onnx_scores import Accuracies
     from zskd_onnx.pipeline.compress import compress
-    from zskd_onnx.pipeline.evaluate import Evaluation, evaluate
-    from zskd_onnx.pipeline.inspect import inspect
+    from zskd_onnx.pipeline.estimate import Estimate, estimate
+    from zskd_onnx.pipeline.evaluate import Evaluation, Quality, evaluate
+    from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
     from zskd_onnx.pipeline.plan import Plan, prepare
-    from zskd_onnx.pipeline.result import CompressionResult
+    from zskd_onnx.pipeline.result import CompressionResult, ModelFigures
     from zskd_onnx.pipeline.verify import Verification, verify
+    from zskd_onnx.students.choose import Choice
+    from zskd_onnx.students.describe import Description
+    from zskd_onnx.sweeps.grid import Run
     from zskd_onnx.sweeps.sweep import Sweep, sweep
-    from zskd_onnx.teacher.load import load_teacher
+    from zskd_onnx.sweeps.table import Row, Spread, Summary
+    from zskd_onnx.teacher.load import TeacherOptions, load_teacher
+    from zskd_onnx.teacher.signature.domain import Domain
+    from zskd_onnx.teacher.signature.head import Head
+    from zskd_onnx.teacher.signature.inventory import Inventory
+    from zskd_onnx.teacher.signature.output import Labels, Output
     from zskd_onnx.teacher.teacher import Teacher
 
-_HOME = {
+_MODULES = {
+    "Accuracies": "metrics.onnx_scores",
     "BeliefMatching": "metrics.belief_matching",
+    "Choice": "students.choose",
     "CompressionResult": "pipeline.result",
+    "Cost": "importer.cost",
+    "Description": "students.describe",
+    "Domain": "teacher.signature.domain",
+    "Estimate": "pipeline.estimate",
     "Evaluation": "pipeline.evaluate",
+    "EvaluationData": "data.npz",
+    "Event": "events",
+    "Fixed": "importer.file.fixed_inputs",
+    "Head": "teacher.signature.head",
+    "Inspection": "pipeline.inspect",
+    "Inventory": "teacher.signature.inventory",
+    "Labels": "teacher.signature.output",
+    "Listener": "events",
+    "ModelFigures": "pipeline.result",
+    "OnnxFile": "importer.file.source",
+    "Output": "teacher.signature.output",
+    "Parity": "export.checks",
     "Plan": "pipeline.plan",
+    "Quality": "pipeline.evaluate",
+    "RealSamples": "data.real_samples",
     "Recipe": "config.recipe",
+    "Row": "sweeps.table",
+    "Run": "sweeps.grid",
+    "Spread": "sweeps.table",
+    "Suitability": "pipeline.inspect",
+    "Summary": "sweeps.table",
     "Sweep": "sweeps.sweep",
     "Teacher": "teacher.teacher",
+    "TeacherOptions": "teacher.load",
+    "Transitions": "metrics.belief_matching",
     "Verification": "pipeline.verify",
     "compress": "pipeline.compress",
+    "estimate": "pipeline.estimate",
     "evaluate": "pipeline.evaluate",
     "inspect": "pipeline.inspect",
-    "load_recipe": "config.recipe",
+    "load_recipe": "config.load",
     "load_teacher": "teacher.load",
     "prepare": "pipeline.plan",
     "sweep": "sweeps.sweep",
@@ -57,23 +103,51 @@ _HOME = {
 }
 
 __all__ = [
+    "Accuracies",
     "BeliefMatching",
+    "Choice",
     "CompressionResult",
+    "Cost",
+    "Description",
+    "Domain",
+    "Estimate",
     "Evaluation",
+    "EvaluationData",
+    "Event",
+    "Fixed",
+    "Head",
+    "Inspection",
+    "Inventory",
+    "Labels",
+    "Listener",
     "MissingExtraError",
+    "ModelFigures",
+    "OnnxFile",
+    "Output",
+    "Parity",
     "ParityError",
     "Plan",
+    "Quality",
     "QualityError",
+    "RealSamples",
     "Recipe",
     "RecipeError",
+    "Row",
+    "Run",
+    "Spread",
+    "Suitability",
+    "Summary",
     "Sweep",
     "Teacher",
+    "TeacherOptions",
+    "Transitions",
     "UnsupportedTeacherError",
     "UsageError",
     "Verification",
     "ZskdError",
     "__version__",
     "compress",
+    "estimate",
     "evaluate",
     "inspect",
     "load_recipe",
@@ -85,6 +159,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'zskd_onnx' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"zskd_onnx.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"zskd_onnx.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""The errors that this package raises on purpose.
 
 ZskdError                      1
 ├── UsageError                 2   a missing file, an existing output folder, a bad option
@@ -8,44 +8,90 @@ ZskdError                      1
 ├── ParityError                4   two runtimes disagree on the same model
 └── QualityError               5   a quality gate was missed
 
-The number is the exit code of the command line. Every message is one line that
-names the node, key or file, says what was expected, and what to do next.
+The number is the exit code of the command line. Each message is one line: it names the node, key or file, what was
+expected, and what to do next.
 """
 
 
 class ZskdError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base class of all errors of this package.
+
+        try:
+            compress("teacher.onnx", "out")
+        except ZskdError as error:
+            sys.exit(error.exit_code)
+
+    Attributes:
+        exit_code: of the command line.
+    """
 
     exit_code = 1
 
 
 class UsageError(ZskdError):
-    """The request cannot be carried out as it was made."""
+    """A file, folder or option does not fit.
+
+    try:
+        compress("teacher.onnx", "out")
+    except UsageError:  # such as: the folder is not empty
+        compress("teacher.onnx", "out", overwrite=True)
+    """
 
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    """A recipe or an override does not validate; the message lists every fault."""
+    """A recipe or an override does not validate; the message lists every fault.
+
+    try:
+        recipe = load_recipe("mine.yaml")
+    except RecipeError as error:
+        print(error)  # mine.yaml: distillation.epochz: unknown key
+    """
 
 
 class MissingExtraError(UsageError):
-    """An optional dependency is needed and not importable."""
+    """An optional package is needed and not installed.
+
+    try:
+        teacher = load_teacher("teacher.onnx", importer="onnx2torch")
+    except MissingExtraError:
+        teacher = load_teacher("teacher.onnx")
+    """
 
 
 class UnsupportedTeacherError(ZskdError):
-    """The file is not a classifier that this package can read, or lacks what a recipe needs."""
+    """The file is not a classifier that this package can read, or lacks what a recipe needs.
+
+    try:
+        compress("teacher.onnx", "out", recipe="deep-inversion")
+    except UnsupportedTeacherError as error:
+        print(error)  # the message names built-in recipes without the requirement
+    """
 
     exit_code = 3
 
 
 class ParityError(ZskdError):
-    """The same model gives different values in torch and in onnxruntime."""
+    """The same model gives different values in torch and in onnxruntime, or a student does not fit.
+
+    try:
+        verify("out", teacher="teacher.onnx")
+    except ParityError as error:
+        raise SystemExit(f"do not deploy: {error}")
+    """
 
     exit_code = 4
 
 
 class QualityError(ZskdError):
-    """The student is below a gate that the caller set."""
+    """The student missed a quality gate.
+
+    result = compress("teacher.onnx", "out", overrides=["deployment.min_agreement=0.9"])
+    try:
+        result.check()
+    except QualityError as error:
+        print(error, "-- the student was written nevertheless")
+    """
 
     exit_code = 5

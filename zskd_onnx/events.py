@@ -1,4 +1,4 @@
-"""What happens during a run, as a stream that a terminal, a file or a pipeline can follow."""
+"""Progress events of a run, for a terminal, a file or a pipeline."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """One progress event.
 
     Attributes:
-        kind: "note" (a text), "progress" (a stage moved on) or "done" (a stage ended).
+        kind: "note" (a text), "progress" (a stage advanced) or "done" (a stage ended).
         stage: "teacher", "synthesis", "distillation", "fine-tuning", "deployment", "belief matching" or
             "sweep".
-        text: for people.
-        completed, total: units of work of the stage; 0 where they do not apply.
+        text: a message for people.
+        completed, total: units of work of the stage; 0 for notes.
         figures: measured values.
         time: seconds since 1970, UTC.
     """
@@ -34,10 +34,11 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+"""A function that is called with every event of a run."""
 
 
 def silent(event: Event) -> None:
-    """The listener that hears nothing."""
+    """A listener that ignores every event."""
 
 
 class EventLog:
@@ -58,7 +59,7 @@ class EventLog:
 
 
 def both(first: Listener, second: Listener) -> Listener:
-    """A listener that tells two others."""
+    """A listener that calls two others."""
 
     def listen(event: Event) -> None:
         first(event)

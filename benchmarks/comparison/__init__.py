@@ -1,1 +1,1 @@
-"""The importer and other converters, put to the same tests (``benchmarks/converters.py``)."""
+"""The tests of ``benchmarks/converters.py``, and the processes that run the converters."""

@@ -1,4 +1,4 @@
-"""The converters under test, each behind the same two functions."""
+"""The converters under test, with the same interface."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class Converter:
     """One converter.
 
     Attributes:
-        graph: any model as a function of torch tensors.
-        classifier: a file as a module that gives the file's class scores, or all its outputs.
+        graph: makes a function of torch tensors from any model.
+        classifier: makes a module from a classifier's file. The module returns the class scores, or
+            all outputs of the file.
     """
 
     graph: conformance.Convert
@@ -29,7 +30,11 @@ class Converter:
 
 
 def find(name: str) -> Converter:
-    """A converter by the name of its package, imported here and now."""
+    """A converter by the name of its package, which is imported now.
+
+    Raises:
+        ValueError: no converter has this name.
+    """
     if name == "zskd-onnx":
         return Converter(conformance.importer, lambda path: load_teacher(path, input_range=(-1, 1)))
     torchvision_operators.declare()
@@ -41,5 +46,5 @@ def find(name: str) -> Converter:
     elif name == "onnx2pytorch":
         from onnx2pytorch import ConvertModel as convert
     else:
-        raise ValueError(f"no converter '{name}'")
+        raise ValueError(f"unknown converter '{name}'; expected zskd-onnx, onnx2torch, onnx2fx or onnx2pytorch")
     return Converter(convert, lambda path: convert(onnx.load(path)).eval())

@@ -1,4 +1,4 @@
-"""Asking a worker, and doing without its answer when it crashes or takes too long."""
+"""Run a converter in a worker process, which may crash or take too long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[1]
 
 
 class Isolated:
-    """A converter in a process of its own, in the environment of its own Python."""
+    """A converter in its own process, with the Python of its own environment."""
 
     def __init__(self, name: str, python: str, timeout: float) -> None:
         self.command = [python, "-m", "comparison.worker", name]
@@ -32,15 +32,21 @@ class Isolated:
         self.stop()
 
     def ask(self, test: str, argument: str) -> Verdict:
-        """One test's verdict; no answer counts as refused, and the next test gets a new process.
+        """The verdict of one test.
+
+        A crash or a timeout counts as refused, and the next test gets a new process.
+
+        Args:
+            test: name of a function in ``comparison.tests``.
+            argument: its argument.
 
         Raises:
-            RuntimeError: the converter does not import, which is no verdict on it.
+            RuntimeError: the worker does not start, for example because the converter is not installed.
         """
         process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended; the empty answer below says so
+        with contextlib.suppress(BrokenPipeError):  # the worker has ended; the empty answer below shows it
             process.stdin.write(json.dumps({"test": test, "argument": argument}).encode() + b"\n")
         answered, _, _ = select.select([process.stdout], [], [], self.timeout)
         line = process.stdout.readline() if answered else None
@@ -55,7 +61,7 @@ class Isolated:
         path = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
         process = subprocess.Popen(
             self.command,
-            bufsize=0,  # nothing is left over for a process that has ended, or hidden from select
+            bufsize=0,  # so that select sees every answer, and no request waits in a buffer
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -64,10 +70,11 @@ class Isolated:
         self.process = process
         assert process.stdout is not None
         if process.stdout.readline() != b"ready\n":
-            raise RuntimeError(f"{' '.join(self.command)}: it does not start; check its environment")
+            raise RuntimeError(f"{' '.join(self.command)}: the worker does not start; check its environment")
         return process
 
     def stop(self) -> None:
+        """Kill the worker, if there is one."""
         if self.process is not None:
             self.process.kill()
             with self.process:  # closes the pipes and waits

@@ -1,4 +1,4 @@
-"""What a converter is put to, one function for each row of the table."""
+"""The tests of a converter, one function for each kind of row."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ TESTS: dict[str, Test] = {}
 
 
 def test(function: Test) -> Test:
+    """Register a test under its name."""
     TESTS[function.__name__] = function
     return function
 
@@ -31,33 +32,33 @@ def _cases() -> dict[str, TestCase]:
 
 @test
 def operator(converter: Converter, case: str) -> Verdict:
-    """One case of ONNX's node suite, named."""
+    """A case of ONNX's node suite, by its name."""
     outcome = conformance.judge(_cases()[case], converter.graph)
     return Verdict(outcome.verdict, outcome.reason)
 
 
 @test
 def architecture(converter: Converter, path: str) -> Verdict:
-    """A file of ``timm_models``: values at two batch sizes, other than its own where it has one; the input gradient."""
+    """A file of ``timm_models`` at batch sizes 2 and 3, and its input gradient."""
     file = Path(path)
     return agrees(converter, file, (2, 3), reference_of(file.name.split(".")[0], file.parent))
 
 
 @test
 def one_sample(converter: Converter, path: str) -> Verdict:
-    """A file at batch size 1 alone."""
+    """A file at batch size 1."""
     return agrees(converter, Path(path), (1,))
 
 
 @test
 def any_batch(converter: Converter, path: str) -> Verdict:
-    """A file at two batch sizes."""
+    """A file at batch sizes 2 and 3."""
     return agrees(converter, Path(path), (2, 3))
 
 
 @test
 def graph_breaks(converter: Converter, path: str) -> Verdict:
-    """Passes if ``torch.compile`` sees the module as one graph; the reason is the count."""
+    """Whether ``torch.compile`` needs no graph break for the module; the reason is their number."""
     module = converter.classifier(Path(path))
-    found = torch._dynamo.explain(module)(torch.zeros(2, 3, 224, 224))
-    return Verdict("pass" if found.graph_break_count == 0 else "refused", str(found.graph_break_count))
+    breaks = torch._dynamo.explain(module)(torch.zeros(2, 3, 224, 224)).graph_break_count
+    return Verdict("pass" if breaks == 0 else "refused", str(breaks))

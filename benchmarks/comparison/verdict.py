@@ -1,4 +1,4 @@
-"""What became of one test."""
+"""The verdict of one test."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a test found.
+    """The verdict of one test.
 
     Attributes:
-        verdict: "pass"; "refused" (an error, a crash, no answer in time); "wrong" (a value that is
-            not the expected one).
-        reason: why it is not "pass".
+        verdict: "pass"; "refused" (an error, a crash or a timeout); "wrong" (another value than the
+            expected one, without an error).
+        reason: why it did not pass.
     """
 
     verdict: str
@@ -22,6 +22,6 @@ class Verdict:
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """One cell of the table: passed / refused / wrong."""
+    """A cell of the table: passed / refused / wrong."""
     counts = Counter(v.verdict for v in verdicts)
     return f"{counts['pass']} / {counts['refused']} / {counts['wrong']}"

@@ -1,9 +1,9 @@
-"""A process that holds one converter and answers tests, a line each way.
+"""A process that runs the tests of one converter, one line of JSON for each request and answer.
 
     python -m comparison.worker onnx2fx
 
-It says when the converter is imported; then it reads ``{"test": ..., "argument": ...}`` and writes
-``{"verdict": ..., "reason": ...}``, as JSON.
+It prints "ready" when the converter is imported. Then it reads ``{"test": ..., "argument": ...}``
+and writes ``{"verdict": ..., "reason": ...}``.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from comparison.verdict import Verdict
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # a converter that prints must not answer in our name
+    os.dup2(2, 1)  # what a converter prints must not reach the answers
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     converter = find(sys.argv[1])
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         try:
-            verdict = TESTS[asked["test"]](converter, asked["argument"])
+            verdict = TESTS[request["test"]](converter, request["argument"])
         except Exception as error:
             verdict = Verdict("refused", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         print(json.dumps(asdict(verdict)), file=answers, flush=True)

@@ -1,4 +1,4 @@
-"""The adapters, each with its environment and its trained models, and what every teacher file has to fulfil."""
+"""Fixtures for the adapters, each with its environment and trained models, and a check of teacher files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from zskd_onnx.teacher.teacher import Teacher
 
 @dataclass(frozen=True)
 class Adapter:
-    """One script with what it needs.
+    """One adapter with its environment and models.
 
     Attributes:
-        name: of the script.
-        python: with the script's dependencies.
-        models: what its training script wrote.
-        folder: where files are written.
+        name: name of the script without its suffix.
+        python: interpreter of an environment with the script's dependencies.
+        models: folder with the models from its training script.
+        folder: folder for the file that it writes.
     """
 
     name: str
@@ -38,15 +38,16 @@ class Adapter:
 
     @property
     def output(self) -> Path:
+        """The file that it writes."""
         return self.folder / "teacher.onnx"
 
     def run(self, model: str, *options: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it on one of the models."""
+        """Run the script on one of the models."""
         script = ADAPTERS / f"{self.name}.py"
         return run(self.python, script, self.models / model, self.output, *options, cwd=cwd)
 
     def write(self, model: str, *options: object, cwd: Path | None = None) -> dict[str, Any]:
-        """Run it where it has to succeed; what it printed as JSON."""
+        """Run the script, which must succeed, and return its JSON."""
         finished = self.run(model, "--format", "json", *options, cwd=cwd)
         assert finished.returncode == 0, finished.stderr
         assert finished.stderr == ""
@@ -54,7 +55,7 @@ class Adapter:
         return json.loads(finished.stdout)
 
     def refuse(self, code: int, model: str, *options: object) -> str:
-        """Run it where it has to fail; its one line."""
+        """Run the script, which must fail with an exit code, and return its error line."""
         finished = self.run(model, *options)
         assert (finished.returncode, finished.stdout) == (code, ""), finished.stderr
         assert list(self.folder.iterdir()) == []
@@ -63,30 +64,30 @@ class Adapter:
         return line
 
     def facts(self, name: str) -> dict[str, np.ndarray]:
-        """Held-out digits x and y, the framework's scores for x, weight and bias of its last layer."""
+        """Arrays of a model: held-out x and y, the framework's scores for x, weight and bias of its last layer."""
         with np.load(self.models / f"{name}.npz") as file:
             return dict(file)
 
 
 @pytest.fixture(scope="session")
 def _trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    kept = os.environ.get("ZSKD_ADAPTER_ENVS")
-    environments = Path(kept) if kept else tmp_path_factory.mktemp("environments")
+    variable = os.environ.get("ZSKD_ADAPTER_ENVS")
+    environments = Path(variable) if variable else tmp_path_factory.mktemp("environments")
     models = tmp_path_factory.mktemp("models")
-    found: dict[str, tuple[Path, Path]] = {}
+    ready: dict[str, tuple[Path, Path]] = {}
 
     def trained(name: str) -> tuple[Path, Path]:
-        if name not in found:
+        if name not in ready:
             python = python_for(name, environments)
-            found[name] = (python, train(name, python, models / name))
-        return found[name]
+            ready[name] = (python, train(name, python, models / name))
+        return ready[name]
 
     return trained
 
 
 @pytest.fixture
 def adapter(request: pytest.FixtureRequest, _trained: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> Adapter:
-    """The adapter that a test module is about: test_keras.py is about keras.py."""
+    """The adapter of a test module: keras.py for test_keras.py."""
     name = request.module.__name__.rpartition(".test_")[2]
     python, models = _trained(name)
     folder = tmp_path / "out"
@@ -95,7 +96,7 @@ def adapter(request: pytest.FixtureRequest, _trained: Callable[[str], tuple[Path
 
 
 class Touches:
-    """Creates a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,11 +106,12 @@ class Touches:
 
 
 def metadata(path: Path) -> dict[str, str]:
+    """Metadata of an ONNX file."""
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
 def outputs(path: Path, x: np.ndarray) -> list[Any]:
-    """What onnxruntime gives, the batch being free."""
+    """Outputs of a file in onnxruntime, after a check that its batch size is free."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (value,) = session.get_inputs()
     assert not isinstance(value.shape[0], int)
@@ -119,12 +121,12 @@ def outputs(path: Path, x: np.ndarray) -> list[Any]:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
 
 
 def check_teacher(path: Path, facts: dict[str, np.ndarray], classes: int) -> Teacher:
-    """The package reads the file, answers as the framework does, and finds its final layer."""
+    """Check that the package loads a file, predicts the framework's classes, and finds the final layer."""
     import torch
 
     teacher = load_teacher(path)
@@ -138,7 +140,7 @@ def check_teacher(path: Path, facts: dict[str, np.ndarray], classes: int) -> Tea
     assert teacher.head is not None
     weight, expected = teacher.head.weight.numpy(), facts["weight"]
     assert weight.shape == (classes, expected.shape[1])
-    if len(expected) == 1:  # the log-odds of two classes
+    if len(expected) == 1:  # two classes share one score, their log-odds
         weight = weight[1:] - weight[:1]
     np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-6)
     return teacher

@@ -1,4 +1,4 @@
-"""What the adapters do without the frameworks."""
+"""The adapters without any framework installed: help, option errors, declared dependencies."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import pytest
 from tests.adapters.environments import ADAPTERS, metadata
 
 SCRIPTS = sorted(ADAPTERS.glob("*.py"))
-COMMON = "\n# From here to the end all adapters are alike"
+COMMON = "\n# From here to the end all adapters are identical"
 
 
 def run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Without any package at all."""
+    """Run a script in an interpreter without site packages."""
     return subprocess.run(
         [sys.executable, "-I", "-S", script, *map(str, arguments)], capture_output=True, text=True, check=False
     )
 
 
-def test_what_the_adapters_share_is_alike() -> None:
+def test_common_part_is_identical() -> None:
     assert len(SCRIPTS) == 4
-    assert len({script.read_text(encoding="utf-8").partition(COMMON)[2] for script in SCRIPTS}) == 1
+    common = {script.read_text(encoding="utf-8").partition(COMMON)[2] for script in SCRIPTS}
+    assert len(common) == 1
+    assert common != {""}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -40,29 +42,29 @@ class TestAlone:
         assert "zskd_onnx" not in script.read_text(encoding="utf-8")
 
     @pytest.mark.parametrize(
-        ("options", "named"),
+        ("options", "text"),
         [
             (("--input-range", "255"), "--input-range"),
             (("--input-range", "1,-1"), "--input-range"),
-            (("--mean", "grey"), "numbers with commas, got 'grey'"),
+            (("--mean", "grey"), "numbers separated by commas, got 'grey'"),
             (("--std", "0"), "--std"),
             (("--layout", "HW"), "--layout"),
         ],
     )
-    def test_a_wrong_option_is_named(self, script: Path, tmp_path: Path, options: tuple[str, ...], named: str) -> None:
+    def test_error_names_the_option(self, script: Path, tmp_path: Path, options: tuple[str, ...], text: str) -> None:
         model = tmp_path / "model"
         model.touch()
-        needed = ("--module", "a:b", "--input-shape", "1,1,1") if script.stem == "jax" else ()
-        finished = run(script, model, tmp_path / "teacher.onnx", *needed, *options)
+        required = ("--module", "a:b", "--input-shape", "1,1,1") if script.stem == "jax" else ()
+        finished = run(script, model, tmp_path / "teacher.onnx", *required, *options)
         (line,) = finished.stderr.splitlines()
         assert (finished.returncode, finished.stdout) == (2, "")
         assert line.startswith("error: ")
-        assert named in line
+        assert text in line
 
-    def test_paths(self, script: Path, tmp_path: Path) -> None:
-        needed = ("--module", "a:b", "--input-shape", "1,1,1") if script.stem == "jax" else ()
-        missing = run(script, tmp_path / "model", tmp_path / "teacher.onnx", *needed)
+    def test_errors_of_paths(self, script: Path, tmp_path: Path) -> None:
+        required = ("--module", "a:b", "--input-shape", "1,1,1") if script.stem == "jax" else ()
+        missing = run(script, tmp_path / "model", tmp_path / "teacher.onnx", *required)
         assert (missing.returncode, "no such file" in missing.stderr) == (2, True)
         (tmp_path / "model").touch()
-        swapped = run(script, tmp_path / "model", tmp_path / "teacher.keras", *needed)
+        swapped = run(script, tmp_path / "model", tmp_path / "teacher.keras", *required)
         assert (swapped.returncode, "ends in .onnx" in swapped.stderr) == (2, True)

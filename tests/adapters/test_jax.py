@@ -1,4 +1,4 @@
-"""adapters/jax.py"""
+"""The adapter for JAX, adapters/jax.py."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_weights(adapter: Adapter, weights: str, factory: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "text"),
     [
         (("nnx.safetensors", "--module", f"{NET}:make"), "does not run"),
         (("linen.safetensors", "--module", f"{NET}:make_nnx"), "convolutions.0.bias"),
         (("linen.safetensors", "--module", f"{NET}:nothing"), "nothing"),
     ],
 )
-def test_a_wrong_option_is_named(adapter: Adapter, arguments: tuple[str, ...], named: str) -> None:
-    assert named in adapter.refuse(2, *arguments, *SHAPE)
+def test_error_names_the_option(adapter: Adapter, arguments: tuple[str, ...], text: str) -> None:
+    assert text in adapter.refuse(2, *arguments, *SHAPE)

@@ -1,4 +1,4 @@
-"""adapters/keras.py"""
+"""The adapter for Keras, adapters/keras.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RANGE = ("--input-range", "0,16")
 
 
 @pytest.mark.parametrize("model", ["cnn.keras", "cnn.h5", "softmax_layer.keras"])
-def test_a_softmax_is_left_out(adapter: Adapter, model: str) -> None:
+def test_softmax_is_removed(adapter: Adapter, model: str) -> None:
     adapter.write(model, *RANGE)
     assert metadata(adapter.output).items() >= {"zskd.input_range": "0,16", "zskd.layout": "NHWC"}.items()
     facts = adapter.facts("cnn")
@@ -26,7 +26,7 @@ def test_a_softmax_is_left_out(adapter: Adapter, model: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("cnn_saved_model",), ("cnn.keras", "--keep-softmax")])
-def test_a_softmax_that_stays(adapter: Adapter, arguments: tuple[str, ...]) -> None:
+def test_softmax_is_kept(adapter: Adapter, arguments: tuple[str, ...]) -> None:
     adapter.write(*arguments, *RANGE)
     facts = adapter.facts("cnn")
     np.testing.assert_allclose(outputs(adapter.output, facts["x"])[0], facts["scores"], atol=1e-5)
@@ -40,10 +40,10 @@ def test_one_sigmoid_stands_for_two_classes(adapter: Adapter) -> None:
     check_teacher(adapter.output, facts, 2)
 
 
-def test_a_lambda_layer_is_refused_unless_allowed(adapter: Adapter) -> None:
+def test_lambda_layer_needs_allow_pickle(adapter: Adapter) -> None:
     assert "--allow-pickle" in adapter.refuse(2, "lambda.keras")
     adapter.write("lambda.keras", "--allow-pickle")
 
 
-def test_a_file_that_is_no_model(adapter: Adapter) -> None:
+def test_file_without_a_model(adapter: Adapter) -> None:
     assert "cnn.npz" in adapter.refuse(3, "cnn.npz")

@@ -1,4 +1,4 @@
-"""adapters/pytorch.py"""
+"""The adapter for PyTorch, adapters/pytorch.py."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_weights(adapter: Adapter, weights: str) -> None:
             "zskd.classes": json.dumps(list("abcdefghij")),
         }.items()
     )
-    assert str(MODELS).encode() not in adapter.output.read_bytes()  # whoever gets the file learns no paths
+    assert str(MODELS).encode() not in adapter.output.read_bytes()  # no paths of this machine
     facts = adapter.facts("held_out")
     np.testing.assert_allclose(outputs(adapter.output, facts["x"])[0], facts["scores"], atol=1e-3)
     domain = check_teacher(adapter.output, facts, 10).domain
@@ -42,23 +42,23 @@ def test_weights(adapter: Adapter, weights: str) -> None:
     assert not domain.assumed
 
 
-def test_a_factory_in_a_package(adapter: Adapter) -> None:
+def test_factory_in_a_package(adapter: Adapter) -> None:
     adapter.write("weights.pt", "--module", "pytorch_net:make", *SHAPE, cwd=MODELS)
 
 
-def test_a_pickled_module_is_refused_unless_allowed(adapter: Adapter) -> None:
+def test_pickled_module_needs_allow_pickle(adapter: Adapter) -> None:
     assert "--allow-pickle" in adapter.refuse(2, "module.pt", *SHAPE)
     adapter.write("module.pt", "--allow-pickle", *SHAPE, *DOMAIN, cwd=MODELS)
     check_teacher(adapter.output, adapter.facts("held_out"), 10)
 
 
-def test_a_refused_pickle_was_not_read(adapter: Adapter, tmp_path: Path) -> None:
+def test_refused_pickle_is_not_read(adapter: Adapter, tmp_path: Path) -> None:
     torch.save({"state_dict": Touches(tmp_path / "touched")}, tmp_path / "hostile.pt")
     adapter.refuse(2, str(tmp_path / "hostile.pt"), "--module", f"{NET}:make", *SHAPE)
     assert not (tmp_path / "touched").exists()
 
 
-def test_an_exported_program_is_refused_unless_allowed(adapter: Adapter) -> None:
+def test_exported_program_needs_allow_pickle(adapter: Adapter) -> None:
     assert "--allow-pickle" in adapter.refuse(2, "program.pt2")
     adapter.write("program.pt2", "--allow-pickle", *DOMAIN)
     facts = adapter.facts("held_out")
@@ -66,12 +66,12 @@ def test_an_exported_program_is_refused_unless_allowed(adapter: Adapter) -> None
     check_teacher(adapter.output, facts, 10)
 
 
-def test_an_exported_program_with_a_fixed_batch(adapter: Adapter) -> None:
+def test_exported_program_with_a_fixed_batch_size(adapter: Adapter) -> None:
     assert "batch size is fixed at 2" in adapter.refuse(3, "fixed.pt2", "--allow-pickle")
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "text"),
     [
         ((), "--module"),
         (("--module", f"{NET}:make"), "--input-shape"),
@@ -83,15 +83,15 @@ def test_an_exported_program_with_a_fixed_batch(adapter: Adapter) -> None:
         (("--module", f"{NET}:make", *SHAPE, "--check-data", NET), "--check-data"),
     ],
 )
-def test_a_wrong_option_is_named(adapter: Adapter, options: tuple[str, ...], named: str) -> None:
-    assert named in adapter.refuse(2, "weights.pt", *options)
+def test_error_names_the_option(adapter: Adapter, options: tuple[str, ...], text: str) -> None:
+    assert text in adapter.refuse(2, "weights.pt", *options)
 
 
-def test_a_file_that_is_no_model(adapter: Adapter) -> None:
+def test_file_without_a_model(adapter: Adapter) -> None:
     assert "held_out.npz" in adapter.refuse(3, "held_out.npz", "--module", f"{NET}:make", *SHAPE)
 
 
-def test_a_difference_leaves_no_file_and_keeps_the_old_one(adapter: Adapter) -> None:
+def test_difference_writes_nothing_and_keeps_an_existing_file(adapter: Adapter) -> None:
     unstable = ("weights.pt", "--module", f"{NET}:make_unstable", *SHAPE)
     assert "differ" in adapter.refuse(4, *unstable)
     adapter.output.write_bytes(b"before")
@@ -99,7 +99,7 @@ def test_a_difference_leaves_no_file_and_keeps_the_old_one(adapter: Adapter) -> 
     assert adapter.output.read_bytes() == b"before"
 
 
-def test_the_check_takes_data_and_classes_a_file(adapter: Adapter, tmp_path: Path) -> None:
+def test_check_data_and_file_of_class_names(adapter: Adapter, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("".join(f"digit {n}\n" for n in range(10)))
     data = ("--check-data", adapter.models / "held_out.npz", "--classes", names)

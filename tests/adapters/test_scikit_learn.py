@@ -1,4 +1,4 @@
-"""adapters/scikit_learn.py"""
+"""The adapter for scikit-learn, adapters/scikit_learn.py."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ ADAM = "sklearn.neural_network._stochastic_optimizers.AdamOptimizer"
 NAMES = {"multi": [str(n) for n in range(10)], "binary": ["even", "odd"]}
 
 
-def by_class(answers: list[Any], task: str) -> np.ndarray:
+def by_class(maps: list[Any], task: str) -> np.ndarray:
+    """Probabilities (N, K) of a list of maps from class to probability."""
     keys = NAMES[task] if task == "binary" else range(10)
-    return np.array([[row[key] for key in keys] for row in answers])
+    return np.array([[row[key] for key in keys] for row in maps])
 
 
 @pytest.mark.parametrize("zipmap", [False, True], ids=["array", "zipmap"])
@@ -33,11 +34,13 @@ class TestTrained:
 
     def test_probabilities(self, adapter: Adapter, kind: str, task: str, zipmap: bool) -> None:
         facts = self.write(adapter, kind, task, zipmap)
-        label, answers = outputs(adapter.output, facts["x"])
-        np.testing.assert_allclose(by_class(answers, task) if zipmap else answers, facts["scores"], atol=1e-5)
+        labels, probabilities = outputs(adapter.output, facts["x"])
+        np.testing.assert_allclose(
+            by_class(probabilities, task) if zipmap else probabilities, facts["scores"], atol=1e-5
+        )
         names = NAMES[task]
         assert json.loads(metadata(adapter.output)["zskd.classes"]) == names
-        assert [str(one) for one in label] == [names[n] for n in facts["scores"].argmax(1)]
+        assert [str(label) for label in labels] == [names[n] for n in facts["scores"].argmax(1)]
 
     def test_teacher(self, adapter: Adapter, kind: str, task: str, zipmap: bool) -> None:
         facts = self.write(adapter, kind, task, zipmap)
@@ -47,52 +50,53 @@ class TestTrained:
         assert not domain.assumed
 
 
-def listed(text: str) -> np.ndarray:
+def numbers(text: str) -> np.ndarray:
+    """Parse numbers separated by commas."""
     return np.array([float(part) for part in text.split(",")])
 
 
-def test_a_standard_scaler_tells_the_range(adapter: Adapter) -> None:
+def test_range_from_a_standard_scaler(adapter: Adapter) -> None:
     adapter.write("logreg_multi.skops")
-    facts, found = adapter.facts("logreg_multi"), metadata(adapter.output)
-    np.testing.assert_allclose(listed(found["zskd.low"]), facts["mean"] - 3 * facts["scale"], atol=1e-6)
-    np.testing.assert_allclose(listed(found["zskd.high"]), facts["mean"] + 3 * facts["scale"], atol=1e-6)
-    assert "zskd.input_range" not in found
+    facts, entries = adapter.facts("logreg_multi"), metadata(adapter.output)
+    np.testing.assert_allclose(numbers(entries["zskd.low"]), facts["mean"] - 3 * facts["scale"], atol=1e-6)
+    np.testing.assert_allclose(numbers(entries["zskd.high"]), facts["mean"] + 3 * facts["scale"], atol=1e-6)
+    assert "zskd.input_range" not in entries
 
 
-def test_a_min_max_scaler_tells_the_range(adapter: Adapter) -> None:
+def test_range_from_a_min_max_scaler(adapter: Adapter) -> None:
     adapter.write("minmax.skops")
-    found = metadata(adapter.output)
-    assert listed(found["zskd.low"]).min() == 0
-    assert listed(found["zskd.high"]).max() == 16
-    assert (listed(found["zskd.low"]) < listed(found["zskd.high"])).all()
+    entries = metadata(adapter.output)
+    assert numbers(entries["zskd.low"]).min() == 0
+    assert numbers(entries["zskd.high"]).max() == 16
+    assert (numbers(entries["zskd.low"]) < numbers(entries["zskd.high"])).all()
 
 
-def test_an_option_overrules_the_scaler(adapter: Adapter) -> None:
+def test_option_overrides_the_scaler(adapter: Adapter) -> None:
     adapter.write("minmax.skops", "--input-range", "0,16")
-    found = metadata(adapter.output)
-    assert found["zskd.input_range"] == "0,16"
-    assert "zskd.low" not in found
+    entries = metadata(adapter.output)
+    assert entries["zskd.input_range"] == "0,16"
+    assert "zskd.low" not in entries
 
 
-def test_without_a_scaler_nothing_is_said_of_the_range(adapter: Adapter) -> None:
+def test_no_range_without_a_scaler(adapter: Adapter) -> None:
     adapter.write("bare.skops")
     assert metadata(adapter.output).keys() == {"zskd.classes"}
 
 
-def test_a_pickle_is_refused_unless_allowed(adapter: Adapter) -> None:
+def test_pickle_needs_allow_pickle(adapter: Adapter) -> None:
     assert "--allow-pickle" in adapter.refuse(2, "mlp_multi.pkl")
     adapter.write("mlp_multi.pkl", "--allow-pickle")
 
 
-def test_a_refused_pickle_was_not_read(adapter: Adapter, tmp_path: Path) -> None:
+def test_refused_pickle_is_not_read(adapter: Adapter, tmp_path: Path) -> None:
     (tmp_path / "hostile.pkl").write_bytes(pickle.dumps(Touches(tmp_path / "touched")))
     adapter.refuse(2, str(tmp_path / "hostile.pkl"))
     assert not (tmp_path / "touched").exists()
 
 
-def test_skops_types_have_to_be_trusted(adapter: Adapter) -> None:
+def test_skops_types_need_trust(adapter: Adapter) -> None:
     assert f"--trust {ADAM}" in adapter.refuse(2, "mlp_multi.skops")
 
 
-def test_a_regression(adapter: Adapter) -> None:
+def test_regression_is_refused(adapter: Adapter) -> None:
     assert "LinearRegression" in adapter.refuse(3, "regression.skops")

@@ -12,7 +12,7 @@ from tests.conftest import SMALL_OPTIONS, Cli
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.students.choose import build, choose
 from zskd_onnx.students.describe import parameters
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 from zskd_onnx.teacher.load import load_teacher
 
 
@@ -23,71 +23,74 @@ def digits_data(tmp_path: Path) -> Path:
     return tmp_path / "digits.npz"
 
 
-def test_evaluate(cli: Cli, digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
+def test_evaluate(run: Cli, digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
     walks = ["--belief-matching", "--samples", "5", "--steps", "6", "--rate", "0.5", "--plot", "curves.png"]
     command = ["evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data, *walks]
-    done = cli(*command, "--format", "json")
+    done = run(*command, "--format", "json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["agreement"] == 1
-    assert found["accuracy"]["teacher"] == found["accuracy"]["student"] > 0.98
-    assert len(found["class_accuracy"]["student"]) == 10
-    assert found["belief_matching"]["mean_transition_error"] == 0
-    assert len(found["belief_matching"]["curves"]["student"]) == 6
+    content = json.loads(done.stdout)
+    assert content["agreement"] == 1
+    assert content["accuracy"]["teacher"] == content["accuracy"]["student"] > 0.98
+    assert len(content["class_accuracy"]["student"]) == 10
+    assert content["belief_matching"]["mean_transition_error"] == 0
+    assert len(content["belief_matching"]["curves"]["student"]) == 6
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "5 samples, 45 walks" in done.stderr
+    assert "5 samples, 45 " in done.stderr
+    assert content["schema_version"] == 2
 
 
-def test_evaluate_prints_a_table(cli: Cli, digits_file: Path, digits_data: Path) -> None:
-    done = cli("evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data)
+def test_evaluate_prints_a_table(run: Cli, digits_file: Path, digits_data: Path) -> None:
+    done = run("evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data)
     assert done.returncode == 0, done.stderr
     names = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert names[:4] == ["student", "samples", "agreement", "divergence"]
     assert sum(name.startswith("class ") for name in names) == 10
-    nowhere = cli(
+    nowhere = run(
         *("evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data),
         *("--belief-matching", "--plot", "nowhere/c.png"),
     )
     assert nowhere.returncode == 2
-    missing = cli(*("evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data), "--plot", "c.png")
+    missing = run(*("evaluate", digits_file, "--teacher", digits_file, "--eval-data", digits_data), "--plot", "c.png")
     assert missing.returncode == 2
     assert "--belief-matching" in missing.stderr
 
 
-def test_sweep(cli: Cli, digits_file: Path, tmp_path: Path) -> None:
+def test_sweep(run: Cli, digits_file: Path, tmp_path: Path) -> None:
     arguments = ["--recipe", "zskd", "--recipe", "deep-inversion", *SMALL_OPTIONS, "--seeds", "2", "-o", "out"]
-    done = cli("sweep", digits_file, *arguments)
+    done = run("sweep", digits_file, *arguments)
     assert done.returncode == 0, done.stderr
     first, zskd, unsuited = done.stdout.splitlines()
     assert first == str(Path("out") / "sweep.csv")
     assert "±" in zskd
     assert "failed 2" in unsuited
     assert done.stderr.count("0 to 16") == 1  # a note is told once
-    again = cli("sweep", digits_file, *arguments, "--format", "json")
+    again = run("sweep", digits_file, *arguments, "--format", "json")
     assert again.returncode == 0, again.stderr
     assert len(json.loads(again.stdout)["runs"]) == 4
     assert "synthesis" not in again.stderr.replace("synthesis.", "")
 
 
-def test_sweep_that_fails(cli: Cli, digits_file: Path) -> None:
-    done = cli("sweep", digits_file, "--recipe", "deep-inversion", "--format", "json")
+def test_sweep_that_fails(run: Cli, digits_file: Path) -> None:
+    done = run("sweep", digits_file, "--recipe", "deep-inversion", "--format", "json")
     assert done.returncode == 1
     assert "all 1 runs failed" in json.loads(done.stdout)["error"]["message"]
     for wrong in (("--set", "epochs"), ("--set", "distillation.epochs=abc"), ("--recipe", "nothing")):
-        assert cli("sweep", digits_file, *wrong).returncode == 2
+        assert run("sweep", digits_file, *wrong).returncode == 2
 
 
-def test_students(cli: Cli, digits_file: Path) -> None:
-    listed = json.loads(cli("students", "list", "--format", "json").stdout)["students"]
+def test_students(run: Cli, digits_file: Path) -> None:
+    listed = json.loads(run("students", "list", "--format", "json").stdout)["students"]
     assert {entry["name"]: entry["summary"] for entry in listed} == {s.name: s.summary for s in STUDENTS.values()}
 
-    done = cli("students", "list", "--teacher", digits_file, "--format", "json")
+    done = run("students", "list", "--teacher", digits_file, "--format", "json")
     entries = json.loads(done.stdout)["students"]
-    sizes = {entry["name"]: entry["parameters"] for entry in entries if entry["misfit"] is None}
+    sizes = {entry["name"]: entry["parameters"] for entry in entries if entry["unsupported_reason"] is None}
     assert "lenet5" not in sizes  # images of 8x8 are too small
     teacher = load_teacher(digits_file)
     for name in ("mlp-small", "cnn-small"):
         module = build(choose(name, teacher.domain.shape, teacher.parameters_count), teacher.domain.shape, 10, 0)
         assert sizes[name] == parameters(module)
-    text = cli("students", "list", "--teacher", digits_file).stdout
-    assert f"{teacher.parameters_count:,} parameters, {teacher.cost.multiply_adds:,} multiply-adds" in text
+    text = run("students", "list", "--teacher", digits_file).stdout
+    assert f"{teacher.parameters_count:,} parameters (100.0%), {teacher.cost.multiply_adds:,} multiply-adds" in text
+    share = sizes["cnn-small"] / teacher.parameters_count
+    assert f"{sizes['cnn-small']:,} parameters ({share:.1%})" in text

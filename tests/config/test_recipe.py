@@ -12,6 +12,7 @@ from onnx import helper
 from tests.conftest import SaveModel
 from zskd_onnx import Recipe, RecipeError, UnsupportedTeacherError, load_recipe, load_teacher
 from zskd_onnx.config.files import SIZE_LIMIT, recipe_names, recipe_text
+from zskd_onnx.pipeline.resolve import check_requirements
 from zskd_onnx.priors.dirichlet import Dirichlet
 from zskd_onnx.system import devices
 from zskd_onnx.teacher.teacher import Teacher
@@ -48,11 +49,11 @@ def test_a_built_in_recipe_is_what_it_says() -> None:
         ("zskd", ["prior.similarity=false"], {}),
         ("zskd-uniform", [], {}),
         ("zskd-uniform", ["prior.similarity=true"], {"head": "prior.similarity"}),
-        ("zskd-uniform", ["requires=[second_last]"], {"second_last": "requires"}),
+        ("zskd-uniform", ["requires=[penultimate]"], {"penultimate": "requires"}),
         (
             "mvn",
             [],
-            {"head": "prior.layer", "second_last": "prior.layer", "convolution": "synthesis.activation"},
+            {"head": "prior.layer", "penultimate": "prior.layer", "convolution": "synthesis.activation"},
         ),
         ("mvn", ["prior.layer=softmax", "synthesis.activation=0"], {"head": "prior.layer"}),
         ("mvn-softmax", [], {"head": "prior.layer"}),
@@ -63,6 +64,7 @@ def test_a_built_in_recipe_is_what_it_says() -> None:
         ("dafl", ["generator.activation=0"], {}),
         ("abm", [], {}),
         ("kd", [], {"data": "requires"}),
+        ("procedural", [], {"positions": "procedural"}),
     ],
 )
 def test_needs_follow_from_the_sections_as_they_are(name: str, changes: list[str], needs: dict[str, str]) -> None:
@@ -83,16 +85,16 @@ def headless(save_model: SaveModel) -> Teacher:
             "prior={kind: normal, layer: softmax}",
             r"a final fully connected layer.*prior\.layer",
         ),
-        ("zskd-uniform", "requires=[batch_norm]", r"batch normalisation.* change requires,"),
+        ("zskd-uniform", "requires=[batch_norm]", r"batch-normalisation statistics.* change requires,"),
         ("zskd-uniform", "synthesis.activation=0.1", r"a convolution.* change synthesis\.activation"),
     ],
 )
 def test_a_teacher_that_lacks_what_an_override_asks_for(
     headless: Teacher, name: str, change: str, message: str
 ) -> None:
-    load_recipe(name).check(headless)
-    with pytest.raises(UnsupportedTeacherError, match=message + r".* that do not: abm, .*noise"):
-        load_recipe(name, [change]).check(headless)
+    check_requirements(load_recipe(name), headless)
+    with pytest.raises(UnsupportedTeacherError, match=message + r".* without it: abm, .*noise"):
+        check_requirements(load_recipe(name, [change]), headless)
 
 
 def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel, tmp_path: Path) -> None:
@@ -103,15 +105,15 @@ def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel,
     path.write_text(load_recipe("mvn").to_yaml())
     for recipe in ("mvn", path):
         with pytest.raises(UnsupportedTeacherError, match=r"before the final one.* change prior\.layer"):
-            load_recipe(recipe).check(teacher)
-        load_recipe(recipe, ["prior.layer=softmax", "synthesis.activation=0"]).check(teacher)
+            check_requirements(load_recipe(recipe), teacher)
+        check_requirements(load_recipe(recipe, ["prior.layer=softmax", "synthesis.activation=0"]), teacher)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["prior=null"], "needs a prior"),
-        (["synthesis=null"], "expected a synthesis, a generator"),
+        (["synthesis=null", "procedural=null"], "expected a section synthesis"),
         (["prior={kind: normal, temperature: 5}"], r"prior\.temperature and synthesis\.temperature"),
         (
             [
@@ -122,7 +124,7 @@ def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel,
             ],
             "patience",
         ),
-        (["synthesis=null", "generator={kind: adversarial}"], r"distillation\.epoch_samples how many are an epoch"),
+        (["synthesis=null", "generator={kind: adversarial}"], r"distillation\.epoch_samples is missing"),
         (
             [
                 "synthesis=null",
@@ -130,7 +132,7 @@ def test_a_teacher_that_lacks_what_an_override_leaves_out(save_model: SaveModel,
                 "distillation.epoch_samples=1000",
                 "fine_tuning.epoch_samples=null",
             ],
-            r"fine_tuning\.epoch_samples how many are an epoch",
+            r"fine_tuning\.epoch_samples is missing",
         ),
         (
             [
@@ -174,8 +176,8 @@ def test_fine_tuning_is_as_distillation_but_for_what_it_says(tmp_path: Path) -> 
     path.write_text(recipe.to_yaml())
     assert load_recipe(path) == recipe
     assert load_recipe("zskd").fine_tuning is None
-    hints = load_recipe("best", ["distillation.patience=3", "fine_tuning={}"]).fine_tuning
-    assert (hints.hints, hints.patience) == (0.0, None)
+    second = load_recipe("best", ["distillation.patience=3", "fine_tuning={}"]).fine_tuning
+    assert (second.loss_weights.features, second.patience) == (0.0, None)
     assert Recipe.model_validate(
         {**recipe.model_dump(), "distillation": as_it_is, "fine_tuning": {"epochs": 3}}
     ).fine_tuning == (as_it_is.model_copy(update={"epochs": 3}))
@@ -217,13 +219,13 @@ def test_a_section_that_is_written_as_null_is_empty(tmp_path: Path) -> None:
         ("distillation.learning_rate=.inf", "distillation.learning_rate"),
         ("distillation.epoch=5", "distillation.epoch: unknown key"),
         ("distillation=5", "distillation"),
-        ("seed.x=5", "'seed' is a value"),
+        ("name.x=5", "'name' is a value"),
         ("epochs", "expected key=value"),
         ("=5", "expected key=value"),
         ("a..b=5", "expected key=value"),
         ("seed=[", "not YAML"),
         ("seed=2024-13-45", "not YAML"),
-        ("distillation={epochs: 1, epochs: 2}", "'epochs' again"),
+        ("distillation={epochs: 1, epochs: 2}", "'epochs' is repeated"),
         ("seed=!!python/object/apply:os.system ['true']", "not YAML"),
         ("student=my.module:factory", "cannot name a module"),
         ("student=./mine.py", "cannot name a module"),
@@ -276,7 +278,7 @@ def test_a_misspelt_recipe() -> None:
         ("a: &a {b: *a}\n", "unknown key|not YAML"),
         (
             "seed: 1\nprior: {beta: [1], kind: dirichlet, beta: [2]}\nseed: 2\n",
-            "'seed' again in line 3",
+            "'seed' is repeated in line 3",
         ),
     ],
 )
@@ -295,7 +297,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.yaml")
     folder = tmp_path / "folder.yaml"
     folder.mkdir()
-    with pytest.raises(RecipeError, match="no regular file"):
+    with pytest.raises(RecipeError, match="not a regular file"):
         load_recipe(folder)
     path = tmp_path / "bytes.yaml"
     path.write_bytes(b"\xff\xfe\x00")
@@ -314,37 +316,41 @@ def test_a_recipe_is_immutable() -> None:
 
 def test_vectors_take_smaller_batches() -> None:
     distillation = load_recipe("zskd").distillation
-    assert distillation.fitted((1, 8, 8)) == distillation
-    assert distillation.fitted((64,)).batch_size == 64
+    assert distillation.for_shape((1, 8, 8)) == distillation
+    assert distillation.for_shape((64,)).batch_size == 64
     one_size = load_recipe("zskd", ["distillation.vector_batch_size=null"]).distillation
-    assert one_size.fitted((64,)).batch_size == 128
+    assert one_size.for_shape((64,)).batch_size == 128
 
 
 def test_synthesis_fits_the_device(digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu, recipe = torch.device("cpu"), load_recipe("zskd")
-    assert recipe.fitted(digits, cpu).synthesis.batch_size == 100
-    assert load_recipe("zskd", ["synthesis.batch_size=7"]).fitted(digits, cpu).synthesis.batch_size == 7
-    assert load_recipe("abm").fitted(digits, cpu).synthesis is None
+    def batch_size(*overrides: str) -> int:
+        synthesis = load_recipe("zskd", ["distillation.epochs=1", *overrides]).synthesis
+        assert synthesis is not None
+        return synthesis.fitted(digits, torch.device("cpu")).effective_batch_size
+
+    assert batch_size() == 100
+    assert batch_size("synthesis.batch_size=7") == 7
     monkeypatch.setattr(devices, "CPU_MEMORY", 12 * 8 * digits.cost.activations)
-    assert recipe.fitted(digits, cpu).synthesis.batch_size == 12
+    assert batch_size() == 12
     monkeypatch.setattr(devices, "CPU_MEMORY", 1)
-    assert recipe.fitted(digits, cpu).synthesis.batch_size == 1
+    assert batch_size() == 1
 
 
 NEEDS = {
     "head": "a final fully connected layer",
-    "second_last": "a fully connected layer before the final one",
+    "penultimate": "a fully connected layer before the final one",
     "convolution": "a convolution",
-    "batch_norm": "batch normalisation",
+    "batch_norm": "batch-normalisation statistics",
+    "positions": "images, sequences or volumes",
     "data": "real samples",
 }
-"""How the files say it."""
+"""Requirement -> the words of the recipe files."""
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipes_file_says_what_it_needs(name: str) -> None:
     needs = set(load_recipe(name).needs)
-    if "second_last" in needs:
+    if "penultimate" in needs:
         needs.remove("head")  # there is one behind it
-    [said] = [line for line in recipe_text(name).splitlines() if line.startswith("#") and "Needs " in line]
-    assert needs == {need for need, words in NEEDS.items() if words in said and "nothing" not in said}
+    [comment] = [line for line in recipe_text(name).splitlines() if line.startswith("#") and "Needs " in line]
+    assert needs == {need for need, words in NEEDS.items() if words in comment and "nothing" not in comment}

@@ -1,4 +1,4 @@
-"""The transfer set on disk, read by safetensors itself and by a later run."""
+"""Transfer sets on disk, and their synthesis."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def samples(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(count, 1, 4, 4, generator=g), torch.rand(count, 3, generator=g)
 
 
-def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
+def test_a_set_can_be_read_while_it_grows(tmp_path: Path) -> None:
     written = TransferSet.create(tmp_path, {"teacher": "a"})
     assert TransferSet.open(tmp_path).count == 0
     parts = [samples(5, 0), samples(3, 1)]
     for number, part in enumerate(parts, 1):
         written.append(*part)
-        seen = TransferSet.open(tmp_path)
-        assert seen.identity == {"teacher": "a"}
-        assert seen.count == sum(len(p[0]) for p in parts[:number])
+        opened = TransferSet.open(tmp_path)
+        assert opened.identity == {"teacher": "a"}
+        assert opened.count == sum(len(p[0]) for p in parts[:number])
     loaded = TransferSet.open(tmp_path).load()
     torch.testing.assert_close(loaded.inputs.float(), torch.cat([p[0] for p in parts]), rtol=0, atol=2**-11)
     assert torch.equal(loaded.targets, torch.cat([p[1] for p in parts]))
     assert loaded.inputs.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_other_tools_can_read_it(tmp_path: Path) -> None:
+def test_safetensors_can_read_a_shard(tmp_path: Path) -> None:
     TransferSet.create(tmp_path, {}).append(*samples(5))
     index = json.loads((tmp_path / "index.json").read_text())
     (shard,) = index["shards"]
@@ -65,29 +65,30 @@ def test_a_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Monk
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-def test_the_index_says_how_many_are_wanted(tmp_path: Path) -> None:
+def test_the_index_records_the_largest_request(tmp_path: Path) -> None:
     written = TransferSet.create(tmp_path, {})
-    written.want(7)
+    written.request(7)
     written.append(*samples(5))
-    assert TransferSet.open(tmp_path).wanted == 7
-    for count, wanted in ((6, 7), (9, 9)):
-        TransferSet.open(tmp_path).want(count)
-        assert TransferSet.open(tmp_path).wanted == wanted
+    assert TransferSet.open(tmp_path).requested == 7
+    for count, requested in ((6, 7), (9, 9)):
+        TransferSet.open(tmp_path).request(count)
+        assert TransferSet.open(tmp_path).requested == requested
 
 
 def test_an_index_of_earlier_versions(tmp_path: Path) -> None:
-    """It says nothing of what is wanted; a run that takes fewer than there are leaves all of them to others."""
+    """It has no "wanted". A run that takes fewer samples than the set has does not limit later runs."""
     TransferSet.create(tmp_path, {}).append(*samples(5))
     index = json.loads((tmp_path / "index.json").read_text())
     del index["wanted"]
     (tmp_path / "index.json").write_text(json.dumps(index))
-    for count, wanted in ((3, None), (6, 6)):
+    for count, requested in ((3, None), (6, 6)):
         old = TransferSet.open(tmp_path)
-        old.want(count)
-        assert (old.wanted, old.count) == (wanted, 5)
+        old.request(count)
+        assert (old.requested, old.count) == (requested, 5)
 
 
 def damage(folder: Path, how: str) -> None:
+    """Damage a transfer set in one of the ways of the test below."""
     index, shard = folder / "index.json", folder / "shard-00000.safetensors"
     content = json.loads(index.read_text())
     if how == "no index":
@@ -98,11 +99,11 @@ def damage(folder: Path, how: str) -> None:
         index.write_text("[]")
     elif how == "another schema":
         index.write_text(json.dumps({**content, "schema_version": 99}))
-    elif how == "what is wanted is no number":
+    elif how == "wanted is no number":
         index.write_text(json.dumps({**content, "wanted": "all"}))
-    elif how == "less than nothing is wanted":
+    elif how == "wanted is negative":
         index.write_text(json.dumps({**content, "wanted": -3}))
-    elif how == "a shard elsewhere":
+    elif how == "a shard outside the folder":
         content["shards"][0]["file"] = "../shard-00000.safetensors"
         index.write_text(json.dumps(content))
     elif how == "a shard is missing":
@@ -121,21 +122,21 @@ def damage(folder: Path, how: str) -> None:
         "index is no JSON",
         "index is a list",
         "another schema",
-        "what is wanted is no number",
-        "less than nothing is wanted",
-        "a shard elsewhere",
+        "wanted is no number",
+        "wanted is negative",
+        "a shard outside the folder",
         "a shard is missing",
         "a shard is cut",
         "a wrong count",
     ],
 )
-def test_damage_is_named(tmp_path: Path, how: str) -> None:
+def test_a_damaged_set_is_an_error_that_names_it(tmp_path: Path, how: str) -> None:
     folder = tmp_path / "set"
     TransferSet.create(folder, {}).append(*samples(5))
     damage(folder, how)
-    with pytest.raises(UsageError, match=str(folder)) as caught:
+    with pytest.raises(UsageError, match=str(folder)) as error:
         TransferSet.open(folder).load()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_shards_of_several_shapes_are_refused(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_shards_of_several_shapes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4), (6,)])
-def test_samples_are_laid_out_alike_however_many_are_kept(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_the_memory_format_does_not_depend_on_the_count(tmp_path: Path, shape: tuple[int, ...]) -> None:
     parts = [torch.rand(count, *shape).half() for count in (5, 3)]
     written = TransferSet.create(tmp_path, {})
     for part in parts:
@@ -166,7 +167,7 @@ def load(folder: Path) -> None:
     TransferSet.open(folder).load()
 
 
-def test_loading_takes_little_more_than_the_set(tmp_path: Path) -> None:
+def test_loading_takes_little_more_memory_than_the_set(tmp_path: Path) -> None:
     written = TransferSet.create(tmp_path / "set", {})
     part = torch.rand(100, 3, 64, 64).half()
     for _ in range(40):
@@ -177,7 +178,7 @@ def test_loading_takes_little_more_than_the_set(tmp_path: Path) -> None:
     assert whole < outcome.grown < 1.5 * whole
 
 
-def test_an_index_makes_no_room_for_what_is_not_there(tmp_path: Path) -> None:
+def test_a_wrong_count_in_the_index_allocates_no_memory(tmp_path: Path) -> None:
     TransferSet.create(tmp_path, {}).append(*samples(5))
     index = tmp_path / "index.json"
     index.write_text(index.read_text().replace('"count": 5', '"count": 5000000000000'))
@@ -185,7 +186,7 @@ def test_an_index_makes_no_room_for_what_is_not_there(tmp_path: Path) -> None:
         TransferSet.open(tmp_path).load()
 
 
-def test_an_empty_set_has_nothing_to_load(tmp_path: Path) -> None:
+def test_loading_an_empty_set_is_an_error(tmp_path: Path) -> None:
     TransferSet.create(tmp_path, {})
     with pytest.raises(UsageError):
         TransferSet.open(tmp_path).load()
@@ -208,7 +209,7 @@ def filled(
     return transfer_set
 
 
-def test_an_interrupted_set_keeps_what_was_made_and_continues_to_the_same(tmp_path: Path, digits: Teacher) -> None:
+def test_an_interrupted_set_is_continued_to_the_same_set(tmp_path: Path, digits: Teacher) -> None:
     whole = filled(tmp_path / "whole", digits, 70).load(70)
 
     def interrupt(event: Event) -> None:
@@ -223,9 +224,7 @@ def test_an_interrupted_set_keeps_what_was_made_and_continues_to_the_same(tmp_pa
     assert torch.equal(continued.targets, whole.targets)
 
 
-def test_slow_batches_are_written_as_they_come(
-    tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_batches_are_written_one_by_one(tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(filled(tmp_path / "quick", digits, 60).folder.glob("*.safetensors"))) == 1
     monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_SECONDS", 0.0)
     assert len(list(filled(tmp_path / "slow", digits, 60).folder.glob("*.safetensors"))) == 3
@@ -235,12 +234,14 @@ def test_slow_batches_are_written_as_they_come(
     "synthesis",
     [
         QUICK,
-        Impressions(batch_size=4, iterations=30, learning_rate=0.05, temperature=1, confidence=(0.3, 0.5), clip="step"),
+        Impressions(
+            batch_size=4, iterations=30, learning_rate=0.05, temperature=1, confidence=(0.3, 0.5), clamp="step"
+        ),
         Noise(batch_size=20),
     ],
     ids=["impressions", "class impressions", "noise"],
 )
-def test_a_larger_set_begins_with_the_smaller(tmp_path: Path, digits: Teacher, synthesis: Synthesis) -> None:
+def test_a_larger_set_starts_with_the_smaller_one(tmp_path: Path, digits: Teacher, synthesis: Synthesis) -> None:
     large = filled(tmp_path / "large", digits, 90, synthesis=synthesis).load(90)
     small = filled(tmp_path / "grown", digits, 50, synthesis=synthesis).load(50)  # a chunk and a part of one
     grown = filled(tmp_path / "grown", digits, 90, synthesis=synthesis).load(90)
@@ -250,7 +251,7 @@ def test_a_larger_set_begins_with_the_smaller(tmp_path: Path, digits: Teacher, s
     assert torch.equal(grown.targets, large.targets)
 
 
-def test_the_seed_decides(tmp_path: Path, digits: Teacher) -> None:
+def test_the_seed_determines_the_set(tmp_path: Path, digits: Teacher) -> None:
     first, second = (filled(tmp_path / str(seed), digits, 20, seed).load() for seed in (0, 1))
     assert not torch.equal(first.inputs, second.inputs)
     assert not torch.equal(first.targets, second.targets)

@@ -11,7 +11,11 @@ from pydantic import ValidationError
 
 from zskd_onnx.distillation.augmentation import Augmentation
 
-STILL = {"fraction": 1.0, "rotation": 0.0, "scale": (1.0, 1.0), "shift": 0.0}
+UNCUT = {"fraction": 1.0, "crop": 0.0, "redraw": 0.0}
+"""Every sample, without what cuts or replaces values."""
+
+STILL = {**UNCUT, "rotation": 0.0, "scale": (1.0, 1.0), "shift": 0.0}
+"""And without geometry."""
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -127,16 +131,16 @@ def test_values_stay_in_range_and_noise_has_its_size() -> None:
 
 def test_vectors_know_no_geometry() -> None:
     x = torch.rand(20, 7, generator=generator())
-    settings = Augmentation(fraction=1.0, rotation=90.0, scale=(0.5, 0.5), shift=0.5, flip=1.0)
+    settings = Augmentation(**UNCUT, rotation=90.0, scale=(0.5, 0.5), shift=0.5, flip=1.0)
     assert torch.equal(settings.apply(x, generator()), x)
-    noisy = Augmentation(fraction=1.0, noise=0.1).apply(x, generator())
+    noisy = Augmentation(**UNCUT, noise=0.1).apply(x, generator())
     assert noisy.shape == x.shape
     assert not torch.equal(noisy, x)
 
 
 def test_mixup_blends_two_of_the_batch() -> None:
     x = torch.eye(8)
-    mixed = Augmentation(fraction=1.0, mixup=1.0).apply(x, generator())
+    mixed = Augmentation(**UNCUT, mixup=1.0).apply(x, generator())
     torch.testing.assert_close(mixed.sum(1), torch.ones(8))
     assert ((mixed > 0).sum(1) <= 2).all()
     assert ((mixed > 0).sum(1) == 2).any()
@@ -150,7 +154,7 @@ def test_the_same_generator_gives_the_same_batch() -> None:
 
 def test_samples_are_changed_differently() -> None:
     x = pictures(count=1).expand(4, -1, -1, -1)
-    seen = Augmentation(fraction=1.0).apply(x, generator())
+    seen = Augmentation(**UNCUT).apply(x, generator())
     assert not any(torch.allclose(seen[0], other) for other in seen[1:])
 
 
@@ -158,7 +162,7 @@ def test_samples_are_changed_differently() -> None:
     "fields",
     [
         *({"fraction": 1.1}, {"rotation": -1}, {"scale": (0.0, 1.0)}, {"noise": -1}, {"tilt": 3}),
-        *({"pad": -1}, {"pad": 1.5}, {"transpose": 2}, {"salt_and_pepper": 1.1}, {"outside": "wrap"}),
+        *({"pad": -1}, {"pad": 1.5}, {"transpose": 2}, {"salt_and_pepper": 1.1}, {"padding_mode": "wrap"}),
     ],
 )
 def test_fields_are_checked(fields: dict) -> None:
@@ -178,7 +182,7 @@ def test_a_sequence_is_shifted_along_its_axis() -> None:
 def test_the_slices_of_a_volume_move_alike() -> None:
     slices = pictures(12, 10, channels=3)
     x = torch.stack([slices, 0.5 * slices], dim=2)
-    moved = Augmentation(fraction=1.0).apply(x, generator())
+    moved = Augmentation(**UNCUT).apply(x, generator())
     assert not torch.allclose(moved, x)
     torch.testing.assert_close(moved[:, :, 1], 0.5 * moved[:, :, 0])
 
@@ -194,12 +198,14 @@ def test_features_are_redrawn_over_the_whole_domain() -> None:
     torch.testing.assert_close(share.std(), torch.tensor(12**-0.5), atol=0.02, rtol=0)
     torch.testing.assert_close(redrawn[fresh].mean(), torch.tensor(0.5), atol=0.01, rtol=0)
     images = pictures()
-    torch.testing.assert_close(Augmentation(**STILL, redraw=1.0).apply(images, generator()), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        Augmentation(**{**STILL, "redraw": 1.0}).apply(images, generator()), images, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("sides", [(32, 32), (9, 21), (5, 40)])
-@pytest.mark.parametrize(("outside", "padding"), [("zero", "zeros"), ("edge", "border")])
-def test_the_resampling_is_that_of_torch(sides: tuple[int, int], outside: str, padding: str) -> None:
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_the_resampling_is_that_of_torch(sides: tuple[int, int], padding: str) -> None:
     """The affine map of the fields' definitions, from the same draws in the documented order."""
     height, width = sides
     x, draws = pictures(height, width, count=20), generator(5)
@@ -215,7 +221,7 @@ def test_the_resampling_is_that_of_torch(sides: tuple[int, int], outside: str, p
     theta[mirror < 0.5, :, 0] *= -1
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     expected = F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
-    settings = Augmentation(fraction=1.0, rotation=40.0, scale=(0.5, 1.2), shift=0.3, flip=0.5, outside=outside)
+    settings = Augmentation(**UNCUT, rotation=40.0, scale=(0.5, 1.2), shift=0.3, flip=0.5, padding_mode=padding)
     torch.testing.assert_close(settings.apply(x, generator(5)), expected, rtol=0, atol=1e-4)
 
 
@@ -243,12 +249,12 @@ def test_flips_and_transposition_give_all_eight_symmetries() -> None:
     assert (close.sum(1) > 25).all()  # 50 of each; a binomial is below 25 with a probability of 1e-5
 
 
-@pytest.mark.parametrize(("outside", "mode"), [("zero", "constant"), ("edge", "replicate")])
-def test_padding_and_cropping_shifts_by_whole_positions(outside: str, mode: str) -> None:
+@pytest.mark.parametrize(("padding", "mode"), [("zeros", "constant"), ("border", "replicate")])
+def test_padding_and_cropping_shifts_by_whole_positions(padding: str, mode: str) -> None:
     x = pictures(6, 9, count=1)
     padded = F.pad(x, (2, 2, 2, 2), mode=mode)
     crops = torch.cat([padded[:, :, top : top + 6, left : left + 9] for top in range(5) for left in range(5)])
-    seen = Augmentation(**STILL, pad=2, outside=outside).apply(x.expand(1000, -1, -1, -1), generator())
+    seen = Augmentation(**STILL, pad=2, padding_mode=padding).apply(x.expand(1000, -1, -1, -1), generator())
     close = (seen[None] - crops[:, None]).abs().flatten(2).amax(2) < 1e-4
     assert (close.sum(0) == 1).all()
     assert (close.sum(1) > 15).all()  # 40 of each
@@ -262,30 +268,31 @@ def test_a_sequence_is_cropped_along_its_axis() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 9), (2, 30), (2, 3, 9, 9)])
-def test_the_edge_goes_on_outside(shape: tuple[int, ...]) -> None:
+def test_border_padding_continues_the_edge(shape: tuple[int, ...]) -> None:
     x = torch.full((10, *shape), 0.7)
-    fields = {"fraction": 1.0, "scale": (0.4, 0.6), "pad": 2}
-    torch.testing.assert_close(Augmentation(**fields, outside="edge").apply(x, generator()), x)
+    fields = {**UNCUT, "scale": (0.4, 0.6), "pad": 2}
+    torch.testing.assert_close(Augmentation(**fields, padding_mode="border").apply(x, generator()), x)
     assert (Augmentation(**fields).apply(x, generator()) == 0).flatten(1).any(1).all()
 
 
-def test_photographs_go_on_outside() -> None:
-    """What gave way to leaves aside, a constant image stays one where nothing else is said."""
-    x = torch.full((200, 3, 9, 9), 0.7)
-    fields = {"fraction": 1.0, "scale": (0.4, 0.6), "leaves": 0.5}
-    constant = [
-        float(
-            (Augmentation(**fields, **outside).apply(x, generator()) - x)
-            .flatten(1)
-            .abs()
-            .amax(1)
-            .lt(1e-4)
-            .float()
-            .mean()
-        )
-        for outside in ({}, {"outside": "zero"})
-    ]
-    assert constant == [pytest.approx(0.5, abs=0.1), 0]
+def test_natural_images_continue_beyond_their_edges_and_are_not_cropped() -> None:
+    x = torch.full((50, 3, 9, 9), 0.7)
+    settings = Augmentation(fraction=1.0, scale=(0.4, 0.6), crop=1.0)
+    torch.testing.assert_close(settings.apply(x, generator(), natural=True), x)
+    assert (settings.apply(x, generator()) == 0).flatten(1).any(1).all()
+    zeros = settings.model_copy(update={"padding_mode": "zeros"})
+    assert (zeros.apply(x, generator(), natural=True) == 0).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize(
+    ("fraction", "procedural", "expected"),
+    [(0.8, 0.7, 1 / 3), (0.8, 0.6, 0.5), (0.8, 0.0, 0.8), (0.5, 0.7, 0), (0, 0.7, 0)],
+)
+def test_procedural_images_count_as_augmented(fraction: float, procedural: float, expected: float) -> None:
+    """The share of a batch that stays unchanged is 1 - fraction, as long as there are as many other samples."""
+    settings = Augmentation(fraction=fraction).beside(procedural)
+    assert settings.fraction == pytest.approx(expected)
+    assert Augmentation(fraction=fraction).of_all.fraction == (1 if fraction else 0)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (3, 256), (3, 4, 8, 8), (256,)])
@@ -313,9 +320,9 @@ def test_gaussian_noise_comes_after_salt_and_pepper() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 24, 40), (3, 50), (2, 6, 9, 9)])
-def test_a_window_leaves_a_box_and_nothing_around_it(shape: tuple[int, ...]) -> None:
+def test_a_crop_leaves_a_box_on_a_blank_ground(shape: tuple[int, ...]) -> None:
     x = 0.1 + 0.9 * torch.rand(1500, *shape, generator=generator())
-    seen = Augmentation(**STILL, window=0.5)._isolate(x, generator(1))
+    seen = Augmentation(**{**STILL, "crop": 0.5})._crop_on_blank_ground(x, generator(1))
     left = seen > 0
     torch.testing.assert_close(seen[left], x[left], rtol=0, atol=0)
     assert (left == left[:, :1]).all()
@@ -329,13 +336,13 @@ def test_a_window_leaves_a_box_and_nothing_around_it(shape: tuple[int, ...]) -> 
     reached = left[~whole].any(0)
     assert all(reached.movedim(axis, 0)[end].any() for axis in range(reached.ndim) for end in (0, -1))
     vectors = torch.rand(20, 7, generator=generator())
-    assert torch.equal(Augmentation(**STILL, window=1.0).apply(vectors, generator()), vectors)
+    assert torch.equal(Augmentation(**{**STILL, "crop": 1.0}).apply(vectors, generator()), vectors)
 
 
-def test_a_window_is_turned_with_what_it_shows() -> None:
+def test_a_crop_is_rotated_with_its_content() -> None:
     x = torch.ones(300, 1, 33, 33)
-    seen = Augmentation(**{**STILL, "rotation": 45.0}, window=1.0).apply(x, generator())
-    upright = Augmentation(**STILL, window=1.0).apply(x, generator())
+    seen = Augmentation(**{**STILL, "rotation": 45.0, "crop": 1.0}).apply(x, generator())
+    upright = Augmentation(**{**STILL, "crop": 1.0}).apply(x, generator())
     partial = ((seen > 0.01) & (seen < 0.99)).flatten(1).any(1)
     assert float(partial.float().mean()) > 0.9
     assert not ((upright > 0.01) & (upright < 0.99)).any()
@@ -346,41 +353,11 @@ def test_sizes_that_descend_are_refused() -> None:
         Augmentation(scale=(2.0, 1.0))
 
 
-def test_dead_leaves_are_for_colour_images_and_take_the_place_of_windows_and_contours() -> None:
-    colour, grey = torch.full((400, 3, 16, 12), 0.25), torch.zeros(20, 1, 16, 12)
-    settings = Augmentation(**STILL, leaves=0.5, window=1.0, contours=1.0)
-    changed = ~torch.isclose(settings.apply(colour, generator()), colour, atol=1e-5).flatten(1).all(1)
-    assert float(changed.float().mean()) == pytest.approx(0.5, abs=0.08)
-    contours = Augmentation(**STILL, window=1.0, contours=1.0)
-    for x, same in ((grey, True), (colour, False)):
-        assert torch.equal(settings.apply(x, generator()), contours.apply(x, generator())) is same
-
-
-@pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_what_photographs_are_may_be_said(channels: int, told: bool) -> None:
-    """Contours leave most of an image at the lowest, leaves do not."""
-    settings = Augmentation(**STILL, leaves=1.0, contours=1.0, photographs=told)
-    seen = settings.apply(torch.zeros(50, channels, 16, 12), generator())
-    assert (float(seen.mean()) > 0.35) is told
-
-
-@pytest.mark.parametrize("shape", [(3, 24), (1, 3, 8, 8)])
-def test_no_photographs_but_images(shape: tuple[int, ...]) -> None:
-    """Three axes of a sequence or three slices of a volume have nothing outside."""
-    ones = torch.ones(4, *shape)
-    halved = {**STILL, "scale": (0.5, 0.5)}
-    seen, plain = (Augmentation(**halved, leaves=share).apply(ones, generator()) for share in (0.75, 0.0))
-    assert torch.equal(seen, plain)
-    assert float(seen.mean()) < 0.8
-
-
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16), (2, 40), (9,)])
-def test_real_samples_are_not_replaced(shape: tuple[int, ...]) -> None:
-    """They are moved and disturbed as others, and nothing else."""
+def test_intact_samples_are_moved_and_disturbed_only(shape: tuple[int, ...]) -> None:
     x = torch.rand(50, *shape, generator=generator(3))
-    settings = {"fraction": 1.0, "rotation": 20.0, "noise": 0.1, "leaves": 0.5, "outside": "edge"}
-    everything = Augmentation(**settings, window=0.5, contours=0.5, strokes=0.5, redraw=1.0, mixup=0.5)
-    moved = Augmentation(**settings).model_copy(update={"leaves": 0.0})
-    assert torch.equal(everything.apply(x, generator(), real=True), moved.apply(x, generator()))
+    settings = {**UNCUT, "rotation": 20.0, "noise": 0.1}
+    moved = Augmentation(**settings)
+    everything = Augmentation(**{**settings, "crop": 0.5, "redraw": 1.0}, mixup=0.5)
+    assert torch.equal(everything.apply(x, generator(), intact=True), moved.apply(x, generator()))
     assert not torch.equal(everything.apply(x, generator()), moved.apply(x, generator()))

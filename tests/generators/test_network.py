@@ -1,4 +1,4 @@
-"""Generator networks against the papers' table, and against torch's own upsampling and convolution."""
+"""Generator networks, compared with the papers' table and with torch's own upsampling and convolution."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def noise(count: int, length: int = 100) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_samples_have_the_shape_and_lie_in_the_unit_space(shape: tuple[int, ...]) -> None:
-    net = build_generator(shape, noise=10, width=8)
+    net = build_generator(shape, latent_dim=10, width=8)
     samples = net(noise(16, 10))
     assert samples.shape == (16, *shape)
     assert samples.min() > 0
@@ -37,8 +37,8 @@ def test_samples_have_the_shape_and_lie_in_the_unit_space(shape: tuple[int, ...]
 
 
 @pytest.mark.parametrize(("channels", "width"), [(3, 128), (1, 128), (1, 32)])
-def test_it_is_the_papers_net_at_32(channels: int, width: int) -> None:
-    """Table 3 of the replication's appendix B, with the image's channels last."""
+def test_number_of_parameters_of_the_papers_network(channels: int, width: int) -> None:
+    """Table 3 of the replication's appendix B, with the image's channels in the last row."""
     half, first = width // 2, width * 8 * 8
     table = [
         *(100 * first + first, 2 * width),
@@ -51,12 +51,12 @@ def test_it_is_the_papers_net_at_32(channels: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("sides", [(32,), (29,), (32, 32), (30, 21), (16, 12, 9)])
-def test_it_computes_upsampling_and_convolution(sides: tuple[int, ...]) -> None:
-    """The same weights in a net of torch's own modules; odd sides lack their first position."""
+def test_upsampling_and_convolution_are_computed_as_by_torch(sides: tuple[int, ...]) -> None:
+    """A network of torch's modules with the same weights gives the same; odd sides drop their first position."""
     axes = len(sides)
     normalisation = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[axes - 1]
     convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
-    ours = build_generator((2, *sides), noise=10, width=8, output="linear")
+    net = build_generator((2, *sides), latent_dim=10, width=8, output="linear")
     sizes = [tuple(math.ceil(side / part) for side in sides) for part in (4, 2, 1)]
 
     class Cropped(nn.Module):
@@ -73,7 +73,7 @@ def test_it_computes_upsampling_and_convolution(sides: tuple[int, ...]) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.view(len(x), *sizes[0], 8).movedim(-1, 1)
 
-    plain = nn.Sequential(
+    reference = nn.Sequential(
         *(nn.Linear(10, 8 * math.prod(sizes[0])), ChannelsFirst(), normalisation(8)),
         *(nn.Upsample(scale_factor=2), convolution(8, 8, 3, padding=1), Cropped(sizes[1])),
         *(normalisation(8), nn.LeakyReLU(0.2)),
@@ -81,29 +81,29 @@ def test_it_computes_upsampling_and_convolution(sides: tuple[int, ...]) -> None:
         *(normalisation(4), nn.LeakyReLU(0.2)),
         *(convolution(4, 2, 3, padding=1), normalisation(2)),
     )
-    plain.double()
-    ours.double()
+    reference.double()
+    net.double()
     with torch.no_grad():
-        for theirs, mine in zip(plain.parameters(), ours.parameters(), strict=True):
-            theirs.copy_(mine)
+        for expected_weight, weight in zip(reference.parameters(), net.parameters(), strict=True):
+            expected_weight.copy_(weight)
     z = noise(6, 10).double()
-    samples, expected = ours(z), 0.5 + 0.25 * plain(z)
+    samples, expected = net(z), 0.5 + 0.25 * reference(z)
     torch.testing.assert_close(samples, expected)
     for loss in (samples.pow(3).sum(), expected.pow(3).sum()):
         loss.backward()
-    for theirs, mine in zip(plain.parameters(), ours.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-6, atol=1e-9)
+    for expected_weight, weight in zip(reference.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, expected_weight.grad, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("side", [31, 32, 33, 64, 65, 224])
-def test_the_first_map_stays_small(side: int) -> None:
+def test_the_first_map_is_small_for_any_image_size(side: int) -> None:
     net = build_generator((3, side, side), width=32)
     positions = next(m for m in net if isinstance(m, nn.Linear)).out_features // 32
     assert 4 <= math.sqrt(positions) <= 8
     assert net(noise(2)).shape == (2, 3, side, side)
 
 
-def test_linear_output_is_about_the_middle_and_has_no_bound() -> None:
+def test_linear_output_is_centred_and_unbounded() -> None:
     samples = build_generator((3, 16, 16), output="linear", width=16)(noise(64))
     torch.testing.assert_close(samples.mean(), torch.tensor(0.5), atol=1e-3, rtol=0)
     torch.testing.assert_close(samples.std(), torch.tensor(0.25), atol=1e-3, rtol=0)
@@ -115,7 +115,7 @@ def test_linear_output_is_about_the_middle_and_has_no_bound() -> None:
 def test_every_weight_has_a_gradient(shape: tuple[int, ...]) -> None:
     net = build_generator(shape, width=8)
     (net(noise(8)) * torch.linspace(0, 1, math.prod(shape)).view(shape)).sum().backward()
-    # Those of biases in front of a normalisation are 0 by nature.
+    # Gradients of biases before a batch normalisation are 0.
     assert all(p.grad is not None and p.grad.abs().max() > 1e-7 for p in net.parameters() if p.ndim > 1)
 
 
@@ -129,39 +129,39 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert not torch.equal(weights(3), weights(4))
 
 
-def test_statistics_of_the_batch_in_training_and_running_ones_after() -> None:
+def test_training_uses_batch_statistics_and_inference_running_ones() -> None:
     net, z = build_generator((1, 8, 8), width=8), noise(128)
     assert net.training
     with torch.no_grad():
         assert not torch.allclose(net(z)[:2], net(z[:2]), atol=1e-2)
         for _ in range(60):
-            among = net(z)
+            in_training = net(z)
         net.eval()
-        torch.testing.assert_close(net(z), among, rtol=0, atol=1e-2)
+        torch.testing.assert_close(net(z), in_training, rtol=0, atol=1e-2)
         torch.testing.assert_close(net(z)[:2], net(z[:2]), rtol=0, atol=1e-5)
 
 
-def test_images_come_with_their_channels_innermost() -> None:
+def test_images_are_in_channels_last_format() -> None:
     assert build_generator((3, 20, 20), width=8)(noise(2)).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(
     ("shape", "width", "message"),
     [
-        ((1, 100_000, 100_000), 32, r"width 32 .* \(1, 100000, 100000\) is too large .* lower the width"),
+        ((1, 100_000, 100_000), 32, r"width 32 .* \(1, 100000, 100000\) is too large .* lower generator.width"),
         ((10**9,), 32, "too large"),
         ((3, 32, 32), 100_000, "too large"),
         ((1, 2, 3, 4, 5), 8, "not samples of shape"),
         ((), 8, "not samples of shape"),
     ],
 )
-def test_what_cannot_be_built_is_refused(shape: tuple[int, ...], width: int, message: str) -> None:
+def test_unsupported_shapes_and_sizes_are_errors(shape: tuple[int, ...], width: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_generator(shape, width=width)
 
 
 def test_clipped_output() -> None:
-    """Within bounds, half of it at 0; the gradient is that of the values before."""
+    """It is bounded, with half of the values at 0, and the gradient passes straight through."""
     clipped = build_generator((1, 16, 16), output="clip", width=16)
     z = noise(64)
     samples = clipped(z)

@@ -1,4 +1,4 @@
-"""Generators that learn: what they make, and what they leave alone."""
+"""Training of generators."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from zskd_onnx.generators.train import GeneratorTraining
 from zskd_onnx.losses import soft_target_loss
 from zskd_onnx.students.choose import build, choose
 from zskd_onnx.teacher.load import load_teacher
-from zskd_onnx.teacher.probes.outputs import Asking
-from zskd_onnx.teacher.probes.probe import blocks_probe, features_probe
+from zskd_onnx.teacher.probes.outputs import TeacherView
+from zskd_onnx.teacher.probes.probe import activation_maps_probe, features_probe
 from zskd_onnx.teacher.teacher import Teacher
 
 CPU = torch.device("cpu")
 
 
-def fresh() -> nn.Module:
+def untrained() -> nn.Module:
     return build(choose("cnn-small", (1, 8, 8), 0), (1, 8, 8), 10, 0)
 
 
-def training(settings: Generator, teacher: Teacher, steps: int = 100, ask: Asking | None = None) -> GeneratorTraining:
-    return GeneratorTraining(settings, teacher, ask or Asking(teacher), batch=32, steps=steps, seed=0, device=CPU)
+def training(
+    settings: Generator, teacher: Teacher, steps: int = 100, view: TeacherView | None = None
+) -> GeneratorTraining:
+    return GeneratorTraining(settings, teacher, view or TeacherView(teacher), batch=32, steps=steps, seed=0, device=CPU)
 
 
 def divergence(teacher: Teacher, student: nn.Module, x: torch.Tensor) -> float:
@@ -40,9 +42,9 @@ def divergence(teacher: Teacher, student: nn.Module, x: torch.Tensor) -> float:
         return float(soft_target_loss(student(x), teacher.logits(teacher.domain.to_file(x)), 1.0))
 
 
-def test_the_adversary_finds_disagreement(digits: Teacher) -> None:
-    """ABM, eq. 3: against a student that stands still, KL(T || S) grows."""
-    student = fresh()
+def test_adversarial_training_increases_the_divergence(digits: Teacher) -> None:
+    """ABM, eq. 3: KL(T || S) grows for a student that is not trained."""
+    student = untrained()
     generator = training(Adversarial(width=8, student_steps=1, learning_rate=1e-2, schedule="constant"), digits)
     before = divergence(digits, student, generator.samples(256, "test"))
     for step in range(60):
@@ -50,9 +52,9 @@ def test_the_adversary_finds_disagreement(digits: Teacher) -> None:
     assert divergence(digits, student, generator.samples(256, "test")) > before + 0.2
 
 
-def test_data_free_learning_makes_sure_samples_or_balanced_ones(digits: Teacher) -> None:
-    """Chen et al. 2019: one term makes the teacher sure of each sample, another the classes alike in a batch."""
-    sure, entropy = {}, {}
+def test_terms_of_data_free_learning_trade_confidence_for_balance(digits: Teacher) -> None:
+    """Chen et al. 2019: one term raises the confidence in each sample, another balances the classes of a batch."""
+    confidence, entropy = {}, {}
     for balance in (0.0, 20.0):
         settings = DataFreeLearning(
             width=8, student_steps=1, learning_rate=1e-2, schedule="constant", balance=balance, activation=0.0
@@ -63,24 +65,26 @@ def test_data_free_learning_makes_sure_samples_or_balanced_ones(digits: Teacher)
         with torch.no_grad():
             p = digits.logits(digits.domain.to_file(generator.samples(512, "test"))).softmax(1)
         mean = p.mean(0)
-        sure[balance] = float(p.amax(1).mean())
+        confidence[balance] = float(p.amax(1).mean())
         entropy[balance] = float(-(mean * mean.log()).sum())
-    assert sure[0.0] > sure[20.0]
+    assert confidence[0.0] > confidence[20.0]
     assert entropy[20.0] > max(entropy[0.0], 0.95 * math.log(10))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_what_the_adversary_maximises(digits: Teacher, temperature: float) -> None:
+def test_the_adversarial_loss_is_the_negative_divergence(digits: Teacher, temperature: float) -> None:
     x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    theirs, ours = digits.logits(digits.domain.to_file(x)), fresh()(x)
-    p, q = (z / temperature for z in (theirs, ours))
+    teacher_logits, student_logits = digits.logits(digits.domain.to_file(x)), untrained()(x)
+    p, q = (z / temperature for z in (teacher_logits, student_logits))
     expected = -(temperature**2) * (p.softmax(1) * (p.log_softmax(1) - q.log_softmax(1))).sum(1).mean()
-    found = Adversarial(temperature=temperature).loss(x, theirs, (), lambda _: ours)
-    torch.testing.assert_close(found, expected)
+    loss = Adversarial(temperature=temperature).loss(x, teacher_logits, (), lambda _: student_logits)
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.1, 5.0), (0.5, 0.0, 1.0)])
-def test_the_terms_of_data_free_learning(digits: Teacher, weights: tuple[float, float, float]) -> None:
+def test_the_loss_of_data_free_learning_is_the_sum_of_its_terms(
+    digits: Teacher, weights: tuple[float, float, float]
+) -> None:
     one_hot, activation, balance = weights
     x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     file = digits.domain.to_file(x)
@@ -89,104 +93,105 @@ def test_the_terms_of_data_free_learning(digits: Teacher, weights: tuple[float, 
     expected = one_hot * -z.log_softmax(1).amax(1).mean() - activation * h.abs().mean() + balance * (p * p.log()).sum()
     settings = DataFreeLearning(one_hot=one_hot, activation=activation, balance=balance)
     probe = settings.probe(digits)
-    inner = () if probe is None else probe(file)[1]
-    torch.testing.assert_close(settings.loss(x, z, inner, nn.Identity()), expected)
+    activations = () if probe is None else probe(file)[1]
+    torch.testing.assert_close(settings.loss(x, z, activations, nn.Identity()), expected)
 
 
 @pytest.mark.parametrize("fresh_batches", [True, False])
 def test_batches_of_an_iteration(digits: Teacher, fresh_batches: bool) -> None:
-    """One batch for all steps of an iteration, or one for each; the teacher's answer belongs to it."""
-    student = fresh()
-    generator = training(Adversarial(width=4, student_steps=3, fresh=fresh_batches), digits)
+    """All steps of an iteration have the same batch, or each its own, with the teacher's logits for it."""
+    student = untrained()
+    generator = training(Adversarial(width=4, student_steps=3, fresh_batches=fresh_batches, replay=0), digits)
     batches = [generator.batch(step, student) for step in range(6)]
     same = [torch.equal(a[0], b[0]) for a, b in pairwise(batches)]
     assert same == ([False] * 5 if fresh_batches else [True, True, False, True, True])
-    for x, answer in batches:
+    for x, outputs in batches:
         assert not x.requires_grad
-        torch.testing.assert_close(answer.logits, digits.logits(digits.domain.to_file(x)))
+        torch.testing.assert_close(outputs.logits, digits.logits(digits.domain.to_file(x)))
 
 
 @pytest.mark.parametrize("fresh_batches", [True, False])
-def test_what_the_student_sees_may_be_changed(digits: Teacher, fresh_batches: bool) -> None:
-    """The teacher answers the changed samples; the generator learns from its own, as without."""
-    student, settings = fresh(), Adversarial(width=4, student_steps=3, fresh=fresh_batches)
-    plain, changed = training(settings, digits), training(settings, digits)
+def test_augmentation_of_the_students_samples(digits: Teacher, fresh_batches: bool) -> None:
+    """The teacher's logits are for the augmented samples; the generator is trained as without augmentation."""
+    student = untrained()
+    settings = Adversarial(width=4, student_steps=3, fresh_batches=fresh_batches, replay=0)
+    plain, augmented = training(settings, digits), training(settings, digits)
     for step in range(6):
         x, _ = plain.batch(step, student)
-        seen, answer = changed.batch(step, student, lambda x: x / 2)
-        torch.testing.assert_close(seen, x / 2)
-        torch.testing.assert_close(answer.logits, digits.logits(digits.domain.to_file(x / 2)))
+        changed, outputs = augmented.batch(step, student, lambda x: x / 2)
+        torch.testing.assert_close(changed, x / 2)
+        torch.testing.assert_close(outputs.logits, digits.logits(digits.domain.to_file(x / 2)))
 
 
-def test_half_of_a_batch_may_be_remembered(digits: Teacher) -> None:
-    """The other half is new; the teacher answers both, and a run that goes on sees the same batches."""
-    student, settings = fresh(), Adversarial(width=4, student_steps=1, memory=1000)
-    generator, plain = training(settings, digits), training(settings.model_copy(update={"memory": 0}), digits)
+def test_half_of_a_batch_is_replayed(digits: Teacher) -> None:
+    """The other half is new. The teacher's logits are for both, and a resumed run has the same batches."""
+    student, settings = untrained(), Adversarial(width=4, student_steps=1, replay=1000)
+    generator, plain = training(settings, digits), training(settings.model_copy(update={"replay": 0}), digits)
     earlier: list[torch.Tensor] = []
     for step in range(4):
         new = plain.batch(step, student)[0]
-        x, answer = generator.batch(step, student)
-        torch.testing.assert_close(answer.logits, digits.logits(digits.domain.to_file(x)))
+        x, outputs = generator.batch(step, student)
+        torch.testing.assert_close(outputs.logits, digits.logits(digits.domain.to_file(x)))
         earlier.append(new.half().float())
-        assert among(x, new) >= 16
-        assert among(x, torch.cat([new, *earlier])) == 32
-    again = training(settings, digits)
-    again.load_state_dict(generator.state_dict())
-    assert torch.equal(again.batch(4, student)[0], generator.batch(4, student)[0])
+        assert count_common(x, new) >= 16
+        assert count_common(x, torch.cat([new, *earlier])) == 32
+    resumed = training(settings, digits)
+    resumed.load_state_dict(generator.state_dict())
+    assert torch.equal(resumed.batch(4, student)[0], generator.batch(4, student)[0])
 
 
-def among(x: torch.Tensor, others: torch.Tensor) -> int:
-    """How many samples of x are among others."""
+def count_common(x: torch.Tensor, others: torch.Tensor) -> int:
+    """Number of samples of x that are among others."""
     return int((x[:, None] == others[None]).flatten(2).all(2).any(1).sum())
 
 
-def test_nothing_but_the_generator_learns(digits: Teacher) -> None:
-    student = fresh()
+def test_a_generator_step_changes_only_the_generator(digits: Teacher) -> None:
+    student = untrained()
     before = [p.detach().clone() for p in student.parameters()]
     generator = training(Adversarial(width=4), digits)
-    mine = [p.detach().clone() for p in generator.net.parameters()]
+    generator_before = [p.detach().clone() for p in generator.net.parameters()]
     generator.batch(0, student)
     assert all(torch.equal(a, b) for a, b in zip(before, student.parameters(), strict=True))
     assert all(p.grad is None for p in student.parameters())
-    assert any(not torch.equal(a, b) for a, b in zip(mine, generator.net.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(generator_before, generator.net.parameters(), strict=True))
 
 
-def test_blocks_and_features_come_with_the_answers(digits: Teacher) -> None:
-    probe = blocks_probe(digits)
-    ask = Asking(digits, probe, probe.sizes[-1:], features_probe(digits))
-    x, answer = training(Adversarial(width=4), digits, ask=ask).batch(0, fresh())
-    (block,) = answer.blocks
-    assert block.shape[0] == len(x)
-    assert tuple(block.shape[2:]) == probe.sizes[-1]
+def test_batches_come_with_activation_maps_and_features(digits: Teacher) -> None:
+    probe = activation_maps_probe(digits)
+    view = TeacherView(digits, probe, probe.sizes[-1:], features_probe(digits))
+    x, outputs = training(Adversarial(width=4), digits, view=view).batch(0, untrained())
+    (maps,) = outputs.maps
+    assert maps.shape[0] == len(x)
+    assert tuple(maps.shape[2:]) == probe.sizes[-1]
     file = digits.domain.to_file(x)
-    assert answer.features is not None
-    assert torch.allclose(answer.features, digits.features(file))
-    assert torch.allclose(answer.logits, digits.logits(file))
+    assert outputs.features is not None
+    assert torch.allclose(outputs.features, digits.features(file))
+    assert torch.allclose(outputs.logits, digits.logits(file))
 
 
-def test_a_cosine_ends_at_nothing(digits: Teacher) -> None:
-    """The last update of a run moves next to nothing."""
-    student = fresh()
-    moved = []
+def test_the_cosine_schedule_ends_near_zero(digits: Teacher) -> None:
+    """The last update of a run changes the generator very little."""
+    student = untrained()
+    changes = []
     for schedule in ("cosine", "constant"):
         generator = training(Adversarial(width=4, student_steps=1, schedule=schedule), digits, steps=1000)
         generator.batch(0, student)
         before = torch.cat([p.detach().flatten().clone() for p in generator.net.parameters()])
         generator.batch(999, student)
         after = torch.cat([p.detach().flatten() for p in generator.net.parameters()])
-        moved.append(float((after - before).norm()))
-    assert moved[0] < 1e-3 * moved[1]
+        changes.append(float((after - before).norm()))
+    assert changes[0] < 1e-3 * changes[1]
 
 
-def test_vectors(save_model: SaveModel) -> None:
+def test_generators_make_vectors(save_model: SaveModel) -> None:
     from onnx import helper
 
     w = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     teacher = load_teacher(save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 6], ["N", 3], {"w": w}))
     student = build(choose("mlp-small", (6,), 0), (6,), 3, 0)
-    x, answer = training(DataFreeLearning(width=4), teacher).batch(0, student)
+    x, outputs = training(DataFreeLearning(width=4), teacher).batch(0, student)
     assert x.shape == (32, 6)
-    torch.testing.assert_close(answer.logits, F.linear(4 * x - 2, w.T))  # the domain assumed of vectors
+    torch.testing.assert_close(outputs.logits, F.linear(4 * x - 2, w.T))  # the default input range of vectors
 
 
 @pytest.mark.parametrize(
@@ -194,20 +199,20 @@ def test_vectors(save_model: SaveModel) -> None:
     [
         (Adversarial, {"temperature": 0}),
         (Adversarial, {"temperature": -1}),
-        (Adversarial, {"noise": 0}),
+        (Adversarial, {"latent_dim": 0}),
         (Adversarial, {"learning_rate": 0}),
-        (Adversarial, {"clip": 0}),
+        (Adversarial, {"grad_clip": 0}),
         (DataFreeLearning, {"one_hot": -1}),
         (DataFreeLearning, {"activation": -1}),
         (DataFreeLearning, {"balance": -1}),
     ],
 )
-def test_fields_are_checked(kind: type[Generator], fields: dict) -> None:
+def test_invalid_values_are_errors(kind: type[Generator], fields: dict) -> None:
     with pytest.raises(ValidationError):
         kind(**fields)
 
 
-def test_a_teacher_without_features(save_model: SaveModel) -> None:
+def test_a_teacher_without_a_final_layer_is_refused(save_model: SaveModel) -> None:
     from onnx import helper
 
     nodes = [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]

@@ -1,7 +1,7 @@
-"""The command line, or a function, in a process of its own, within a memory and a time limit.
+"""Run the command line, or a function, in its own process with a memory limit and a time limit.
 
-The process is forked from one that has imported everything: a few hundred cases would otherwise
-spend their time importing torch.
+The process is forked from one that has already imported everything, because importing torch
+would take most of the time of a few hundred cases.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS_SPACE = 8 << 30
-"""Beyond what the libraries map; guards the machine, while ``Outcome.grown`` is what is judged."""
+"""Limit in bytes, besides what the libraries map. It protects the machine; tests check ``Outcome.grown``."""
 
 PRELOAD = ["tests.importer.bounded", "zskd_onnx.cli.app", "zskd_onnx.pipeline.inspect", "torch._dynamo"]
 
@@ -30,7 +30,7 @@ class Outcome:
     Attributes:
         code: exit code; negative for a signal, None if it ran out of time.
         stdout, stderr: what it printed.
-        grown: bytes of memory that it held at its peak, beyond what it started with.
+        grown: peak memory in bytes, less what the process had at its start.
         seconds: processor time.
     """
 
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def command_line(*arguments: str | Path, folder: Path, limit: float = 200) -> Outcome:
-    """Run ``python -m zskd_onnx`` with arguments, in a folder, for at most some seconds."""
+    """Run ``python -m zskd_onnx`` with arguments in a folder, for at most ``limit`` seconds."""
     return in_process(_command_line, *map(str, arguments), folder=folder, limit=limit)
 
 
@@ -52,15 +52,17 @@ def _command_line(*arguments: str) -> None:
 
 
 def in_process(function: Callable[..., None], *arguments: object, folder: Path, limit: float) -> Outcome:
-    """Call a function of a module in a process of its own.
+    """Call a module-level function in its own process.
 
     Args:
-        folder: where the process runs; its streams are kept beside it.
-        limit: seconds until it is ended.
+        function: the function.
+        arguments: its arguments.
+        folder: working directory of the process; its output is stored beside the folder.
+        limit: seconds until the process is killed.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    files = [folder.with_name(f"{folder.name}.{end}") for end in ("stdout", "stderr", "used")]
+    files = [folder.with_name(f"{folder.name}.{suffix}") for suffix in ("stdout", "stderr", "used")]
     for file in files:
         file.unlink(missing_ok=True)
     process = context.Process(target=_run, args=(function, arguments, folder, files))
@@ -69,7 +71,7 @@ def in_process(function: Callable[..., None], *arguments: object, folder: Path, 
     if process.is_alive():
         process.kill()
         process.join()
-        return Outcome(None, "", f"ended after {limit} s", 0, limit)
+        return Outcome(None, "", f"killed after {limit} s", 0, limit)
     stdout, stderr, used = (path.read_text(errors="replace") if path.exists() else "" for path in files)
     grown, seconds = json.loads(used or "[0, 0]")
     return Outcome(process.exitcode, stdout, stderr, grown, seconds)
@@ -92,6 +94,6 @@ def _run(function: Callable[..., None], arguments: tuple[object, ...], folder: P
 
 
 def _memory(field: str) -> int:
-    """A line of the kernel's account of this process, in bytes."""
+    """A field of /proc/self/status, in bytes."""
     status = Path("/proc/self/status").read_text()
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field))

@@ -1,4 +1,4 @@
-"""Ways to spoil a valid ONNX file, each drawn by hypothesis."""
+"""Mutations of a valid ONNX file for the fuzz tests, each drawn by hypothesis."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def _node(draw: Draw, model: ModelProto) -> NodeProto:
 
 
 def _value_names(model: ModelProto) -> list[str]:
-    made = [name for node in model.graph.node for name in node.output]
-    return [*made, *(t.name for t in model.graph.initializer), *(i.name for i in model.graph.input), ""]
+    outputs = [name for node in model.graph.node for name in node.output]
+    return [*outputs, *(t.name for t in model.graph.initializer), *(i.name for i in model.graph.input), ""]
 
 
 def operator(draw: Draw, model: ModelProto) -> None:
+    """Change a node's operator."""
     node = _node(draw, model)
     node.op_type = draw(st.sampled_from(OPERATORS))
     if draw(st.booleans()):
@@ -39,10 +40,12 @@ def operator(draw: Draw, model: ModelProto) -> None:
 
 
 def domain(draw: Draw, model: ModelProto) -> None:
+    """Change a node's domain."""
     _node(draw, model).domain = draw(st.sampled_from(["", "ai.onnx", "ai.onnx.ml", "com.microsoft", "local", "me"]))
 
 
 def rewire(draw: Draw, model: ModelProto) -> None:
+    """Change, remove or add an input of a node."""
     node = _node(draw, model)
     name = draw(st.one_of(st.sampled_from(_value_names(model)), NAMES))
     if node.input and draw(st.booleans()):
@@ -54,6 +57,7 @@ def rewire(draw: Draw, model: ModelProto) -> None:
 
 
 def rename(draw: Draw, model: ModelProto) -> None:
+    """Change or add an output of a node."""
     node = _node(draw, model)
     name = draw(st.one_of(st.sampled_from(_value_names(model)), NAMES))
     if node.output and draw(st.booleans()):
@@ -63,27 +67,28 @@ def rename(draw: Draw, model: ModelProto) -> None:
 
 
 def nodes(draw: Draw, model: ModelProto) -> None:
-    """Remove one, repeat one, swap two."""
-    held = model.graph.node
-    if not held:
+    """Remove a node, repeat one, swap two, or connect one to another."""
+    nodes = model.graph.node
+    if not nodes:
         return
-    i, j = (draw(st.integers(0, len(held) - 1)) for _ in range(2))
+    i, j = (draw(st.integers(0, len(nodes) - 1)) for _ in range(2))
     action = draw(st.sampled_from(["remove", "repeat", "swap", "connect"]))
     if action == "remove":
-        del held[i]
+        del nodes[i]
     elif action == "repeat":
-        held.add().CopyFrom(held[i])
+        nodes.add().CopyFrom(nodes[i])
     elif action == "swap":
         first, second = NodeProto(), NodeProto()
-        first.CopyFrom(held[i])
-        second.CopyFrom(held[j])
-        held[i].CopyFrom(second)
-        held[j].CopyFrom(first)
-    elif held[i].input and held[j].output:
-        held[i].input[0] = held[j].output[0]
+        first.CopyFrom(nodes[i])
+        second.CopyFrom(nodes[j])
+        nodes[i].CopyFrom(second)
+        nodes[j].CopyFrom(first)
+    elif nodes[i].input and nodes[j].output:
+        nodes[i].input[0] = nodes[j].output[0]
 
 
 def attribute(draw: Draw, model: ModelProto) -> None:
+    """Change, remove, rename or add an attribute of a node."""
     with_attributes = [node for node in all_nodes(model) if node.attribute]
     if not with_attributes:
         return
@@ -122,17 +127,18 @@ def _change_value(draw: Draw, chosen: AttributeProto) -> None:
         _change_tensor(draw, chosen.t)
 
 
-def _change_list(draw: Draw, held: object, elements: st.SearchStrategy) -> None:
-    size = len(held)  # type: ignore[arg-type]
+def _change_list(draw: Draw, numbers: object, elements: st.SearchStrategy) -> None:
+    size = len(numbers)  # type: ignore[arg-type]
     if size and draw(st.booleans()):
-        held[draw(st.integers(0, size - 1))] = draw(elements)  # type: ignore[index]
+        numbers[draw(st.integers(0, size - 1))] = draw(elements)  # type: ignore[index]
     elif size and draw(st.booleans()):
-        del held[draw(st.integers(0, size - 1))]  # type: ignore[attr-defined]
+        del numbers[draw(st.integers(0, size - 1))]  # type: ignore[attr-defined]
     else:
-        held.append(draw(elements))  # type: ignore[attr-defined]
+        numbers.append(draw(elements))  # type: ignore[attr-defined]
 
 
 def weight(draw: Draw, model: ModelProto) -> None:
+    """Change a weight."""
     if model.graph.initializer:
         _change_tensor(draw, draw(st.sampled_from(list(model.graph.initializer))))
 
@@ -161,7 +167,7 @@ def _change_tensor(draw: Draw, tensor: TensorProto) -> None:
 
 
 def signature(draw: Draw, model: ModelProto) -> None:
-    """The graph's input and output."""
+    """Change an input or output of the graph."""
     value = draw(st.sampled_from([*model.graph.input, *model.graph.output]))
     action = draw(st.sampled_from(["name", "type", "dims", "none", "more"]))
     if action == "name":
@@ -181,6 +187,7 @@ def signature(draw: Draw, model: ModelProto) -> None:
 
 
 def versions(draw: Draw, model: ModelProto) -> None:
+    """Change an opset version, an operator domain, or the IR version."""
     chosen = draw(st.sampled_from(list(model.opset_import)))
     if draw(st.booleans()):
         chosen.version = draw(st.one_of(st.integers(1, 26), INTEGERS))
@@ -190,22 +197,22 @@ def versions(draw: Draw, model: ModelProto) -> None:
         model.ir_version = draw(st.one_of(st.integers(0, 14), INTEGERS))
 
 
-FIELDS = (operator, domain, rewire, rename, nodes, attribute, attribute, weight, weight, signature, versions)
+MUTATIONS = (operator, domain, rewire, rename, nodes, attribute, attribute, weight, weight, signature, versions)
 
 
 def mutate_bytes(draw: Draw, content: bytes) -> bytes:
-    """Flip bytes, cut, repeat."""
-    held = bytearray(content)
+    """Change, cut, drop or repeat bytes."""
+    mutated = bytearray(content)
     for _ in range(draw(st.integers(1, 8))):
-        if not held:
+        if not mutated:
             break
-        start = draw(st.integers(0, len(held) - 1))
+        start = draw(st.integers(0, len(mutated) - 1))
         action = draw(st.sampled_from(["flip", "flip", "flip", "cut", "drop", "repeat"]))
         if action == "flip":
-            held[start] = draw(st.integers(0, 255))
+            mutated[start] = draw(st.integers(0, 255))
         elif action == "cut":
-            del held[start:]
+            del mutated[start:]
         else:
-            piece = held[start : start + draw(st.integers(1, 40))]
-            held[start : start + len(piece)] = piece * 2 if action == "repeat" else b""
-    return bytes(held)
+            piece = mutated[start : start + draw(st.integers(1, 40))]
+            mutated[start : start + len(piece)] = piece * 2 if action == "repeat" else b""
+    return bytes(mutated)

@@ -1,4 +1,4 @@
-"""Small valid classifiers of many kinds, for the fuzzer to spoil."""
+"""Small valid classifiers of many kinds, which the fuzz tests mutate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ node = helper.make_node
 
 
 class _Weights:
-    """Makes initialisers on the way."""
+    """Creates initialisers with random or given values."""
 
     def __init__(self) -> None:
         self.rng = np.random.default_rng(0)
-        self.made: list[TensorProto] = []
+        self.tensors: list[TensorProto] = []
 
     def normal(self, *shape: int) -> str:
         return self.array(self.rng.standard_normal(shape).astype(np.float32) / 2)
@@ -28,8 +28,8 @@ class _Weights:
         return self.array(np.array(numbers, dtype=np.int64))
 
     def array(self, array: np.ndarray) -> str:
-        name = f"w{len(self.made)}"
-        self.made.append(numpy_helper.from_array(array, name))
+        name = f"w{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(array, name))
         return name
 
 
@@ -39,13 +39,14 @@ def _model(nodes: list[NodeProto], shape: list[int | str], weights: _Weights, *,
         "g",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        weights.made,
+        weights.tensors,
     )
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("local", 1)]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
 def convolutional() -> ModelProto:
+    """Convolutions, pooling, padding and resizing."""
     w = _Weights()
     statistics = [w.normal(4), w.normal(4), w.normal(4), w.positive(4)]
     nodes = [
@@ -66,7 +67,7 @@ def convolutional() -> ModelProto:
 
 
 def attention() -> ModelProto:
-    """With the shape arithmetic that exporters write."""
+    """Attention with the shape arithmetic that exporters write."""
     w = _Weights()
     nodes = [
         node("Shape", ["x"], ["s"]),
@@ -100,6 +101,7 @@ def attention() -> ModelProto:
 
 
 def quantised() -> ModelProto:
+    """Quantised layers, in QDQ form and as QLinearConv."""
     w = _Weights()
     scale, zero = w.array(np.float32(0.05).reshape(())), w.array(np.array(3, dtype=np.int8))
     kernel = w.array(w.rng.integers(-127, 127, (4, 1, 3, 3), dtype=np.int8))
@@ -124,6 +126,7 @@ def quantised() -> ModelProto:
 
 
 def recurrent() -> ModelProto:
+    """An LSTM and a GRU."""
     w = _Weights()
     nodes = [
         node("Reshape", ["x", w.integers(-1, 3, 4)], ["r"]),
@@ -144,6 +147,7 @@ def recurrent() -> ModelProto:
 
 
 def linear_classifier() -> ModelProto:
+    """A linear classifier of scikit-learn."""
     rng = np.random.default_rng(0)
     classifier = node(
         "LinearClassifier",
@@ -158,8 +162,8 @@ def linear_classifier() -> ModelProto:
     return _model([classifier], ["N", 4], _Weights())
 
 
-def controlled() -> ModelProto:
-    """A branch, a loop and a function, whose courses are constant."""
+def control_flow() -> ModelProto:
+    """A branch, a loop and a function, with a constant condition and trip count."""
     w = _Weights()
 
     def scalar(name: str, kind: int) -> onnx.ValueInfoProto:
@@ -183,18 +187,19 @@ def controlled() -> ModelProto:
         node("Twice", ["l"], ["d"], domain="local"),
         node("Gemm", ["d", w.normal(4, 5)], ["y"]),
     ]
-    made = _model(nodes, ["N", 4], w)
-    twice = helper.make_function("local", "Twice", ["p"], ["q"], [node("Add", ["p", "p"], ["q"])], made.opset_import)
-    made.functions.append(twice)
-    return made
+    model = _model(nodes, ["N", 4], w)
+    twice = helper.make_function("local", "Twice", ["p"], ["q"], [node("Add", ["p", "p"], ["q"])], model.opset_import)
+    model.functions.append(twice)
+    return model
 
 
 def digits() -> ModelProto:
-    """The teacher that ships with the package."""
+    """The classifier of 8x8 digits that the package contains."""
     return onnx.load_from_string((resources.files("zskd_onnx.assets") / "digits_teacher.onnx").read_bytes())
 
 
 SEEDS = {
-    make.__name__: make()
-    for make in (digits, convolutional, attention, quantised, recurrent, linear_classifier, controlled)
+    build.__name__: build()
+    for build in (digits, convolutional, attention, quantised, recurrent, linear_classifier, control_flow)
 }
+"""Name -> model."""

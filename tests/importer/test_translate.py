@@ -1,4 +1,4 @@
-"""Imports against torch's own module and against onnxruntime."""
+"""Imported models against torch's own module and against onnxruntime."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ EXPORTERS = ("dynamo", "9", "13", "17")
 
 
 def run_file(path: Path, x: np.ndarray) -> np.ndarray:
-    """What onnxruntime gives, sample by sample where the file fixes its batch size at 1."""
+    """onnxruntime's output; a file with a fixed batch size of 1 runs sample by sample."""
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    parts = np.split(x, len(x)) if given.shape[0] == 1 else [x]
-    return np.concatenate([session.run(None, {given.name: part})[0] for part in parts])
+    (declared,) = session.get_inputs()
+    parts = np.split(x, len(x)) if declared.shape[0] == 1 else [x]
+    return np.concatenate([session.run(None, {declared.name: part})[0] for part in parts])
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,9 @@ def run_file(path: Path, x: np.ndarray) -> np.ndarray:
     ],
 )
 @pytest.mark.parametrize(("name", "exporter"), [(n, e) for n in NETWORKS for e in EXPORTERS])
-def test_exports_are_read_alike(exports: Exports, name: str, exporter: str, ending: str, fixed: bool) -> None:
+def test_exports_match_the_original_module(
+    exports: Exports, name: str, exporter: str, ending: str, fixed: bool
+) -> None:
     network = exports.network(name)
     path = exports.path(name, exporter, ending, fixed=fixed)
     teacher = load_teacher(path)
@@ -52,13 +54,13 @@ def test_exports_are_read_alike(exports: Exports, name: str, exporter: str, endi
     torch.testing.assert_close(teacher.head.bias, network.final.bias.detach(), rtol=0, atol=1e-6)
 
     x = torch.rand(5, *network.shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    ours, theirs = teacher.logits(x), network.module(x)
-    scale = float(theirs.detach().abs().max())
+    logits, expected = teacher.logits(x), network.module(x)
+    scale = float(expected.detach().abs().max())
     assert scale > 0.1, "logits this small would hide a difference"
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * scale)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 * scale)
 
-    direction = torch.randn(ours.shape, generator=torch.Generator().manual_seed(2))
-    gradients = [torch.autograd.grad(z, x, direction)[0].flatten() for z in (ours, theirs)]
+    direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
+    gradients = [torch.autograd.grad(z, x, direction)[0].flatten() for z in (logits, expected)]
     assert F.cosine_similarity(*gradients, dim=0) > 0.9999
 
     for size in (1, 4):
@@ -66,14 +68,14 @@ def test_exports_are_read_alike(exports: Exports, name: str, exporter: str, endi
         np.testing.assert_allclose(teacher(batch).numpy(), run_file(path, batch.numpy()), rtol=1e-4, atol=1e-5)
 
 
-def test_logits_without_a_softmax(exports: Exports) -> None:
+def test_logits_without_softmax(exports: Exports) -> None:
     teacher = load_teacher(exports.path("lenet5", "dynamo"))
     x = torch.rand(3, 1, 28, 28)
     assert teacher.output.kind == "logits"
     torch.testing.assert_close(teacher(x), teacher.logits(x), rtol=0, atol=0)
 
 
-def test_weights_are_frozen_and_inputs_are_not(exports: Exports) -> None:
+def test_weights_have_no_gradient(exports: Exports) -> None:
     teacher = load_teacher(exports.path("vgg", "17"))
     assert not list(teacher.parameters())
     assert not any(b.requires_grad for b in teacher.buffers())
@@ -83,8 +85,8 @@ def test_weights_are_frozen_and_inputs_are_not(exports: Exports) -> None:
     torch.testing.assert_close(teacher.logits(x), teacher.logits(x), rtol=0, atol=0)
 
 
-def test_the_batch_size_stays_free_under_torch_compile_tracing(exports: Exports) -> None:
-    """One trace with a symbolic batch serves every size: nothing bakes in a number."""
+def test_batch_size_stays_variable_under_tracing(exports: Exports) -> None:
+    """One trace with a symbolic batch size serves every size."""
     teacher = load_teacher(exports.path("lenet5", "9", "softmax", fixed=True))
     program = torch.export.export(
         teacher, (torch.rand(2, 1, 28, 28),), dynamic_shapes=({0: torch.export.Dim("batch")},)
@@ -95,7 +97,7 @@ def test_the_batch_size_stays_free_under_torch_compile_tracing(exports: Exports)
 
 @pytest.fixture
 def keras_like(save_model: SaveModel) -> tuple[Path, dict[str, torch.Tensor]]:
-    """As tf2onnx writes a Keras net: pixels channels last, Transpose, Reshape, MatMul, Add, Softmax."""
+    """A Keras net as tf2onnx writes it: pixels channels last, Transpose, Reshape, MatMul, Add, Softmax."""
     g = torch.Generator().manual_seed(0)
     weights = {
         "kernel": torch.randn(4, 3, 3, 3, generator=g) / 3,
@@ -121,7 +123,7 @@ def keras_like(save_model: SaveModel) -> tuple[Path, dict[str, torch.Tensor]]:
     return path, weights
 
 
-def test_channels_last_pixels_as_tf2onnx_writes_them(keras_like: tuple[Path, dict[str, torch.Tensor]]) -> None:
+def test_channels_last_pixels_of_tf2onnx(keras_like: tuple[Path, dict[str, torch.Tensor]]) -> None:
     path, weights = keras_like
     teacher = load_teacher(path)
     assert (teacher.domain.layout, teacher.domain.shape, teacher.domain.dtype) == ("NHWC", (3, 8, 8), "uint8")
@@ -139,11 +141,11 @@ def test_channels_last_pixels_as_tf2onnx_writes_them(keras_like: tuple[Path, dic
     h = F.relu(F.conv2d(x.permute(0, 3, 1, 2) / 255, weights["kernel"], weights["kernel_bias"]))
     z = h.permute(0, 2, 3, 1).flatten(1) @ weights["dense"] + weights["dense_bias"]
     torch.testing.assert_close(teacher.logits(x), z, rtol=1e-5, atol=1e-5)
-    ours, theirs = (torch.autograd.grad(v[:, 0].sum(), x)[0].flatten() for v in (teacher.logits(x), z))
-    assert F.cosine_similarity(ours, theirs, dim=0) > 0.9999
+    gradients = [torch.autograd.grad(v[:, 0].sum(), x)[0].flatten() for v in (teacher.logits(x), z)]
+    assert F.cosine_similarity(*gradients, dim=0) > 0.9999
 
 
-def test_an_unsupported_operator_names_node_type_opset_and_all_others(save_model: SaveModel) -> None:
+def test_unsupported_operator_error_lists_all_of_them(save_model: SaveModel) -> None:
     nodes = [
         helper.make_node("StringNormalizer", ["x"], ["a"], name="normalise"),
         helper.make_node("TfIdfVectorizer", ["a"], ["b"], name="words", mode="TF"),
@@ -160,34 +162,34 @@ def test_an_unsupported_operator_names_node_type_opset_and_all_others(save_model
 
 
 @pytest.mark.parametrize("wrong", ["value", "order", "constant"])
-def test_a_wrong_operator_is_caught(exports: Exports, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
-    """The gate compares with onnxruntime: a subtly wrong operator never reaches a student."""
-    right = find_operator("", "Relu", 17)
-    assert right is not None
+def test_wrong_operator_is_detected(exports: Exports, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """``load_teacher`` compares with onnxruntime, and refuses a model that an operator computes wrongly."""
+    original = find_operator("", "Relu", 17)
+    assert original is not None
     function = {
         "value": lambda x: F.leaky_relu(x, 0.01),
         "order": lambda x: F.relu(x).flip(-1),
         "constant": lambda x: F.relu(x) + 1e-3,
     }[wrong]
-    faulty = replace(right, function=function)
+    faulty = replace(original, function=function)
     path = exports.path("lenet5", "17", "softmax")
     load_teacher(path)
     monkeypatch.setattr(
-        registry, "_TABLE", {key: faulty if value is right else value for key, value in registry._TABLE.items()}
+        registry, "_TABLE", {key: faulty if value is original else value for key, value in registry._TABLE.items()}
     )
     with pytest.raises(ParityError, match="onnxruntime") as caught:
         load_teacher(path)
     assert caught.value.exit_code == 4
 
 
-def test_a_teacher_moves_between_types(digits: Teacher) -> None:
-    """Head and graph move together."""
+def test_model_can_be_moved_to_another_type(digits: Teacher) -> None:
+    """The final layer and the graph get the same type."""
     digits.double()
     assert digits.head is not None
     assert digits.head.weight.dtype == torch.float64
     assert digits.logits(torch.rand(2, 1, 8, 8, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_an_unknown_importer_is_refused(digits_file: Path) -> None:
+def test_unknown_importer_is_refused(digits_file: Path) -> None:
     with pytest.raises(UsageError, match="native"):
         load_teacher(digits_file, importer="guess")

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from tests.distillation.test_train import fresh
-from zskd_onnx.distillation.selection import compare
+from zskd_onnx.metrics.compare import compare
 from zskd_onnx.teacher.teacher import Teacher
 
 
 def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
-    """The teacher agrees with itself; with its answers moved on by one it never does."""
+    """The teacher agrees with itself; with its logits rolled by one it never does."""
 
     class Same(nn.Module):
         def __init__(self, step: int) -> None:
@@ -25,13 +25,16 @@ def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
     assert compare(Same(1), digits, inputs).agreement == 0.0
 
 
-def test_where_the_teacher_is_sure(digits: Teacher, inputs: torch.Tensor) -> None:
-    """Counted by hand, for a student that hardly knows anything."""
+def test_where_the_teacher_is_confident(digits: Teacher, inputs: torch.Tensor) -> None:
+    """Counted by hand, for an untrained student."""
     student = fresh()
-    found = compare(student, digits, inputs)
-    theirs, ours = digits.logits(digits.domain.to_file(inputs.float())), student(inputs.float())
-    certain = [i for i, p in enumerate(theirs.softmax(1).tolist()) if max(p) >= 0.9]
-    same = [i for i in certain if int(theirs[i].argmax()) == int(ours[i].argmax())]
+    comparison = compare(student, digits, inputs)
+    teacher_logits, student_logits = digits.logits(digits.domain.to_file(inputs.float())), student(inputs.float())
+    certain = [i for i, p in enumerate(teacher_logits.softmax(1).tolist()) if max(p) >= 0.9]
+    same = [i for i in certain if int(teacher_logits[i].argmax()) == int(student_logits[i].argmax())]
     assert 0 < len(certain) < len(inputs)
-    assert (found.sure, found.sure_agreement) == (len(certain) / len(inputs), len(same) / len(certain))
-    assert compare(student, digits, torch.zeros_like(inputs[:3])).sure_agreement is None
+    assert (comparison.confident, comparison.confident_agreement) == (
+        len(certain) / len(inputs),
+        len(same) / len(certain),
+    )
+    assert compare(student, digits, torch.zeros_like(inputs[:3])).confident_agreement is None

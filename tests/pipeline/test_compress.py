@@ -1,4 +1,4 @@
-"""The whole road on the bundled teacher, with settings that take seconds."""
+"""Whole runs on the bundled teacher, with settings that take seconds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(digits_file: Path, evaluation: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
-    """A run that is complete; tests read it and change nothing."""
+    """A complete run; tests read it and change nothing."""
     folder = tmp_path_factory.mktemp("finished") / "out"
     return compress(digits_file, folder, overrides=SMALL, eval_data=evaluation)
 
@@ -64,15 +64,16 @@ def session(path: Path) -> ort.InferenceSession:
     return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def test_what_a_run_leaves(finished: CompressionResult) -> None:
+def test_files_of_a_run(finished: CompressionResult) -> None:
     folder = finished.student.parent
     assert {p.name for p in folder.iterdir()} == FILES
     assert not list(folder.rglob("*.partial"))
     assert TransferSet.open(folder / "transfer-set").count == 400
 
 
-def test_the_manifest(finished: CompressionResult, digits_file: Path) -> None:
+def test_manifest(finished: CompressionResult, digits_file: Path) -> None:
     manifest = json.loads(finished.manifest.read_text())
+    assert manifest["schema_version"] == 2
     assert manifest["student_sha256"] == hashlib.sha256(finished.student.read_bytes()).hexdigest()
     assert manifest["teacher_sha256"] == hashlib.sha256(digits_file.read_bytes()).hexdigest()
     assert manifest["seed"] == 0
@@ -80,15 +81,15 @@ def test_the_manifest(finished: CompressionResult, digits_file: Path) -> None:
     assert manifest["parity"]["max_abs_difference"] <= manifest["parity"]["tolerance"] < 1e-2
     assert set(manifest["seconds"]) == {"teacher", "synthesis", "distillation", "deployment"}
     assert manifest["sizes"]["student"]["bytes"] == finished.student.stat().st_size
-    carried = {p.key: p.value for p in onnx.load(finished.student).metadata_props}
-    assert carried["zskd.teacher_sha256"] == manifest["teacher_sha256"]
-    assert carried["zskd.seed"] == "0"
-    assert carried["zskd.recipe"] == "best"
+    assert manifest["confident"] == {"share": finished.confident, "agreement": finished.confident_agreement}
+    assert 0 < finished.confident < 1
+    metadata = {p.key: p.value for p in onnx.load(finished.student).metadata_props}
+    assert metadata["zskd.teacher_sha256"] == manifest["teacher_sha256"]
+    assert metadata["zskd.seed"] == "0"
+    assert metadata["zskd.recipe"] == "best"
 
 
-def test_the_figures_are_what_onnxruntime_says(
-    finished: CompressionResult, digits_file: Path, evaluation: Path
-) -> None:
+def test_figures_against_onnxruntime(finished: CompressionResult, digits_file: Path, evaluation: Path) -> None:
     data = np.load(evaluation)
     teacher, student = (
         session(path).run(None, {"image": data["x"]})[0].argmax(1) for path in (digits_file, finished.student)
@@ -100,7 +101,7 @@ def test_the_figures_are_what_onnxruntime_says(
     assert finished.accuracy.agreement == pytest.approx((student == teacher).mean())
 
 
-def test_agreement_is_of_impressions_that_trained_nothing(finished: CompressionResult, digits_file: Path) -> None:
+def test_agreement_is_measured_on_held_out_samples(finished: CompressionResult, digits_file: Path) -> None:
     held_out = TransferSet.open(finished.student.parent / "transfer-set").load().inputs[:100].float().numpy() * 16
     teacher, student = (
         session(path).run(None, {"image": held_out})[0].argmax(1) for path in (digits_file, finished.student)
@@ -108,20 +109,21 @@ def test_agreement_is_of_impressions_that_trained_nothing(finished: CompressionR
     assert finished.agreement == pytest.approx((student == teacher).mean(), abs=0.011)
 
 
-def test_the_student_drops_in(finished: CompressionResult, digits_file: Path) -> None:
+def test_student_fits_in_the_teachers_place(finished: CompressionResult, digits_file: Path) -> None:
     teacher, student = session(digits_file), session(finished.student)
-    for ours, theirs in zip(
+    for of_student, of_teacher in zip(
         [*student.get_inputs(), *student.get_outputs()], [*teacher.get_inputs(), *teacher.get_outputs()], strict=True
     ):
-        assert (ours.name, ours.type, ours.shape[1:]) == (theirs.name, theirs.type, theirs.shape[1:])
-        assert isinstance(ours.shape[0], str)
+        assert (of_student.name, of_student.type) == (of_teacher.name, of_teacher.type)
+        assert of_student.shape[1:] == of_teacher.shape[1:]
+        assert isinstance(of_student.shape[0], str)
     for size in (1, 3, 64):
         assert student.run(None, {"image": np.zeros((size, 1, 8, 8), np.float32)})[0].shape == (size, 10)
     onnx.checker.check_model(onnx.load(finished.student), full_check=True)
     assert finished.student_size.parameters < finished.teacher_size.parameters
 
 
-def test_the_same_seed_gives_the_same_files(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_files(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     torch.rand(3)
     again = compress(digits_file, tmp_path / "again", overrides=SMALL)
     other = compress(digits_file, tmp_path / "other", overrides=SMALL, seed=1)
@@ -132,22 +134,22 @@ def test_the_same_seed_gives_the_same_files(finished: CompressionResult, digits_
     assert weights(other.student) != weights(finished.student)
 
 
-def test_the_resolved_recipe_repeats_the_run(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+def test_resolved_recipe_repeats_the_run(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     again = compress(digits_file, tmp_path / "out", recipe=finished.student.parent / "recipe.yaml")
     assert weights(again.student) == weights(finished.student)
 
 
 @pytest.mark.parametrize(
-    "options", [{"student": "mlp-small", "seed": 3}, {"student": "half", "init": "inherit"}], ids=["fresh", "inherited"]
+    "options", [{"student": "mlp-small", "seed": 3}, {"student": "half", "init": "inherit"}], ids=["random", "pruned"]
 )
-def test_the_resolved_recipe_holds_the_options(exports: Exports, tmp_path: Path, options: dict) -> None:
+def test_resolved_recipe_includes_the_options(exports: Exports, tmp_path: Path, options: dict) -> None:
     teacher, short = exports.path("lenet5", "dynamo"), [*SMALL, "synthesis.count=100"]
     first = compress(teacher, tmp_path / "first", recipe="zskd", overrides=short, **options)
     again = compress(teacher, tmp_path / "again", recipe=tmp_path / "first" / "recipe.yaml")
     assert again.student.read_bytes() == first.student.read_bytes()
 
 
-def test_a_transfer_set_is_reused(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+def test_transfer_set_is_reused(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     again = compress(
         digits_file,
@@ -161,34 +163,34 @@ def test_a_transfer_set_is_reused(finished: CompressionResult, digits_file: Path
     assert not (tmp_path / "out" / "transfer-set").exists()
 
 
-def test_a_transfer_set_of_another_teacher_is_refused(
+def test_transfer_set_of_another_teacher_is_refused(
     finished: CompressionResult, digits_file: Path, exports: Exports, tmp_path: Path
 ) -> None:
     shards = finished.student.parent / "transfer-set"
     for teacher, options in ((exports.path("lenet5", "17"), {}), (digits_file, {"input_range": (0, 1)})):
         with pytest.raises(UsageError, match="made for another"):
             compress(teacher, tmp_path / "out", overrides=SMALL, transfer_set=shards, **options)
-    with pytest.raises(UsageError, match="holds 400 samples"):
+    with pytest.raises(UsageError, match="has 400 samples, expected more than the 400 held-out ones"):
         compress(digits_file, tmp_path / "out", overrides=["held_out=400"], transfer_set=shards)
     assert not (tmp_path / "out").exists()
 
 
-def test_overwrite_removes_our_files_alone(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+def test_overwrite_removes_only_files_of_a_run(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
     (folder / "transfer-set" / "shard-00009.safetensors").write_bytes(b"old")
-    (folder / "notes.txt").write_text("mine")
-    (folder / "mine").mkdir()
+    (folder / "notes.txt").write_text("of the user")
+    (folder / "empty").mkdir()
     with pytest.raises(UsageError, match="--overwrite"):
         compress(digits_file, folder, overrides=SMALL)
     assert (folder / "student.onnx").exists()
     result = compress(digits_file, folder, overrides=SMALL, seed=1, overwrite=True)
-    assert {p.name for p in folder.iterdir()} == FILES | {"notes.txt", "mine"}
+    assert {p.name for p in folder.iterdir()} == FILES | {"notes.txt", "empty"}
     assert not (folder / "transfer-set" / "shard-00009.safetensors").exists()
     assert weights(result.student) != weights(finished.student)
 
 
-def test_the_transfer_set_to_reuse_survives_an_overwrite(
+def test_overwrite_keeps_the_transfer_set_to_reuse(
     finished: CompressionResult, digits_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
@@ -199,30 +201,30 @@ def test_the_transfer_set_to_reuse_survives_an_overwrite(
     assert (folder / "student.onnx").exists()
 
 
-@pytest.mark.parametrize("again", ["overwrite", "resume"])
-def test_a_teacher_in_the_output_folder_survives(finished: CompressionResult, tmp_path: Path, again: str) -> None:
-    """A second round of compression, into the folder of the first."""
+@pytest.mark.parametrize("option", ["overwrite", "resume"])
+def test_teacher_in_the_output_folder_is_kept(finished: CompressionResult, tmp_path: Path, option: str) -> None:
+    """A run that compresses the student of an earlier run into the same folder."""
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
     before = (folder / "student.onnx").read_bytes()
     with pytest.raises(UsageError, match=r"student\.onnx: this run would"):
-        compress(folder / "student.onnx", folder, overrides=SMALL, **{again: True})
+        compress(folder / "student.onnx", folder, overrides=SMALL, **{option: True})
     assert (folder / "student.onnx").read_bytes() == before
 
 
-def test_a_gate_needs_something_to_score_on(digits_file: Path, tmp_path: Path) -> None:
+def test_accuracy_gate_needs_evaluation_data(digits_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"min_accuracy.*--eval-data"):
         compress(digits_file, tmp_path / "out", overrides=[*SMALL, "deployment.min_accuracy=0.9"])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be(digits_file: Path, tmp_path: Path) -> None:
+def test_output_folder_that_cannot_be_created(digits_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="choose another --output"):
         compress(digits_file, tmp_path / "file" / "out", overrides=SMALL)
 
 
-def test_resuming_with_another_recipe_touches_nothing(
+def test_resume_with_another_recipe_changes_no_file(
     finished: CompressionResult, digits_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
@@ -233,16 +235,18 @@ def test_resuming_with_another_recipe_touches_nothing(
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
 
-def test_resuming_with_fewer_samples_uses_fewer(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+def test_resume_with_fewer_samples_uses_as_many_as_a_new_run(
+    finished: CompressionResult, digits_file: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
     fewer = [*SMALL, "synthesis.count=200"]
     resumed = compress(digits_file, folder, overrides=fewer, resume=True)
-    fresh = compress(digits_file, tmp_path / "fresh", overrides=fewer)
-    assert weights(resumed.student) == weights(fresh.student)
+    new = compress(digits_file, tmp_path / "new", overrides=fewer)
+    assert weights(resumed.student) == weights(new.student)
 
 
-def test_a_student_can_be_a_teacher(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+def test_student_can_serve_as_a_teacher(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     first, second = load_teacher(digits_file).domain, load_teacher(finished.student).domain
     assert (second.low, second.high, second.layout, second.shape) == (first.low, first.high, first.layout, first.shape)
     assert not second.assumed
@@ -252,29 +256,29 @@ def test_a_student_can_be_a_teacher(finished: CompressionResult, digits_file: Pa
 
 
 def test_verification_of_a_run(finished: CompressionResult, digits_file: Path, evaluation: Path) -> None:
-    found = verify(finished.student.parent, teacher=digits_file, eval_data=evaluation)
-    assert (found.digest, found.interface) == ("matches", "fits")
-    assert found.parity < 1e-4
-    assert found.accuracy == finished.accuracy
-    alone = verify(finished.student)
-    assert (alone.interface, alone.agreement) == ("no teacher given", None)
+    verification = verify(finished.student.parent, teacher=digits_file, eval_data=evaluation)
+    assert (verification.digest, verification.interface) == ("matches", "fits")
+    assert verification.parity < 1e-4
+    assert verification.accuracy == finished.accuracy
+    without_teacher = verify(finished.student)
+    assert (without_teacher.interface, without_teacher.agreement) == ("no teacher given", None)
 
 
-def test_gates(digits_file: Path, evaluation: Path, tmp_path: Path) -> None:
-    """The student is delivered with its figures; the gate is a sentence in them and an error on request."""
+def test_missed_gates(digits_file: Path, evaluation: Path, tmp_path: Path) -> None:
+    """The run writes the student and lists the gates that it missed; ``check`` raises an error."""
     gates = [*SMALL, "deployment.min_agreement=1.0", "deployment.min_accuracy=0.999"]
     result = compress(digits_file, tmp_path / "out", overrides=gates, eval_data=evaluation)
     assert len(result.missed_gates) == 2
-    with pytest.raises(QualityError, match=r"agreement.*accuracy") as caught:
-        result.check_gates()
-    assert caught.value.exit_code == 5
+    with pytest.raises(QualityError, match=r"agreement.*accuracy") as error:
+        result.check()
+    assert error.value.exit_code == 5
     assert result.to_dict()["missed_gates"]
 
 
 @pytest.fixture
 def pixels(save_model: SaveModel) -> Path:
-    """Bytes, channels last, batch fixed at 1, probabilities: all that a student has to imitate."""
-    g = torch.Generator().manual_seed(0)
+    """A teacher of byte images in NHWC order at batch size 1, whose outputs are probabilities."""
+    rng = torch.Generator().manual_seed(0)
     nodes = [
         helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["f", "mean"], ["centred"]),
@@ -290,41 +294,42 @@ def pixels(save_model: SaveModel) -> Path:
     weights = {
         "mean": torch.tensor([123.0, 116.0, 103.0]),
         "std": torch.tensor([58.0, 57.0, 57.5]),
-        "k": torch.randn(32, 3, 5, 5, generator=g) / 5,
-        "w": torch.randn(4, 32, generator=g),
+        "k": torch.randn(32, 3, 5, 5, generator=rng) / 5,
+        "w": torch.randn(4, 32, generator=rng),
     }
     return save_model(nodes, [1, 12, 16, 3], [1, 4], weights, input_type=TensorProto.UINT8, opset=13)
 
 
-def test_a_student_imitates_type_layout_and_output_kind(pixels: Path, tmp_path: Path) -> None:
+def test_student_has_the_teachers_type_layout_and_output_kind(pixels: Path, tmp_path: Path) -> None:
     result = compress(pixels, tmp_path / "out", overrides=SMALL, student="cnn-small")
     teacher, student = session(pixels), session(result.student)
-    (ours,), (theirs,) = student.get_inputs(), teacher.get_inputs()
-    assert (ours.name, ours.type, ours.shape[1:]) == (theirs.name, theirs.type, theirs.shape[1:])
+    (of_student,), (of_teacher,) = student.get_inputs(), teacher.get_inputs()
+    assert (of_student.name, of_student.type) == (of_teacher.name, of_teacher.type)
+    assert of_student.shape[1:] == of_teacher.shape[1:]
     x = np.random.default_rng(0).integers(0, 256, (5, 12, 16, 3), dtype=np.uint8)
     probabilities = student.run(None, {"x": x})[0]
     assert probabilities.shape == (5, 4)
     assert (probabilities >= 0).all()
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
     assert verify(tmp_path / "out", teacher=pixels).interface == "fits"
-    again = load_teacher(result.student)
-    assert again.output.kind == "softmax"
-    np.testing.assert_allclose(again.domain.low, load_teacher(pixels).domain.low, atol=1e-9)
-    np.testing.assert_allclose(again.domain.high, load_teacher(pixels).domain.high, rtol=1e-9)
+    loaded, domain = load_teacher(result.student), load_teacher(pixels).domain
+    assert loaded.output.kind == "softmax"
+    np.testing.assert_allclose(loaded.domain.low, domain.low, atol=1e-9)
+    np.testing.assert_allclose(loaded.domain.high, domain.high, rtol=1e-9)
 
 
-def test_a_domain_by_channel_survives_in_the_student(exports: Exports, tmp_path: Path) -> None:
+def test_student_has_the_domain_of_each_channel(exports: Exports, tmp_path: Path) -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     path = exports.path("vgg", "17", "log_softmax", fixed=True)
     result = compress(path, tmp_path / "out", overrides=SMALL, student="cnn-small", mean=mean, std=std)
     domain = load_teacher(result.student).domain
     np.testing.assert_allclose(domain.low, [-m / s for m, s in zip(mean, std, strict=True)], rtol=1e-9)
     np.testing.assert_allclose(domain.high, [(1 - m) / s for m, s in zip(mean, std, strict=True)], rtol=1e-9)
-    z = session(result.student).run(None, {"input": np.zeros((3, 3, 16, 16), np.float32)})[0]
-    np.testing.assert_allclose(np.exp(z).sum(1), 1, atol=1e-5)
+    log_probabilities = session(result.student).run(None, {"input": np.zeros((3, 3, 16, 16), np.float32)})[0]
+    np.testing.assert_allclose(np.exp(log_probabilities).sum(1), 1, atol=1e-5)
 
 
-def test_vectors(save_model: SaveModel, tmp_path: Path) -> None:
+def test_teacher_of_vectors(save_model: SaveModel, tmp_path: Path) -> None:
     w = torch.randn(13, 3, generator=torch.Generator().manual_seed(0))
     path = save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 13], ["N", 3], {"w": w})
     with warnings.catch_warnings():
@@ -335,7 +340,7 @@ def test_vectors(save_model: SaveModel, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [(TensorProto.DOUBLE, torch.float64), (TensorProto.FLOAT16, torch.float16)])
-def test_a_teacher_in_another_precision(tmp_path: Path, kind: int, dtype: torch.dtype) -> None:
+def test_teacher_in_another_precision(tmp_path: Path, kind: int, dtype: torch.dtype) -> None:
     w = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
@@ -350,7 +355,7 @@ def test_a_teacher_in_another_precision(tmp_path: Path, kind: int, dtype: torch.
     assert session(result.student).get_inputs()[0].type == session(path).get_inputs()[0].type
 
 
-def test_a_recipe_that_needs_a_head(save_model: SaveModel, tmp_path: Path) -> None:
+def test_recipe_that_needs_a_head(save_model: SaveModel, tmp_path: Path) -> None:
     path = save_model([helper.make_node("Relu", ["x"], ["y"])], ["N", 5], ["N", 5])
     with pytest.raises(UnsupportedTeacherError, match="final fully connected layer"):
         compress(path, tmp_path / "out", overrides=SMALL)
@@ -368,13 +373,13 @@ def failing(stage: str) -> Callable[[Event], None]:
 
 
 @pytest.mark.parametrize("stage", ["synthesis", "distillation", "deployment"])
-def test_a_run_that_fails_leaves_nothing(digits_file: Path, tmp_path: Path, stage: str) -> None:
+def test_failed_run_leaves_no_files(digits_file: Path, tmp_path: Path, stage: str) -> None:
     with pytest.raises(RuntimeError, match="listener"):
         compress(digits_file, tmp_path / "out", overrides=SMALL, listener=failing(stage))
     assert not list(tmp_path.iterdir())
-    folder = tmp_path / "there"
+    folder = tmp_path / "existing"
     folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
+    (folder / "notes.txt").write_text("of the user")
     with pytest.raises(RuntimeError, match="listener"):
         compress(digits_file, folder, overrides=SMALL, overwrite=True, listener=failing(stage))
     assert [p.name for p in folder.iterdir()] == ["notes.txt"]
@@ -384,7 +389,7 @@ def test_a_run_that_fails_leaves_nothing(digits_file: Path, tmp_path: Path, stag
     "options",
     [{"seed": -1}, {"seed": 2**63}, {"device": "tpu"}, {"student": "resnet-9000"}, {"eval_data": "none.npz"}],
 )
-def test_options_that_do_not_fit(digits_file: Path, tmp_path: Path, options: dict) -> None:
+def test_bad_options(digits_file: Path, tmp_path: Path, options: dict) -> None:
     with pytest.raises(UsageError):
         compress(digits_file, tmp_path / "out", overrides=SMALL, **options)
     assert not (tmp_path / "out").exists()

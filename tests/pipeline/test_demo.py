@@ -1,4 +1,4 @@
-"""The demo, as the README promises it."""
+"""The demo reaches what the README says."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import onnxruntime as ort
 import pytest
 
 from tests.conftest import Cli
-from zskd_onnx.pipeline.demo import held_out_digits, training_digits
+from zskd_onnx.assets.make_digits_teacher import training_digits
+from zskd_onnx.pipeline.demo import held_out_digits
 
 
-def test_the_teacher_is_small_and_good_on_what_it_did_not_see(digits_file: Path) -> None:
+def test_bundled_teacher_is_small_and_accurate_on_the_test_set(digits_file: Path) -> None:
     assert digits_file.stat().st_size < 150_000
     x, y = held_out_digits()
     session = ort.InferenceSession(str(digits_file), providers=["CPUExecutionProvider"])
     assert (session.run(None, {"image": x})[0].argmax(1) == y).mean() > 0.97
 
 
-def test_what_is_scored_on_was_not_trained_on() -> None:
+def test_test_set_shares_no_samples_with_the_training_set() -> None:
     (train, _), (test, _) = training_digits(), held_out_digits()
     assert len(train) + len(test) == 1797
-    seen = {x.tobytes() for x in train}
-    assert np.mean([x.tobytes() in seen for x in test]) < 0.01
+    training_images = {x.tobytes() for x in train}
+    assert np.mean([x.tobytes() in training_images for x in test]) < 0.01
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A student beside its teacher, against onnxruntime and numpy."""
+"""Evaluation of a student beside its teacher, against onnxruntime and numpy."""
 
 from __future__ import annotations
 
@@ -27,44 +27,47 @@ def digits_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_against_onnxruntime(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
-    found = evaluate(finished.student.parent, digits_file, digits_data)
+    evaluation = evaluate(finished.student.parent, digits_file, digits_data)
     x, y = held_out_digits()
     logits = [
         open_session(path).run(None, {"image": x})[0].astype(np.float64) for path in (digits_file, finished.student)
     ]
     p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in logits)
-    theirs, ours = p.argmax(1), q.argmax(1)
-    assert found.samples == 450
-    assert found.agreement == pytest.approx((ours == theirs).mean(), abs=1e-9)
-    assert found.divergence == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-3)
-    for quality, predicted in ((found.teacher_quality, theirs), (found.student_quality, ours)):
+    teacher_classes, student_classes = p.argmax(1), q.argmax(1)
+    assert evaluation.samples == 450
+    assert evaluation.agreement == pytest.approx((student_classes == teacher_classes).mean(), abs=1e-9)
+    assert evaluation.divergence == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-3)
+    for quality, classes in (
+        (evaluation.teacher_quality, teacher_classes),
+        (evaluation.student_quality, student_classes),
+    ):
         assert quality is not None
-        assert quality.accuracy == pytest.approx((predicted == y).mean())
-        assert quality.class_accuracy == pytest.approx([(predicted[y == k] == k).mean() for k in range(10)])
-    assert found.transitions is None
+        assert quality.accuracy == pytest.approx((classes == y).mean())
+        assert quality.class_accuracy == pytest.approx([(classes[y == k] == k).mean() for k in range(10)])
+    assert evaluation.transitions is None
 
 
 def test_without_class_numbers(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=held_out_digits()[0])
-    found = evaluate(
+    content = evaluate(
         finished.student, digits_file, tmp_path / "x.npz", belief_matching=BeliefMatching(samples=3, steps=4)
     ).to_dict()
-    assert "accuracy" not in found
-    assert 0 < found["agreement"] <= 1
-    assert found["belief_matching"]["samples"] == 3
-    assert len(found["belief_matching"]["curves"]["teacher"]) == 4
+    assert "accuracy" not in content
+    assert 0 < content["agreement"] <= 1
+    assert content["belief_matching"]["samples"] == 3
+    assert len(content["belief_matching"]["curves"]["teacher"]) == 4
 
 
-def test_the_teacher_beside_itself(digits_file: Path, digits_data: Path) -> None:
-    found = evaluate(digits_file, digits_file, digits_data, belief_matching=BeliefMatching(samples=20, steps=20))
-    assert (found.agreement, found.divergence) == (1, 0)
-    assert found.teacher_quality == found.student_quality
-    assert found.transitions is not None
-    assert found.transitions.error == 0
-    assert found.transitions.student[-1] > 0.9
+def test_teacher_compared_with_itself(digits_file: Path, digits_data: Path) -> None:
+    evaluation = evaluate(digits_file, digits_file, digits_data, belief_matching=BeliefMatching(samples=20, steps=20))
+    assert (evaluation.agreement, evaluation.divergence) == (1, 0)
+    assert evaluation.teacher_quality == evaluation.student_quality
+    assert evaluation.transitions is not None
+    assert evaluation.transitions.error == 0
+    assert evaluation.transitions.student[-1] > 0.9
 
 
-def test_the_same_walks_every_time(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
+def test_belief_matching_repeats(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
     walks = BeliefMatching(samples=5, steps=5)
     first, second = (
         evaluate(finished.student, digits_file, digits_data, belief_matching=walks).transitions for _ in range(2)
@@ -72,8 +75,8 @@ def test_the_same_walks_every_time(finished: CompressionResult, digits_file: Pat
     assert first == second
 
 
-def test_the_students_file_tells_how_the_teacher_takes_its_input(exports: Exports, tmp_path: Path) -> None:
-    """LeNet-5's own file says nothing of its range; pixels from 0 to 255 mean something else to it than from 0 to 1."""
+def test_input_range_is_that_of_the_students_file(exports: Exports, tmp_path: Path) -> None:
+    """LeNet-5's own file has no range, and byte images have to be brought to the range of the run."""
     teacher = exports.path("lenet5", "17")
     settings = ("synthesis.count=100", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1")
     student = compress(teacher, tmp_path / "out", overrides=settings, input_range=(-3, 5)).student
@@ -86,6 +89,6 @@ def test_the_students_file_tells_how_the_teacher_takes_its_input(exports: Export
     assert quality.accuracy == 1
 
 
-def test_a_student_of_another_teacher(exports: Exports, digits_file: Path, digits_data: Path) -> None:
+def test_student_of_another_teacher(exports: Exports, digits_file: Path, digits_data: Path) -> None:
     with pytest.raises(ParityError, match="the teacher has"):
         evaluate(digits_file, exports.path("lenet5", "17"), digits_data)

@@ -1,4 +1,4 @@
-"""Ctrl-C as a user presses it, and the run that goes on from there."""
+"""Ctrl-C in a run, and the run that resumes it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def in_synthesis(folder: Path) -> bool:
 
 
 def in_distillation(folder: Path) -> bool:
-    """The picture is drawn right before it; the log keeps no more than a step in two seconds."""
+    """The picture is drawn right before distillation; the event log has too few steps to read this from it."""
     return (folder / "class_similarity.png").is_file()
 
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Where tests run in the background SIGINT may be ignored, and children would inherit that."""
+    """SIGINT raises KeyboardInterrupt, in child processes too; a background job may have inherited that it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -46,7 +46,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("reached", [in_synthesis, in_distillation])
-def test_an_interrupted_run_continues_to_the_same_student(
+def test_interrupted_run_resumes_to_the_same_student(
     cli: Cli,
     environment: dict[str, str],
     tmp_path: Path,
@@ -66,7 +66,7 @@ def test_an_interrupted_run_continues_to_the_same_student(
         env=environment,
     ) as process:
         while not reached(folder):
-            assert process.poll() is None, "it ended before it was interrupted"
+            assert process.poll() is None, "the run ended before it was interrupted"
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
@@ -77,8 +77,8 @@ def test_an_interrupted_run_continues_to_the_same_student(
     assert not (folder / "student.onnx").exists()
     assert not (folder / "manifest.json").exists()
     assert not list(folder.rglob("*.partial"))
-    made = TransferSet.open(folder / "transfer-set").count
-    assert 0 < made < 4100 if reached is in_synthesis else made == 4100
+    count = TransferSet.open(folder / "transfer-set").count
+    assert 0 < count < 4100 if reached is in_synthesis else count == 4100
 
     done = cli(*arguments, "--resume")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Transfer sets that are given to another run, or made in rounds, against students of the rounds before."""
+"""Transfer sets that another run reuses, and those made in competing rounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import SMALL, Exports
 from zskd_onnx import UsageError, compress, prepare
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event, Listener, silent
-from zskd_onnx.pipeline.make_transfer_set import identity, student_identity
+from zskd_onnx.pipeline.fingerprint import student_fingerprint, transfer_set_fingerprint
 
 SHORT = (
     *("held_out=100", "synthesis.count=200", "synthesis.batch_size=50", "synthesis.iterations=3"),
@@ -32,8 +32,8 @@ def make(
     return TransferSet.open(folder / "transfer-set").load().inputs
 
 
-def make_half(exports: Exports, folder: Path) -> None:
-    """A run that is interrupted in its second round."""
+def interrupt_second_round(exports: Exports, folder: Path) -> None:
+    """Start a run and interrupt it in its second round."""
 
     def interrupt(event: Event) -> None:
         if event.stage == "synthesis" and event.kind == "progress" and event.total == 300:
@@ -44,7 +44,7 @@ def make_half(exports: Exports, folder: Path) -> None:
 
 
 def test_later_rounds_compete_with_a_student(exports: Exports, tmp_path: Path) -> None:
-    """The first round is that of plain DeepInversion; held-out samples belong to it."""
+    """The first round, which includes the held-out samples, is plain DeepInversion."""
     plain, competing = (make(exports, tmp_path / str(len(o)), o) for o in (SHORT, ROUNDS))
     assert plain.shape == competing.shape == (300, 3, 16, 16)
     first = 100 + 100
@@ -52,9 +52,9 @@ def test_later_rounds_compete_with_a_student(exports: Exports, tmp_path: Path) -
     assert not torch.equal(plain[first:], competing[first:])
 
 
-def test_rounds_resume(exports: Exports, tmp_path: Path) -> None:
-    """The student between the rounds is found again, and what is made against it."""
-    make_half(exports, tmp_path / "cut")
+def test_interrupted_rounds_resume(exports: Exports, tmp_path: Path) -> None:
+    """The student between the rounds is trained again, and the samples against it are the same."""
+    interrupt_second_round(exports, tmp_path / "cut")
     assert TransferSet.open(tmp_path / "cut" / "transfer-set").count == 250
     assert torch.equal(make(exports, tmp_path / "cut", ROUNDS, resume=True), make(exports, tmp_path / "whole", ROUNDS))
 
@@ -65,62 +65,67 @@ def test_rounds_resume(exports: Exports, tmp_path: Path) -> None:
         ("distillation.epochs=3", {}),
         ("fine_tuning.epochs=1", {}),
         ("held_out=101", {}),
+        ("procedural.level_lines=0.25", {}),
         ("seed=0", {"student": "cnn-small"}),
         ("seed=0", {"student": "mine.py:factory"}),
         ("seed=0", {"init": "auto"}),
         ("seed=0", {"data": "ones.npz"}),
     ],
 )
-def test_rounds_depend_on_how_students_learn(
+def test_competing_rounds_depend_on_how_students_are_trained(
     exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, options: dict[str, str]
 ) -> None:
-    """With one round there is no student that a sample could depend on."""
+    """A set of one round depends on no student."""
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(
-        "from zskd_onnx.students.zoo.registry import STUDENTS\nfactory = STUDENTS['cnn'].build\n"
+        "from zskd_onnx.students.zoo.architecture import STUDENTS\nfactory = STUDENTS['cnn'].build\n"
     )
     for name, value in (("zeros.npz", 0), ("ones.npz", 1)):
         np.savez(name, x=np.full((20, 3, 16, 16), value, np.float32))
 
-    def made_from(*overrides: str, **changed: str) -> dict[str, Any]:
+    def fingerprint(*overrides: str, **changed: str) -> dict[str, Any]:
         options = {"student": "cnn", "data": "zeros.npz", **changed}
-        return identity(prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=overrides, **options))
+        plan = prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=overrides, **options)
+        return transfer_set_fingerprint(plan)
 
-    assert made_from(*SHORT, setting, **options) == made_from(*SHORT)
-    assert made_from(*ROUNDS, setting, **options) != made_from(*ROUNDS)
+    assert fingerprint(*SHORT, setting, **options) == fingerprint(*SHORT)
+    assert fingerprint(*ROUNDS, setting, **options) != fingerprint(*ROUNDS)
 
 
-def test_a_student_of_ones_own_is_what_its_file_holds(tmp_path: Path) -> None:
+def test_fingerprint_of_a_users_student_is_that_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("a = 1\n")
-    before = student_identity(f"{file}:a")
-    assert before == student_identity(f"{shutil.copy(file, tmp_path / 'copy.py')}:a") != student_identity(f"{file}:b")
+    before = student_fingerprint(f"{file}:a")
+    assert (
+        before
+        == student_fingerprint(f"{shutil.copy(file, tmp_path / 'copy.py')}:a")
+        != student_fingerprint(f"{file}:b")
+    )
     file.write_text("a = 2\n")
-    assert student_identity(f"{file}:a") != before
-    for name in ("cnn", "package.module:factory", f"{tmp_path / 'nothing.py'}:a"):
-        assert student_identity(name) == name
+    assert student_fingerprint(f"{file}:a") != before
+    for name in ("cnn", "package.module:factory", f"{tmp_path / 'missing.py'}:a"):
+        assert student_fingerprint(name) == name
 
 
-def test_rounds_against_another_student_do_not_resume(exports: Exports, tmp_path: Path) -> None:
-    make_half(exports, tmp_path / "cut")
+def test_rounds_against_another_student_are_not_resumed(exports: Exports, tmp_path: Path) -> None:
+    interrupt_second_round(exports, tmp_path / "cut")
     with pytest.raises(UsageError, match="another student"):
         make(exports, tmp_path / "cut", (*ROUNDS, "distillation.epochs=3"), resume=True)
 
 
-def test_a_reused_set_is_what_its_run_takes(digits_file: Path, tmp_path: Path) -> None:
-    """Batches of 64 leave a surplus, and no run takes any of it."""
+def test_reused_set_has_the_samples_that_its_own_run_used(digits_file: Path, tmp_path: Path) -> None:
+    """Batches of 64 give more samples than a run uses; no run uses the rest."""
     overrides = [*SMALL, "synthesis.batch_size=64"]
-    alone = compress(digits_file, tmp_path / "alone", overrides=overrides)
-    assert TransferSet.open(tmp_path / "alone" / "transfer-set").count == 448
-    again = compress(
-        digits_file, tmp_path / "again", overrides=overrides, transfer_set=tmp_path / "alone" / "transfer-set"
-    )
-    assert again.student.read_bytes() == alone.student.read_bytes()
+    first = compress(digits_file, tmp_path / "first", overrides=overrides)
+    transfer_set = tmp_path / "first" / "transfer-set"
+    assert TransferSet.open(transfer_set).count == 448
+    second = compress(digits_file, tmp_path / "second", overrides=overrides, transfer_set=transfer_set)
+    assert second.student.read_bytes() == first.student.read_bytes()
 
 
-@pytest.mark.parametrize("earlier", [False, True])
-def test_half_a_transfer_set_is_not_taken_for_a_whole(digits_file: Path, tmp_path: Path, earlier: bool) -> None:
-    """Both numbers are told; an index of earlier versions does not hold the second."""
+@pytest.mark.parametrize("old_index", [False, True])
+def test_incomplete_transfer_set_has_a_note(digits_file: Path, tmp_path: Path, old_index: bool) -> None:
+    """The note gives both numbers; an index of an earlier version lacks the second, so there is no note."""
     overrides = ["synthesis.count=4000", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1"]
 
     def interrupt(event: Event) -> None:
@@ -129,15 +134,17 @@ def test_half_a_transfer_set_is_not_taken_for_a_whole(digits_file: Path, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         compress(digits_file, tmp_path / "cut", overrides=overrides, listener=interrupt)
-    half = tmp_path / "cut" / "transfer-set"
-    made = TransferSet.open(half).count
-    assert 2500 <= made < 4100
-    if earlier:
-        index = json.loads((half / "index.json").read_text())
+    incomplete = tmp_path / "cut" / "transfer-set"
+    count = TransferSet.open(incomplete).count
+    assert 2500 <= count < 4100
+    if old_index:
+        index = json.loads((incomplete / "index.json").read_text())
         del index["wanted"]
-        (half / "index.json").write_text(json.dumps(index))
+        (incomplete / "index.json").write_text(json.dumps(index))
     events: list[Event] = []
-    again = compress(digits_file, tmp_path / "out", overrides=overrides, transfer_set=half, listener=events.append)
-    told = [event.text for event in events if event.kind == "note" and f"{made:,} of 4,100 samples" in event.text]
-    assert len(told) == (not earlier)
-    assert set(told) <= set(json.loads(again.manifest.read_text())["notes"])
+    result = compress(
+        digits_file, tmp_path / "out", overrides=overrides, transfer_set=incomplete, listener=events.append
+    )
+    notes = [event.text for event in events if event.kind == "note" and f"{count:,} of 4,100 samples" in event.text]
+    assert len(notes) == (not old_index)
+    assert set(notes) <= set(json.loads(result.manifest.read_text())["notes"])

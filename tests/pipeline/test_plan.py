@@ -1,4 +1,4 @@
-"""What is settled before a run starts."""
+"""Plans of runs: what is decided before a run starts."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ import torch
 
 from tests.conftest import Exports
 from zskd_onnx import Recipe, UsageError, load_recipe, prepare
+from zskd_onnx.distillation.settings import LossWeights
 from zskd_onnx.pipeline.compress import compress
+from zskd_onnx.pipeline.estimate import estimate
+from zskd_onnx.pipeline.resolve import resolve
+from zskd_onnx.procedural.natural_images import infer_natural_images
+from zskd_onnx.students.choose import build
+from zskd_onnx.students.describe import parameters
 
 
-def test_everything_is_resolved(digits_file: Path) -> None:
+def test_plan_has_every_decision(digits_file: Path) -> None:
     plan = prepare(digits_file, overrides=["distillation.epochs=3"], seed=9, student="cnn-small", device="cpu")
     assert plan.recipe.seed == 9
     assert plan.recipe.distillation.epochs == 3
-    assert plan.choice.name == "cnn-small"
+    assert plan.choice.name == plan.recipe.student == "cnn-small"
+    assert plan.parameters == parameters(build(plan.choice, (1, 8, 8), 10, 9))
+    assert not plan.pruned
     assert plan.device == torch.device("cpu")
     assert plan.evaluation is None
     assert any("0 to 16" in note and "file metadata" in note for note in plan.notes)
     assert any("cnn-small" in note for note in plan.notes)
 
 
-def test_an_assumed_range_is_a_note_of_its_own(exports: Exports) -> None:
+def test_assumed_input_range_has_a_note(exports: Exports) -> None:
     path = exports.path("lenet5", "17")
     assert any("--input-range" in note for note in prepare(path).notes)
     assert not any("--input-range" in note for note in prepare(path, input_range=(0, 1)).notes)
 
 
-def test_an_estimate_grows_with_the_work(digits_file: Path) -> None:
+def test_estimate_grows_with_the_work(digits_file: Path) -> None:
     small, large = (
-        prepare(digits_file, overrides=[f"synthesis.count={n}", "distillation.epochs=20"]).estimate()
+        estimate(prepare(digits_file, overrides=[f"synthesis.count={n}", "distillation.epochs=20"])).seconds
         for n in (1000, 100_000)
     )
     assert large["synthesis"] > 5 * small["synthesis"] > 0
@@ -49,63 +57,125 @@ def test_an_estimate_grows_with_the_work(digits_file: Path) -> None:
         ("zskd", ["fine_tuning.patience=3"], ("fine-tuning",)),
     ],
 )
-def test_an_estimate_says_where_it_is_a_bound(
+def test_estimate_names_stages_that_are_upper_bounds(
     digits_file: Path, recipe: str, changes: list[str], bounds: tuple[str, ...]
 ) -> None:
-    assert prepare(digits_file, recipe=recipe, overrides=changes).at_most == bounds
+    assert estimate(prepare(digits_file, recipe=recipe, overrides=changes)).at_most == bounds
 
 
-def test_students_between_rounds_may_end_early(exports: Exports) -> None:
+def test_estimate_of_competing_rounds_with_patience(exports: Exports) -> None:
+    """Training between the rounds may end early, so the duration of synthesis is an upper bound too."""
     patient = ["synthesis.competing_rounds=1", "distillation.patience=3"]
     plan = prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=patient)
-    assert plan.at_most == ("synthesis", "distillation")
+    assert estimate(plan).at_most == ("synthesis", "distillation")
 
 
-def test_hints_go_with_inheriting_where_that_is_left_to_the_program(exports: Exports) -> None:
-    hints = ["distillation.hints=7"]
+def test_estimate_without_synthesis(exports: Exports) -> None:
+    """The work of a procedural run is that of its epochs."""
+    small, large = (
+        estimate(
+            prepare(
+                exports.path("lenet5", "dynamo"), recipe="procedural", overrides=[f"distillation.epoch_samples={count}"]
+            )
+        )
+        for count in (1280, 128_000)
+    )
+    assert small.at_most == ()
+    assert set(small.seconds) == {"distillation"}
+    assert large.seconds["distillation"] > 20 * small.seconds["distillation"] > 0
+
+
+def test_feature_distillation_with_automatic_initialisation(exports: Exports) -> None:
+    """``init: auto`` leaves it out where the student is not pruned from the teacher."""
     for teacher, init, expected in (
         ("lenet5", "auto", 7),
         ("resnet", "auto", 0),
-        ("resnet", "fresh", 7),
-        ("lenet5", "fresh", 7),
+        ("resnet", "random", 7),
+        ("lenet5", "random", 7),
     ):
-        plan = prepare(exports.path(teacher, "dynamo"), overrides=hints, init=init)
-        assert plan.recipe.distillation.hints == expected
-        assert any("without hints" in note for note in plan.notes) is (expected == 0)
+        plan = prepare(exports.path(teacher, "dynamo"), overrides=["distillation.loss_weights.features=7"], init=init)
+        assert plan.recipe.distillation.loss_weights.features == expected
+        assert any("without feature distillation" in note for note in plan.notes) is (expected == 0)
+        assert plan.pruned is (teacher == "lenet5" and init == "auto")
 
 
-def test_a_recipe_object_is_taken_as_it_is(digits_file: Path) -> None:
+def test_automatic_initialisation_keeps_other_loss_weights(exports: Exports) -> None:
+    overrides = [
+        *(
+            "distillation.loss_weights={labels: 0.5, features: 7}",
+            "fine_tuning.loss_weights={attention: 2, features: 3}",
+        ),
+        "fine_tuning.epochs=1",
+    ]
+    recipe = prepare(exports.path("resnet", "dynamo"), overrides=overrides, init="auto").recipe
+    assert recipe.fine_tuning is not None
+    assert recipe.distillation.loss_weights == LossWeights(labels=0.5)
+    assert recipe.fine_tuning.loss_weights == LossWeights(labels=0.5, attention=2.0)
+
+
+def test_recipe_object_is_used_as_it_is(digits_file: Path) -> None:
+    """Only what depends on teacher and device is decided; resolving the result again changes nothing."""
     recipe = load_recipe("zskd", ["seed=4"])
     plan = prepare(digits_file, recipe=recipe)
     assert isinstance(plan.recipe, Recipe)
-    assert plan.recipe == recipe.fitted(plan.teacher, plan.device).model_copy(update={"student": plan.choice.name})
+    assert recipe.synthesis is not None
+    decisions = {
+        "student": plan.choice.name,
+        "synthesis": recipe.synthesis.fitted(plan.teacher, plan.device),
+        "distillation": recipe.distillation.for_shape(plan.teacher.domain.shape),
+    }
+    assert plan.recipe == recipe.model_copy(update=decisions)
+    assert resolve(plan.recipe, plan.teacher, plan.device, None, data=False).recipe == plan.recipe
+
+
+@pytest.mark.parametrize("choice", [None, "true", "false"])
+def test_natural_images_are_decided(exports: Exports, choice: str | None) -> None:
+    """Inferred from the teacher with a note that gives the setting for the other case, or as the recipe says."""
+    overrides = [] if choice is None else [f"procedural.natural_images={choice}"]
+    plan = prepare(exports.path("lenet5", "dynamo"), recipe="procedural", overrides=overrides)
+    assert plan.recipe.procedural is not None
+    natural = plan.recipe.procedural.natural_images
+    notes = [note for note in plan.notes if "inputs are taken for" in note]
+    if choice is None:
+        assert natural is infer_natural_images(plan.teacher)
+        [note] = notes
+        assert f"inputs are taken for {'natural images' if natural else 'drawings'}" in note
+        assert note.endswith(f"--set procedural.natural_images={'false' if natural else 'true'}")
+    else:
+        assert natural is (choice == "true")
+        assert not notes
 
 
 @pytest.mark.parametrize(
     ("recipe", "changes", "message"),
     [
-        ("zskd", ["distillation.mixture={data: 1}"], r"^distillation\.mixture names data.*transfer_set alone.*--data"),
-        ("abm", ["distillation.mixture={transfer_set: 1}"], r"^distillation\.mixture.*generator alone"),
+        (
+            "zskd",
+            ["distillation.mixture={data: 1}"],
+            r"^distillation\.mixture names data.*of this run are transfer_set, procedural;.*--data",
+        ),
+        (
+            "abm",
+            ["distillation.mixture={transfer_set: 1}"],
+            r"^distillation\.mixture.*of this run are procedural, generator;",
+        ),
         (
             "abm",
             ["fine_tuning.epoch_samples=100", "fine_tuning.mixture={data: 1, transfer_set: 2}"],
-            r"^fine_tuning\.mixture names data, transfer_set.*fine_tuning\.mixture=\{generator: 1\}.*--data",
+            r"^fine_tuning\.mixture names data, transfer_set.*fine_tuning\.mixture=\{procedural: 1\}.*--data",
         ),
     ],
 )
-def test_a_mixture_of_sources_that_are_not_there(
-    digits_file: Path, recipe: str, changes: list[str], message: str
-) -> None:
+def test_mixture_without_a_source_of_the_run(digits_file: Path, recipe: str, changes: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         prepare(digits_file, recipe=recipe, overrides=changes)
 
 
-def test_a_mixture_may_name_more_than_there_is(digits_file: Path) -> None:
+def test_mixture_may_name_more_sources_than_the_run_has(digits_file: Path) -> None:
     prepare(digits_file, overrides=["distillation.mixture={data: 1, transfer_set: 1}"])
 
 
-def test_a_device_that_is_not_there(digits_file: Path, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is available")
+def test_device_that_is_unavailable(digits_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no CUDA device"):
         compress(digits_file, tmp_path / "out", device="cuda")

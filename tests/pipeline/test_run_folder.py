@@ -16,14 +16,14 @@ def write(folder: Path) -> None:
     (folder / "transfer-set" / "index.json").write_text("{}")
 
 
-def test_nothing_is_created_before_it_is_needed(tmp_path: Path) -> None:
+def test_check_creates_no_folder(tmp_path: Path) -> None:
     check_output(tmp_path / "a" / "b", overwrite=False, resume=False)
     assert list(tmp_path.iterdir()) == []
     with output_folder(tmp_path / "a" / "b", overwrite=False, resume=False) as folder:
         assert folder.is_dir()
 
 
-def test_an_empty_folder_is_free_and_a_file_is_not(tmp_path: Path) -> None:
+def test_only_empty_folders_are_accepted_without_an_option(tmp_path: Path) -> None:
     check_output(tmp_path, overwrite=False, resume=False)
     (tmp_path / "out").write_text("a file")
     for options in ({"overwrite": True, "resume": False}, {"overwrite": False, "resume": True}):
@@ -34,7 +34,7 @@ def test_an_empty_folder_is_free_and_a_file_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZskdError])
-def test_an_interrupted_run_keeps_its_transfer_set_and_no_student(tmp_path: Path, error: type[BaseException]) -> None:
+def test_interrupted_run_keeps_its_transfer_set_and_no_student(tmp_path: Path, error: type[BaseException]) -> None:
     def interrupted() -> None:
         with output_folder(tmp_path / "out", overwrite=False, resume=False) as folder:
             write(folder)
@@ -47,7 +47,7 @@ def test_an_interrupted_run_keeps_its_transfer_set_and_no_student(tmp_path: Path
         assert (folder / "transfer-set" / "index.json").is_file()
 
 
-def test_a_failed_run_takes_back_what_it_wrote(tmp_path: Path) -> None:
+def test_failed_run_removes_its_files(tmp_path: Path) -> None:
     def failed(folder: Path, *, resume: bool) -> None:
         with output_folder(folder, overwrite=not resume, resume=resume):
             write(folder)
@@ -57,7 +57,7 @@ def test_a_failed_run_takes_back_what_it_wrote(tmp_path: Path) -> None:
         failed(tmp_path / "new", resume=False)
     assert list(tmp_path.iterdir()) == []
 
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("of the user")
     with pytest.raises(OSError, match="No space"):
         failed(tmp_path, resume=False)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]

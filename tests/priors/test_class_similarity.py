@@ -1,4 +1,4 @@
-"""Class similarity against numpy."""
+"""Class similarity, compared with numpy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from zskd_onnx.priors.class_similarity import class_similarity, concentration
 
 
-def test_cosines_against_numpy() -> None:
+def test_cosines_equal_those_of_numpy() -> None:
     w = np.random.default_rng(0).normal(size=(7, 12))
     lengths = np.sqrt((w**2).sum(1))
     expected = (w @ w.T) / np.outer(lengths, lengths)
@@ -22,7 +22,7 @@ def test_known_angles() -> None:
     torch.testing.assert_close(class_similarity(w), torch.tensor(expected, dtype=torch.float64))
 
 
-def test_scale_does_not_matter_and_a_row_of_zeros_is_no_nan() -> None:
+def test_scale_does_not_matter_and_a_row_of_zeros_is_finite() -> None:
     w = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(class_similarity(1e-3 * w), class_similarity(w), rtol=0, atol=1e-6)
     w[2] = 0
@@ -30,13 +30,13 @@ def test_scale_does_not_matter_and_a_row_of_zeros_is_no_nan() -> None:
 
 
 def test_rows_run_from_the_floor_to_one() -> None:
-    """Normalised row by row, not over the matrix."""
+    """Each row is normalised on its own."""
     similarity = torch.tensor([[1.0, 0.0, -1.0], [0.0, 1.0, 0.8], [-1.0, 0.8, 1.0]])
     expected = torch.tensor([[1, 0.5, 0], [0, 1, 0.8], [0, 0.9, 1]]) + 1e-4
     torch.testing.assert_close(concentration(similarity, 1e-4), expected)
 
 
-def test_classes_all_alike_give_a_usable_row() -> None:
+def test_equal_classes_give_positive_parameters() -> None:
     rows = concentration(torch.ones(3, 3), 1e-4)
     assert torch.isfinite(rows).all()
     assert (rows > 0).all()

@@ -1,4 +1,4 @@
-"""Dead leaves against the statistics that they are made for."""
+"""Dead leaves, compared with the statistics of natural images."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import torch
 from zskd_onnx.procedural.dead_leaves import EXPONENTS, dead_leaves, textures
 
 
-def generator(seed: int = 0) -> torch.Generator:
+def rng_with(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_images_of_the_unit_space_that_a_seed_repeats() -> None:
+def test_images_are_in_the_unit_space_and_reproducible() -> None:
     like = torch.empty(64, 3, 20, 13)
-    seen = dead_leaves(like, generator())
-    assert seen.shape == like.shape
-    assert float(seen.amin()) >= 0
-    assert float(seen.amax()) <= 1
-    assert torch.equal(seen, dead_leaves(like, generator()))
-    assert len(seen.flatten(1).unique(dim=0)) == len(like)
+    images = dead_leaves(like, rng_with())
+    assert images.shape == like.shape
+    assert float(images.amin()) >= 0
+    assert float(images.amax()) <= 1
+    assert torch.equal(images, dead_leaves(like, rng_with()))
+    assert len(images.flatten(1).unique(dim=0)) == len(like)
 
 
 def test_a_texture_has_the_spectrum_of_its_exponent() -> None:
-    """The mean logarithm of the amplitude falls along a line whose slope is the mean exponent."""
-    field = textures(torch.empty(3000, 3, 32, 32), generator())
+    """The mean log amplitude decreases linearly with the log frequency; the slope is the mean exponent."""
+    field = textures(torch.empty(3000, 3, 32, 32), rng_with())
     torch.testing.assert_close(field.std((2, 3)), torch.ones(3000, 3), rtol=1e-4, atol=0)
     amplitude = torch.fft.rfft2(field).abs().log().mean((0, 1))[0, 1:16]  # along one axis, without the ends
     frequency = torch.arange(1, 16).log()
@@ -32,17 +32,17 @@ def test_a_texture_has_the_spectrum_of_its_exponent() -> None:
     torch.testing.assert_close(slope, torch.tensor(-sum(EXPONENTS) / 2), rtol=0, atol=0.03)
 
 
-def test_leaves_cover_the_ground() -> None:
-    """Edges between surfaces: jumps from pixel to pixel are rarer and larger than those of a texture (kurtosis)."""
+def test_surfaces_have_edges() -> None:
+    """Differences of neighbouring pixels have a higher kurtosis than in a texture."""
 
     def kurtosis(images: torch.Tensor) -> float:
-        jumps = images[..., 1:] - images[..., :-1]
-        return float((jumps**4).mean((1, 2, 3)).div(jumps.square().mean((1, 2, 3)).square()).median())
+        differences = images[..., 1:] - images[..., :-1]
+        return float((differences**4).mean((1, 2, 3)).div(differences.square().mean((1, 2, 3)).square()).median())
 
     like = torch.empty(500, 3, 32, 32)
-    assert kurtosis(textures(like, generator())) < 3.5
-    assert kurtosis(dead_leaves(like, generator())) > 5
+    assert kurtosis(textures(like, rng_with())) < 3.5
+    assert kurtosis(dead_leaves(like, rng_with())) > 5
 
 
-def test_an_image_of_one_position() -> None:
+def test_an_image_of_one_pixel_is_finite() -> None:
     assert dead_leaves(torch.zeros(5, 3, 1, 1), torch.Generator().manual_seed(0)).isfinite().all()

@@ -15,7 +15,7 @@ from tests.conftest import export
 from tests.distillation.test_augmentation import generator
 from zskd_onnx import load_teacher, prepare
 from zskd_onnx.procedural import natural_images as photographs_module
-from zskd_onnx.procedural.natural_images import takes_photographs, told
+from zskd_onnx.procedural.natural_images import infer_natural_images, told
 from zskd_onnx.teacher.teacher import Teacher
 
 
@@ -105,11 +105,11 @@ def test_channels_decide_where_the_teacher_says_little(
     teacher = saved(Bins(1.0), tmp_path, channels)
     nats = {photographs_module.level_lines: lines, photographs_module.dead_leaves: leaves}
     monkeypatch.setattr(photographs_module, "told", lambda _, make, __: nats[make])
-    assert takes_photographs(teacher) is photographs
+    assert infer_natural_images(teacher) is photographs
 
 
 def test_small_images_and_others_are_not_asked_about(digits: Teacher) -> None:
-    assert takes_photographs(digits) is None
+    assert infer_natural_images(digits) is None
 
 
 def test_what_one_stage_says_holds_for_the_other(tmp_path: Path) -> None:

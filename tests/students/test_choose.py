@@ -1,8 +1,6 @@
-"""The students: the papers' tables, and the choice among them."""
+"""Choice of the student, and the architectures of the papers' tables."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +9,7 @@ from torch import nn
 from zskd_onnx import UsageError
 from zskd_onnx.students.choose import build, choose
 from zskd_onnx.students.describe import parameters
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 
 
 def make(name: str, shape: tuple[int, ...], classes: int = 10, seed: int = 0) -> nn.Module:
@@ -26,8 +24,8 @@ def units(module: nn.Module) -> list[int]:
     return [m.out_features for m in module.modules() if isinstance(m, nn.Linear)]
 
 
-def test_lenet_as_in_the_supplement() -> None:
-    """ZSKD, supplement, table 1. 61,706 is what LeNet-5 on 32x32 has, on 28x28 unpadded 44,426."""
+def test_lenet_has_the_layers_of_the_supplement() -> None:
+    """ZSKD supplement, table 1. LeNet-5 has 61,706 parameters on 32x32 images and 44,426 on 28x28."""
     teacher, student = make("lenet5", (1, 28, 28)), make("lenet5-half", (1, 28, 28))
     assert convolutions(teacher) == [6, 16]
     assert convolutions(student) == [3, 8]
@@ -36,8 +34,8 @@ def test_lenet_as_in_the_supplement() -> None:
     assert parameters(make("lenet5", (1, 32, 32))) == 61_706
 
 
-def test_alexnet_as_in_the_supplement() -> None:
-    """ZSKD, supplement, table 2."""
+def test_alexnet_has_the_layers_of_the_supplement() -> None:
+    """ZSKD supplement, table 2."""
     teacher, student = make("alexnet", (3, 32, 32)), make("alexnet-half", (3, 32, 32))
     assert convolutions(teacher) == [48, 128, 192, 192, 128]
     assert convolutions(student) == [24, 64, 96, 96, 64]
@@ -46,26 +44,27 @@ def test_alexnet_as_in_the_supplement() -> None:
 
 
 def kinds(module: nn.Module) -> str:
-    """A letter for each layer, in their order."""
+    """A letter for each layer, in order."""
     letters = {nn.Conv2d: "C", nn.ReLU: "R", nn.LocalResponseNorm: "N", nn.MaxPool2d: "P", nn.BatchNorm2d: "B"}
     letters |= {nn.Flatten: "-", nn.Linear: "F", nn.Dropout: "D", nn.BatchNorm1d: "B"}
     return "".join(letters[type(layer)] for layer in module.children())
 
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5-half"])
-def test_the_layers_of_table_1(name: str) -> None:
+def test_order_and_initialisation_of_table_1(name: str) -> None:
     module = make(name, (1, 32, 32))
     assert kinds(module) == "CRPCRP-FRFRF"
     for layer in module.children():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             assert layer.bias is not None
             assert not layer.bias.any()
-            assert float(layer.weight.detach().abs().max()) <= 0.2  # truncated at two deviations, which 0.88 is left of
+            # Truncation at two standard deviations leaves 0.88 of the standard deviation.
+            assert float(layer.weight.detach().abs().max()) <= 0.2
             assert float(layer.weight.detach().std()) == pytest.approx(0.088, rel=0.15)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "alexnet-half"])
-def test_the_layers_of_table_2(name: str) -> None:
+def test_order_and_initialisation_of_table_2(name: str) -> None:
     module = make(name, (3, 32, 32))
     assert kinds(module) == "CRNPBCRNPBCRBCRBCRPB-FRDBFRDBF"
     weighted = [layer for layer in module.children() if isinstance(layer, nn.Conv2d | nn.Linear)]
@@ -80,8 +79,8 @@ def test_the_layers_of_table_2(name: str) -> None:
             assert layer.p == 0.5
 
 
-def test_local_response_normalisation_is_tensorflows() -> None:
-    """x / (1 + 1e-4 * the sum of squares over two channels either way) ** 0.75."""
+def test_local_response_normalisation_equals_that_of_tensorflow() -> None:
+    """x / (1 + 1e-4 * sum of squares over the channel and two on each side) ** 0.75."""
     norm = next(layer for layer in make("alexnet", (3, 32, 32)).children() if isinstance(layer, nn.LocalResponseNorm))
     x = 30 * torch.randn((1, 9, 1, 1), generator=torch.Generator().manual_seed(0))
     expected = [x[0, i] / (1 + 1e-4 * x[0, max(0, i - 2) : i + 3].square().sum()) ** 0.75 for i in range(9)]
@@ -92,9 +91,9 @@ def test_local_response_normalisation_is_tensorflows() -> None:
     "shape", [(1, 28, 28), (3, 32, 32), (3, 33, 47), (1, 8, 8), (4, 64, 64), (1, 1, 1), (7,), (300,)]
 )
 @pytest.mark.parametrize("name", sorted(STUDENTS))
-def test_every_student_takes_what_it_says_it_takes(name: str, shape: tuple[int, ...]) -> None:
-    if STUDENTS[name].misfit(shape) is not None:
-        with pytest.raises(UsageError, match="does not suit"):
+def test_every_student_runs_on_the_shapes_it_supports(name: str, shape: tuple[int, ...]) -> None:
+    if STUDENTS[name].unsupported_reason(shape) is not None:
+        with pytest.raises(UsageError, match="does not support"):
             make(name, shape)
         return
     logits = make(name, shape, classes=3)(torch.rand(4, *shape))
@@ -113,30 +112,30 @@ def test_every_student_takes_what_it_says_it_takes(name: str, shape: tuple[int, 
         ((64,), 3_000, "mlp-small"),
     ],
 )
-def test_the_choice_fits_the_input_and_says_why(shape: tuple[int, ...], teacher: int, expected: str) -> None:
+def test_auto_picks_a_smaller_student_for_the_input(shape: tuple[int, ...], teacher: int, expected: str) -> None:
     choice = choose("auto", shape, teacher)
     assert choice.name == expected
     assert "picked for" in choice.why
     assert parameters(make(expected, shape)) < teacher
 
 
-def test_the_choice_admits_that_nothing_is_smaller() -> None:
+def test_auto_says_when_no_student_is_smaller() -> None:
     choice = choose("auto", (4,), 10)
     assert choice.name == "mlp-small"
     assert "none" in choice.why
 
 
 @pytest.mark.parametrize(("shape", "expected"), [((1, 28, 28), "lenet5-half"), ((3, 32, 32), "alexnet-half")])
-def test_half(shape: tuple[int, ...], expected: str) -> None:
+def test_half_is_the_papers_student(shape: tuple[int, ...], expected: str) -> None:
     assert choose("half", shape, 10**9).name == expected
 
 
-def test_half_of_nothing() -> None:
+def test_half_has_no_student_for_vectors() -> None:
     with pytest.raises(UsageError, match="auto"):
         choose("half", (7,), 10**9)
 
 
-def test_a_misspelt_student() -> None:
+def test_a_misspelt_name_gets_a_suggestion() -> None:
     with pytest.raises(UsageError, match="did you mean 'lenet5-half'"):
         choose("lenet-half", (1, 28, 28), 10**9)
 
@@ -145,91 +144,10 @@ def flat(module: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in module.parameters()])
 
 
-def test_the_seed_decides_the_starting_weights() -> None:
+def test_the_seed_determines_the_initial_weights() -> None:
     before = torch.get_rng_state()
     first = flat(make("cnn", (1, 8, 8)))
     assert torch.equal(before, torch.get_rng_state())
     torch.rand(3)
     assert torch.equal(first, flat(make("cnn", (1, 8, 8))))
     assert not torch.equal(first, flat(make("cnn", (1, 8, 8), seed=1)))
-
-
-OWN = """
-from torch import nn
-
-def student(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
-
-def wrong_count(shape, classes):
-    return student(shape, classes + 1)
-
-def fails(shape, classes):
-    raise ValueError("no such thing")
-
-def no_module(shape, classes):
-    return lambda x: x
-
-def exits(shape, classes):
-    raise SystemExit(0)
-
-def frozen(shape, classes):
-    return student(shape, classes).requires_grad_(False)
-
-def diverged(shape, classes):
-    net = student(shape, classes)
-    nn.init.constant_(net[1].bias, float("nan"))
-    return net
-
-def pairs_alone(shape, classes):
-    return nn.Sequential(nn.Flatten(0), nn.Linear(2 * shape[0] * shape[1] * shape[2], 2 * classes), nn.Unflatten(0, (2, classes)))
-
-class Two(nn.Linear):
-    def forward(self, x):
-        return x, x
-
-def a_tuple(shape, classes):
-    return Two(1, 1)
-
-def prints(shape, classes):
-    print("a word")
-    return student(shape, classes)
-
-number = 3
-"""
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    path = tmp_path / "my_student.py"
-    path.write_text(OWN)
-    return path
-
-
-def test_a_student_of_ones_own(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parameters(make(f"{own}:student", (1, 8, 8))) == 650
-    monkeypatch.syspath_prepend(own.parent)
-    assert parameters(make("my_student:student", (1, 8, 8))) == 650
-
-
-@pytest.mark.parametrize(
-    "what",
-    [
-        *("wrong_count", "fails", "no_module", "number", "missing", "exits"),
-        *("frozen", "diverged", "pairs_alone", "a_tuple"),
-    ],
-)
-def test_a_student_of_ones_own_that_does_not_work(own: Path, what: str) -> None:
-    with pytest.raises(UsageError, match=what) as caught:
-        make(f"{own}:{what}", (1, 8, 8))
-    assert "\n" not in str(caught.value)
-
-
-def test_what_a_student_of_ones_own_prints_is_no_result(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make(f"{own}:prints", (1, 8, 8))
-    assert capsys.readouterr() == ("", "a word\n")
-
-
-def test_code_that_is_not_there(tmp_path: Path) -> None:
-    for reference in (f"{tmp_path}/none.py:student", "no_such_package:student"):
-        with pytest.raises(UsageError):
-            choose(reference, (1, 8, 8), 1)

@@ -1,4 +1,4 @@
-"""Sizes and cost of the students."""
+"""Sizes and costs of the students."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from tests.conftest import export
 from zskd_onnx import load_teacher
 from zskd_onnx.students.describe import describe, parameters
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 
 LENET = {
     "convolution 1": 6 * 25 * 24 * 24,
@@ -19,36 +19,36 @@ LENET = {
 """Multiply-adds at 28x28: filters x inputs x kernel x positions."""
 
 
-def test_every_student_is_there_and_counted() -> None:
-    found = {entry.name: entry for entry in describe((1, 28, 28), 10)}
-    assert set(found) == set(STUDENTS)
-    assert found["lenet5"].multiply_adds == sum(LENET.values())
+def test_every_student_is_described() -> None:
+    descriptions = {entry.name: entry for entry in describe((1, 28, 28), 10)}
+    assert set(descriptions) == set(STUDENTS)
+    assert descriptions["lenet5"].multiply_adds == sum(LENET.values())
     for name in ("lenet5", "cnn", "wrn-16-1"):
-        assert found[name].parameters == parameters(STUDENTS[name].build((1, 28, 28), 10))
+        assert descriptions[name].parameters == parameters(STUDENTS[name].build((1, 28, 28), 10))
 
 
-def test_they_are_counted_as_a_teacher_is(tmp_path: Path) -> None:
+def test_multiply_adds_are_counted_as_for_a_teacher(tmp_path: Path) -> None:
     net = STUDENTS["vgg-small"].build((3, 16, 16), 10).eval()
     export(net, (3, 16, 16), tmp_path / "vgg.onnx", "17", fixed=False)
     teacher = load_teacher(tmp_path / "vgg.onnx")
-    described = next(entry for entry in describe((3, 16, 16), 10) if entry.name == "vgg-small")
-    assert described.multiply_adds == teacher.cost.multiply_adds
+    description = next(entry for entry in describe((3, 16, 16), 10) if entry.name == "vgg-small")
+    assert description.multiply_adds == teacher.cost.multiply_adds
 
 
-def test_the_largest_comes_first_and_misfits_last() -> None:
+def test_the_largest_comes_first_and_unsupported_ones_last() -> None:
     entries = describe((1, 12, 12), 10)
-    fitting = [entry for entry in entries if entry.misfit is None]
-    assert entries[: len(fitting)] == fitting
-    sizes = [entry.parameters or 0 for entry in fitting]
+    supported = [entry for entry in entries if entry.unsupported_reason is None]
+    assert entries[: len(supported)] == supported
+    sizes = [entry.parameters or 0 for entry in supported]
     assert sizes == sorted(sizes, reverse=True)
-    for entry in entries[len(fitting) :]:
+    for entry in entries[len(supported) :]:
         assert entry.parameters is None
-        assert entry.misfit is not None
-        assert "16 or more" in entry.misfit or "side" in entry.misfit
-    assert {entry.name for entry in entries if entry.misfit} >= {"lenet5", "resnet18"}
+        assert entry.unsupported_reason is not None
+        assert entry.unsupported_reason.startswith("it needs images of at least ")
+    assert {entry.name for entry in entries if entry.unsupported_reason} >= {"lenet5", "resnet18"}
 
 
-def test_it_draws_nothing() -> None:
+def test_describe_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
     describe((3, 32, 32), 10)
     assert torch.equal(before, torch.get_rng_state())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from zskd_onnx import RecipeError, UsageError
-from zskd_onnx.sweeps.grid import Run, grid
+from zskd_onnx.sweeps.grid import Run, run_grid
 
 
 def test_every_recipe_with_every_combination_and_every_seed() -> None:
-    runs = grid(["zskd", "zskd-uniform"], ["distillation.epochs=1,2,3", "held_out=100,200"], seeds=2)
+    runs = run_grid(["zskd", "zskd-uniform"], ["distillation.epochs=1,2,3", "held_out=100,200"], seeds=2)
     assert len(runs) == 2 * 3 * 2 * 2
     assert len({(str(run), run.seed) for run in runs}) == len(runs)
     assert runs[0] == Run("zskd", {"distillation.epochs": 1, "held_out": 100}, 0)
@@ -28,18 +28,18 @@ def test_every_recipe_with_every_combination_and_every_seed() -> None:
     ],
 )
 def test_commas_separate_values_at_the_top_level_only(text: str, values: list[object]) -> None:
-    assert [run.settings["key"] for run in grid(["zskd"], [f"key={text}"], 1)] == values
+    assert [run.settings["key"] for run in run_grid(["zskd"], [f"key={text}"], 1)] == values
 
 
 def test_a_run_resolves_to_its_recipe() -> None:
     settings = ["synthesis.resolution=[0.5,1],[1]", "synthesis.learning_rate=1e-1"]
-    first, second = (run.resolve() for run in grid(["zskd"], settings, 1))
+    first, second = (run.resolve() for run in run_grid(["zskd"], settings, 1))
     assert first.synthesis.resolution == (0.5, 1)
     assert second.synthesis.resolution == (1,)
     assert first.synthesis.learning_rate == 0.1
-    assert grid(["zskd"], [], 4)[3].resolve().seed == 3
+    assert run_grid(["zskd"], [], 4)[3].resolve().seed == 3
     with pytest.raises(RecipeError, match="unknown key"):
-        grid(["zskd"], ["synthesis.no=1"], 1)[0].resolve()
+        run_grid(["zskd"], ["synthesis.no=1"], 1)[0].resolve()
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_a_run_resolves_to_its_recipe() -> None:
 )
 def test_settings_that_cannot_be_read(settings: list[str], match: str) -> None:
     with pytest.raises(UsageError, match=match):
-        grid(["zskd"], settings, 1)
+        run_grid(["zskd"], settings, 1)

@@ -143,7 +143,7 @@ def test_what_has_changed_since_is_run_anew(
     digits_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     own = tmp_path / "own.py"
-    text = "from zskd_onnx.students.zoo.registry import STUDENTS\nfactory = STUDENTS['cnn-small'].build\n"
+    text = "from zskd_onnx.students.zoo.architecture import STUDENTS\nfactory = STUDENTS['cnn-small'].build\n"
 
     def run() -> int | None:
         settings = [*SETTINGS, "distillation.epochs=1"]

@@ -1,4 +1,4 @@
-"""Descent sample by sample, against torch's Adam and against itself with other neighbours."""
+"""Descent per sample, compared with torch's Adam for each sample on its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zskd_onnx.synthesis.descent import CHECK, SampleAdam, descend_each
+from zskd_onnx.synthesis.descent import CHECK_INTERVAL, SampleAdam, descend_each
 
 GOALS = torch.randn(23, 2, 3, generator=torch.Generator().manual_seed(1))
 START = 4 * torch.randn(23, 2, 3, generator=torch.Generator().manual_seed(0))
@@ -14,86 +14,86 @@ NEAR = 0.5
 
 
 def bowl(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Towards each sample's own goal; done when near it."""
-    away = x - GOALS[rows]
-    return 2 * away, away.flatten(1).norm(dim=1) < NEAR
+    """Gradients of the squared distance to each sample's goal, and whether the sample is near it."""
+    offset = x - GOALS[rows]
+    return 2 * offset, offset.flatten(1).norm(dim=1) < NEAR
 
 
-def alone(row: int, iterations: int, learning_rate: float, clip: bool = False) -> tuple[Tensor, int]:
-    """One sample with torch's optimiser: where it ends and after how many steps."""
+def descend_one(row: int, iterations: int, learning_rate: float, clamp: bool = False) -> tuple[Tensor, int]:
+    """The result for one sample with torch's optimiser, and its number of steps."""
     x = START[row : row + 1].clone()
-    if clip:
+    if clamp:
         x.clamp_(0, 1)
     optimiser = torch.optim.Adam([x], lr=learning_rate)
     for step in range(iterations):
-        x.grad, done = bowl(x, torch.tensor([row]))
-        if done:
+        x.grad, finished = bowl(x, torch.tensor([row]))
+        if finished:
             return x[0], step
         optimiser.step()
-        if clip:
+        if clamp:
             x.clamp_(0, 1)
     return x[0], iterations
 
 
-def test_one_step_count_for_each_sample_is_adam() -> None:
+def test_without_stopping_it_is_torchs_adam() -> None:
     x, adam = START.clone(), SampleAdam(START, 0.1)
-    theirs = START.clone()
-    optimiser = torch.optim.Adam([theirs], lr=0.1)
-    everywhere = torch.ones(len(x), dtype=torch.bool)
+    expected = START.clone()
+    optimiser = torch.optim.Adam([expected], lr=0.1)
+    moving = torch.ones(len(x), dtype=torch.bool)
     for _ in range(12):
-        x = adam.step(x, bowl(x, torch.arange(23))[0], everywhere)
-        theirs.grad = bowl(theirs, torch.arange(23))[0]
+        x = adam.step(x, bowl(x, torch.arange(23))[0], moving)
+        expected.grad = bowl(expected, torch.arange(23))[0]
         optimiser.step()
-    torch.testing.assert_close(x, theirs)
+    torch.testing.assert_close(x, expected)
 
 
 @pytest.mark.parametrize("slots", [1, 4, 23, 100])
 @pytest.mark.parametrize("iterations", [3, 30, 400])
-def test_every_sample_ends_where_it_ends_alone(slots: int, iterations: int) -> None:
+def test_every_sample_ends_as_it_does_on_its_own(slots: int, iterations: int) -> None:
     made = descend_each(START, bowl, slots=slots, iterations=iterations, learning_rate=0.2)
-    ends = [alone(row, iterations, 0.2) for row in range(23)]
+    ends = [descend_one(row, iterations, 0.2) for row in range(23)]
     torch.testing.assert_close(made, torch.stack([x for x, _ in ends]))
     if iterations == 400:
         steps = {step for _, step in ends}
-        assert len(steps) > 5  # they do end one by one
+        assert len(steps) > 5  # samples stop at different steps
         assert max(steps) < 400
 
 
-def test_samples_stay_in_the_unit_space() -> None:
-    made = descend_each(START, bowl, slots=5, iterations=40, learning_rate=0.2, clip=True)
-    torch.testing.assert_close(made, torch.stack([alone(row, 40, 0.2, clip=True)[0] for row in range(23)]))
+def test_clamped_samples_stay_in_the_unit_space() -> None:
+    made = descend_each(START, bowl, slots=5, iterations=40, learning_rate=0.2, clamp=True)
+    torch.testing.assert_close(made, torch.stack([descend_one(row, 40, 0.2, clamp=True)[0] for row in range(23)]))
     assert made.min() >= 0
     assert made.max() <= 1
 
 
-def test_places_are_filled_again() -> None:
-    """Work is that of the samples, not that of batches that wait for their slowest."""
-    seen: list[int] = []
+def test_slots_are_refilled() -> None:
+    """The work is proportional to the steps of all samples; no batch waits for its slowest sample."""
+    counts: list[int] = []
 
-    def look(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        seen.append(len(rows))
+    def evaluate(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        counts.append(len(rows))
         return bowl(x, rows)
 
-    descend_each(START, look, slots=4, iterations=400, learning_rate=0.2)
-    needed = sum(alone(row, 400, 0.2)[1] + CHECK for row in range(23))
-    assert max(seen) == 4
-    assert sum(seen) <= needed
+    descend_each(START, evaluate, slots=4, iterations=400, learning_rate=0.2)
+    limit = sum(descend_one(row, 400, 0.2)[1] + CHECK_INTERVAL for row in range(23))
+    assert max(counts) == 4
+    assert sum(counts) <= limit
 
 
-def test_what_is_done_at_once_does_not_move() -> None:
+def test_a_sample_that_is_finished_initially_does_not_move() -> None:
     made = descend_each(GOALS, bowl, slots=4, iterations=10, learning_rate=0.2)
     assert torch.equal(made, GOALS)
 
 
-def test_no_step_keeps_the_ones_before_it() -> None:
-    """A look that asks for a gradient leaves no history behind."""
+def test_steps_keep_no_autograd_history() -> None:
+    """``evaluate`` may require gradients."""
 
-    def look(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         assert x.grad_fn is None
         x.requires_grad_()
         (gradient,) = torch.autograd.grad((x - GOALS[rows]).square().sum(), x)
         return gradient, torch.zeros(len(x), dtype=torch.bool)
 
-    made = descend_each(START, look, slots=5, iterations=12, learning_rate=0.2, clip=True)
+    made = descend_each(START, evaluate, slots=5, iterations=12, learning_rate=0.2, clamp=True)
     assert not made.requires_grad
-    torch.testing.assert_close(made[0], alone(0, 12, 0.2, clip=True)[0])
+    torch.testing.assert_close(made[0], descend_one(0, 12, 0.2, clamp=True)[0])

@@ -1,4 +1,4 @@
-"""Noise: its moments, and that it needs no targets."""
+"""Noise samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def made(teacher: Teacher, distribution: str, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("distribution", "deviation", "at_ends"),
-    # A normal value is beyond two deviations with probability erfc(sqrt 2).
+    # A normal value is beyond two standard deviations with probability erfc(sqrt 2).
     [("uniform", 1 / math.sqrt(12), 0.0), ("normal", 0.2398, math.erfc(math.sqrt(2)))],
 )
 def test_moments(digits: Teacher, distribution: str, deviation: float, at_ends: float) -> None:
@@ -33,17 +33,17 @@ def test_moments(digits: Teacher, distribution: str, deviation: float, at_ends: 
     assert x.max() <= 1
 
 
-def test_the_generator_decides(digits: Teacher) -> None:
+def test_the_random_generator_determines_the_samples(digits: Teacher) -> None:
     assert torch.equal(made(digits, "normal"), made(digits, "normal"))
     assert not torch.equal(made(digits, "normal"), made(digits, "normal", 1))
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 5), (1, 3, 4, 5)])
-def test_any_shape(digits: Teacher, shape: tuple[int, ...]) -> None:
+def test_noise_of_any_shape(digits: Teacher, shape: tuple[int, ...]) -> None:
     digits.domain = replace(digits.domain, shape=shape)
     assert made(digits, "normal").shape == (COUNT, *shape)
 
 
-def test_it_asks_for_no_prior() -> None:
+def test_noise_needs_no_prior_and_no_passes() -> None:
     assert not Noise.needs_prior
     assert Noise().passes == 0

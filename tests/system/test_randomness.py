@@ -1,13 +1,13 @@
-"""One seed, many generators."""
+"""Random generators derived from one seed."""
 
 from __future__ import annotations
 
 import torch
 
-from zskd_onnx.system.randomness import generator_for, seed_for
+from zskd_onnx.system.randomness import rng_for, seed_for
 
 
-def test_purposes_do_not_disturb_each_other() -> None:
+def test_purposes_have_different_seeds() -> None:
     seeds = {
         seed_for(seed, purpose, first) for seed in (0, 1) for purpose in ("prior", "synthesis") for first in range(50)
     }
@@ -15,12 +15,10 @@ def test_purposes_do_not_disturb_each_other() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_the_same_purpose_draws_the_same() -> None:
-    assert torch.equal(
-        torch.rand(4, generator=generator_for(3, "prior", 7)), torch.rand(4, generator=generator_for(3, "prior", 7))
-    )
+def test_the_same_purpose_gives_the_same_draws() -> None:
+    assert torch.equal(torch.rand(4, generator=rng_for(3, "prior", 7)), torch.rand(4, generator=rng_for(3, "prior", 7)))
 
 
 def test_seeds_do_not_change_between_versions() -> None:
-    """Written down: a student made with a seed can be made again by a later version."""
+    """A later version must be able to reproduce a student from its seed."""
     assert seed_for(0, "student") == int.from_bytes(bytes.fromhex("0b5bcd1960e030a4"), "big") >> 1

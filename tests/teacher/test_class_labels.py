@@ -1,4 +1,4 @@
-"""Names of classes, and outputs that name the winner: read from the file, given by the student."""
+"""Class names and outputs of labels: read from the teacher's file, reproduced by the student."""
 
 from __future__ import annotations
 
@@ -30,28 +30,29 @@ def classifier(
     ending: str = "Softmax",
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """Label first, then probabilities, as scikit-learn's converter writes a neural classifier."""
-    words = isinstance(names[0], str)
+    """Write a classifier with a label output before its probabilities, as scikit-learn's converter does."""
+    are_strings = isinstance(names[0], str)
     weight = W if ending == "Softmax" else W[:1]
     nodes = [node("Relu", ["x"], ["h"]), node("Gemm", ["h", "w"], ["z"], transB=1), node(ending, ["z"], ["s"])]
     if ending == "Softmax":
         nodes.append(node("Identity", ["s"], ["p"]))
     else:
-        nodes += [node("Sub", ["one", "s"], ["rest"]), node("Concat", ["rest", "s"], ["p"], axis=1)]
+        nodes += [node("Sub", ["one", "s"], ["complement"]), node("Concat", ["complement", "s"], ["p"], axis=1)]
     nodes += [
-        node("ArgMax", ["p"], ["winner"], axis=1, keepdims=0),
-        node("ArrayFeatureExtractor", ["names", "winner"], ["row"], domain=ML),
+        node("ArgMax", ["p"], ["predicted"], axis=1, keepdims=0),
+        node("ArrayFeatureExtractor", ["names", "predicted"], ["row"], domain=ML),
         node("Reshape", ["row", "flat"], ["label"]),
     ]
     probabilities = info("p", TensorProto.FLOAT, ["N", len(names)])
     if zipped:
-        keys = {"classlabels_strings" if words else "classlabels_int64s": list(names)}
+        keys = {"classlabels_strings" if are_strings else "classlabels_int64s": list(names)}
         nodes.append(node("ZipMap", ["p"], ["map"], domain=ML, **keys))
         kind = helper.make_map_type_proto(
-            TensorProto.STRING if words else TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+            TensorProto.STRING if are_strings else TensorProto.INT64,
+            helper.make_tensor_type_proto(TensorProto.FLOAT, []),
         )
         probabilities = helper.make_value_info("map", helper.make_sequence_type_proto(kind))
-    kind = TensorProto.STRING if words else TensorProto.INT64
+    kind = TensorProto.STRING if are_strings else TensorProto.INT64
     graph = helper.make_graph(
         nodes,
         "g",
@@ -59,7 +60,7 @@ def classifier(
         [info("label", kind, ["N"]), probabilities],
         [
             numpy_helper.from_array(weight.numpy(), "w"),
-            numpy_helper.from_array(np.array(names, dtype=object if words else np.int64), "names"),
+            numpy_helper.from_array(np.array(names, dtype=object if are_strings else np.int64), "names"),
             numpy_helper.from_array(np.array([-1]), "flat"),
             numpy_helper.from_array(np.ones(1, dtype=np.float32), "one"),
         ],
@@ -72,7 +73,7 @@ def classifier(
 
 
 @pytest.mark.parametrize("names", [(0, 1, 2), (7, 3, 5), ("cat", "dog", "eel")])
-def test_an_output_that_names_the_winner(tmp_path: Path, names: Sequence[int] | Sequence[str]) -> None:
+def test_label_output_is_found(tmp_path: Path, names: Sequence[int] | Sequence[str]) -> None:
     teacher = load_teacher(classifier(tmp_path / "t.onnx", names))
     (label,) = teacher.labels
     assert (label.name, label.names, label.shape) == ("label", names, ())
@@ -82,24 +83,24 @@ def test_an_output_that_names_the_winner(tmp_path: Path, names: Sequence[int] | 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("ending", ["Softmax", "Sigmoid"])
 @pytest.mark.parametrize("names", [(3, 5, 7), ("cat", "dog", "eel")])
-def test_a_student_gives_what_the_teacher_gave(
+def test_student_has_the_outputs_of_the_teacher(
     tmp_path: Path, names: Sequence[int] | Sequence[str], ending: str, zipped: bool
 ) -> None:
     names = names if ending == "Softmax" else names[:2]
     path = classifier(tmp_path / "t.onnx", names, zipped=zipped, ending=ending)
     result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
-    ours, theirs = open_session(result.student), open_session(path)
-    assert [(o.name, o.type) for o in ours.get_outputs()] == [(o.name, o.type) for o in theirs.get_outputs()]
+    student, teacher = open_session(result.student), open_session(path)
+    assert [(o.name, o.type) for o in student.get_outputs()] == [(o.name, o.type) for o in teacher.get_outputs()]
     x = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
-    labels, values = ours.run(None, {"x": x})
+    labels, values = student.run(None, {"x": x})
     rows = [row if zipped else dict(zip(names, row, strict=True)) for row in values]
     assert [max(row, key=lambda key, row=row: row[key]) for row in rows] == list(labels)
     assert set(labels) <= set(names)
-    again = load_teacher(result.student)
-    assert (again.labels, again.zipped) == (load_teacher(path).labels, load_teacher(path).zipped)
+    reloaded, original = load_teacher(result.student), load_teacher(path)
+    assert (reloaded.labels, reloaded.zipped) == (original.labels, original.zipped)
 
 
-def test_names_from_the_metadata(tmp_path: Path) -> None:
+def test_class_names_from_metadata(tmp_path: Path) -> None:
     names = ["one", "two", "three"]
     path = classifier(tmp_path / "a.onnx", (0, 1, 2), metadata={"zskd.classes": json.dumps(names)})
     assert load_teacher(path).class_names == tuple(names)
@@ -112,24 +113,24 @@ def test_names_from_the_metadata(tmp_path: Path) -> None:
         load_teacher(path)
 
 
-def test_keys_out_of_order_are_refused(tmp_path: Path) -> None:
+def test_unsorted_zipmap_keys_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedTeacherError, match="not sorted"):
         load_teacher(classifier(tmp_path / "t.onnx", (5, 3, 7), zipped=True))
 
 
-def test_an_output_that_names_another_class_is_no_label(tmp_path: Path) -> None:
-    """The label of the smallest value: a student cannot promise it, and says so."""
+def test_output_with_the_label_of_another_class_is_ignored(tmp_path: Path) -> None:
+    """The output holds the label of the smallest value. The student leaves it out, with a note."""
     path = classifier(tmp_path / "t.onnx", (0, 1, 2))
     model = onnx.load(path)
-    (winner,) = [n for n in model.graph.node if n.op_type == "ArgMax"]
-    winner.op_type = "ArgMin"
+    (argmax,) = [n for n in model.graph.node if n.op_type == "ArgMax"]
+    argmax.op_type = "ArgMin"
     onnx.save(model, path)
     assert load_teacher(path).labels == ()
     result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
     assert any("will not have: label" in note for note in result.notes)
 
 
-def test_an_output_in_a_sequence(tmp_path: Path) -> None:
+def test_output_in_a_sequence(tmp_path: Path) -> None:
     nodes = [node("Gemm", ["x", "w"], ["z"], transB=1), node("SequenceConstruct", ["z"], ["y"])]
     graph = helper.make_graph(
         nodes,
@@ -142,5 +143,5 @@ def test_an_output_in_a_sequence(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     assert load_teacher(path).output.kind == "logits"
     result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
-    (ours,), (theirs,) = (open_session(p).get_outputs() for p in (result.student, path))
-    assert (ours.name, ours.type) == (theirs.name, theirs.type)
+    (student,), (teacher,) = (open_session(p).get_outputs() for p in (result.student, path))
+    assert (student.name, student.type) == (teacher.name, teacher.type)

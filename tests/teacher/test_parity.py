@@ -1,4 +1,4 @@
-"""The measure behind the gate."""
+"""The comparison of an imported graph with onnxruntime."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zskd_onnx.teacher.parity import difference
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
+    ("imported", "reference", "expected"),
     [
         ([0.5, 0.0], [0.5, 0.0], 0.0),
         ([0.5, 0.25], [0.5, 0.0], 0.25),
@@ -27,12 +27,14 @@ from zskd_onnx.teacher.parity import difference
         ([1.0], [1.0, 1.0], np.inf),
     ],
 )
-def test_difference(ours: list[float], theirs: list[float], expected: float) -> None:
-    assert difference(np.array(ours), np.array(theirs)) == pytest.approx(expected)
+def test_difference(imported: list[float], reference: list[float], expected: float) -> None:
+    assert difference(np.array(imported), np.array(reference)) == pytest.approx(expected)
 
 
-def test_a_saturated_softmax_hides_nothing(save_model: SaveModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits of hundreds give the same probabilities for a wrong operator, so logits are compared too."""
+def test_wrong_operator_behind_saturated_softmax_is_detected(
+    save_model: SaveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong operator may give the same saturated probabilities, so logits are compared too."""
     weights = {"w": torch.eye(3), "b": torch.tensor([0.0, 400.0, 800.0])}
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["g"]),

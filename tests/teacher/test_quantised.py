@@ -1,4 +1,4 @@
-"""Teachers that onnxruntime quantised, against onnxruntime and against their float originals."""
+"""Teachers that onnxruntime has quantised, compared with onnxruntime and with their float originals."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ from torch import Tensor, nn
 
 from tests.conftest import Exports, SaveModel, export
 from zskd_onnx import ParityError
-from zskd_onnx.pipeline.demo import held_out_digits, training_digits
+from zskd_onnx.assets.make_digits_teacher import training_digits
+from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.system.onnx_runtime import open_session, run
 from zskd_onnx.teacher.load import load_teacher
 from zskd_onnx.teacher.quantisation_step import quantisation_step
 from zskd_onnx.teacher.teacher import Teacher
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser warns of numpy and of itself
+pytestmark = pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser raises warnings about numpy and itself
 
 Array = np.ndarray[Any, Any]
 
 
 class Batches(CalibrationDataReader):
+    """Calibration samples in four batches."""
+
     def __init__(self, name: str, x: Array) -> None:
         self.batches = iter([{name: batch} for batch in np.split(x, 4)])
 
@@ -78,7 +81,7 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Digits:
-    """The bundled teacher, as it is and in every way; real digits that it was not trained on."""
+    """The bundled teacher, its quantised files by the way they were made, and held-out digits."""
 
     original: Teacher
     files: dict[str, Path]
@@ -101,7 +104,7 @@ def load(digits: Digits, way: str) -> Teacher:
 
 
 def gradient(teacher: Teacher, x: Array) -> Tensor:
-    """Of the loss that impressions are made with, towards one class each."""
+    """Input gradient (N, pixels) of the synthesis loss, with classes in turn as targets."""
     inputs = torch.from_numpy(x).requires_grad_()
     targets = torch.arange(len(x)) % teacher.classes
     loss = F.cross_entropy(teacher.logits(inputs) / 20, targets, reduction="sum")
@@ -109,6 +112,7 @@ def gradient(teacher: Teacher, x: Array) -> Tensor:
 
 
 def through_head(teacher: Teacher, x: Tensor) -> Tensor:
+    """W h + b for the features h of x."""
     head = teacher.head
     assert head is not None
     logits = teacher.features(x) @ head.weight.T
@@ -116,7 +120,7 @@ def through_head(teacher: Teacher, x: Tensor) -> Tensor:
 
 
 def kernels_saturate() -> bool:
-    """Whether onnxruntime adds up products of integers in 16 bits here, as it does on x86 without VNNI."""
+    """Whether onnxruntime sums integer products in 16 bits on this machine, as it does on x86 without VNNI."""
     ends = [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 2]), helper.make_empty_tensor_value_info("y")]
     weight = helper.make_tensor("w", TensorProto.INT8, [2, 1], [127, 127])
     node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
@@ -130,18 +134,18 @@ def kernels_saturate() -> bool:
 @pytest.mark.parametrize("optimise", [False, True])
 def test_outputs_are_within_one_step_of_onnxruntime(digits: Digits, way: str, optimise: bool) -> None:
     if "dynamic" in way and not optimise and kernels_saturate():
-        pytest.skip("node by node this processor's integer kernels saturate")
+        pytest.skip("this processor's integer kernels saturate when nodes run one by one")
     teacher = load(digits, way)
-    (theirs,) = run(open_session(digits.files[way], optimise=optimise), digits.x)
-    ours = teacher(torch.from_numpy(digits.x)).numpy()
-    step = quantisation_step(teacher.source.model.graph.outputs[0], theirs)
-    assert step < np.ptp(theirs) / 200
-    assert np.abs(ours - theirs).max() <= 1.001 * step
-    assert (np.abs(ours - theirs) > 1e-4 * np.abs(theirs).max()).mean() < 0.01
+    (reference,) = run(open_session(digits.files[way], optimise=optimise), digits.x)
+    output = teacher(torch.from_numpy(digits.x)).numpy()
+    step = quantisation_step(teacher.source.model.graph.outputs[0], reference)
+    assert step < np.ptp(reference) / 200
+    assert np.abs(output - reference).max() <= 1.001 * step
+    assert (np.abs(output - reference) > 1e-4 * np.abs(reference).max()).mean() < 0.01
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_head_is_the_float_one_quantised(digits: Digits, way: str) -> None:
+def test_head_is_close_to_the_float_head(digits: Digits, way: str) -> None:
     head, original = load(digits, way).head, digits.original.head
     assert head is not None
     assert head.bias is not None
@@ -153,13 +157,13 @@ def test_the_head_is_the_float_one_quantised(digits: Digits, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_features_are_in_real_units(digits: Digits, way: str) -> None:
-    """W h + b is the logits, but for the rounding and the saturation of a static quantiser behind it."""
+    """W h + b equals the logits, except for rounding and saturation by a static quantiser behind them."""
     teacher, x = load(digits, way), torch.from_numpy(digits.x)
     logits = teacher.logits(x)
     step = quantisation_step(teacher.source.model.graph.outputs[0], logits.numpy())
-    inside = (logits > logits.min()) & (logits < logits.max())
+    unsaturated = (logits > logits.min()) & (logits < logits.max())
     allowed = 1e-4 if way.startswith(("dynamic", "half")) else 0.51 * step
-    assert (through_head(teacher, x) - logits)[inside].abs().max() < allowed
+    assert (through_head(teacher, x) - logits)[unsaturated].abs().max() < allowed
     expected = digits.original.features(x)
     assert torch.cosine_similarity(teacher.features(x), expected).min() > 0.99
     assert (teacher.features(x) - expected).abs().max() < 0.05 * expected.abs().max()
@@ -167,12 +171,12 @@ def test_features_are_in_real_units(digits: Digits, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_weights_count_as_parameters(digits: Digits, way: str) -> None:
-    """Scales and zero points for each channel come on top."""
+    """The count also includes a scale and a zero point per channel."""
     assert 1 <= load(digits, way).parameters_count / digits.original.parameters_count < 1.02
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_input_gradient_points_where_the_float_one_does(digits: Digits, way: str) -> None:
+def test_input_gradient_is_close_to_the_float_gradient(digits: Digits, way: str) -> None:
     cosine = torch.cosine_similarity(gradient(load(digits, way), digits.x), gradient(digits.original, digits.x))
     assert cosine.mean() > 0.98
     assert cosine.min() > 0.9
@@ -186,24 +190,24 @@ def test_half_precision_runs_in_float32(digits: Digits, way: str) -> None:
     assert teacher.domain.dtype == str(written).removeprefix("torch.")
     assert teacher.output.dtype == written
     x = torch.from_numpy(digits.x)
-    for given in (x, x.half()):
-        assert teacher(given).dtype == written
-    (theirs,) = run(open_session(digits.files[way]), digits.x.astype(teacher.domain.dtype))
-    np.testing.assert_allclose(teacher(x).numpy(), theirs, rtol=1e-2, atol=1e-2 * np.abs(theirs).max())
+    for inputs in (x, x.half()):
+        assert teacher(inputs).dtype == written
+    (reference,) = run(open_session(digits.files[way]), digits.x.astype(teacher.domain.dtype))
+    np.testing.assert_allclose(teacher(x).numpy(), reference, rtol=1e-2, atol=1e-2 * np.abs(reference).max())
 
 
 def test_small_gradients_do_not_vanish_in_half_precision(digits: Digits) -> None:
-    """1e-9 is nothing in half precision, whose smallest number is 6e-8."""
+    """1e-9 would be rounded to 0 in half precision, whose smallest number is 6e-8."""
     teacher = load(digits, "half")
     unit = torch.rand(4, 1, 8, 8).requires_grad_()
     loss = 1e-9 * teacher.logits(teacher.domain.to_file(unit)).sum()
-    (found,) = torch.autograd.grad(loss, unit)
+    (small_gradient,) = torch.autograd.grad(loss, unit)
     (expected,) = torch.autograd.grad(digits.original.logits(16 * unit).sum(), unit)
-    assert torch.cosine_similarity((1e9 * found).flatten(), expected.flatten(), 0) > 0.99
+    assert torch.cosine_similarity((1e9 * small_gradient).flatten(), expected.flatten(), 0) > 0.99
 
 
-def test_half_precision_weights_in_a_float_file_are_constants(save_model: SaveModel) -> None:
-    """Nothing is rounded at run time, so the usual tolerance holds."""
+def test_half_precision_weights_in_a_float_file(save_model: SaveModel) -> None:
+    """Nothing is rounded at run time, so the float32 tolerance applies."""
     nodes = [
         helper.make_node("Cast", ["w"], ["v"], to=TensorProto.FLOAT),
         helper.make_node("Relu", ["x"], ["h"]),
@@ -225,14 +229,14 @@ HEADS: dict[str, tuple[list[onnx.NodeProto], list[int], Tensor]] = {
     "matmul, softmax": ([RELU, *MATMUL, helper.make_node("Softmax", ["l"], ["y"], axis=1)], [8], W.T.contiguous()),
     "convolution, pool": ([RELU, helper.make_node("Conv", ["h", "w", "b"], ["c"]), *POOLED], [8, 4, 4], KERNEL),
 }
-"""Final layers: nodes, shape of a sample, weights as the file keeps them."""
+"""Final layers: nodes, shape of a sample, weights as the file stores them."""
 
 
 @pytest.mark.parametrize("optimised", [False, True])
 @pytest.mark.parametrize("way", INTEGERS)
 @pytest.mark.parametrize("name", HEADS)
-def test_every_form_of_head(save_model: SaveModel, tmp_path: Path, name: str, way: str, optimised: bool) -> None:
-    """As onnxruntime quantises it, and as its optimiser then fuses and saves it."""
+def test_head_of_every_kind(save_model: SaveModel, tmp_path: Path, name: str, way: str, optimised: bool) -> None:
+    """The file as onnxruntime quantises it, and the same file after its optimiser has fused nodes."""
     nodes, sample, weight = HEADS[name]
     source = save_model(nodes, ["N", *sample], ["N", 5], {"w": weight, "b": B})
     x = np.random.default_rng(0).uniform(-2, 2, (256, *sample)).astype(np.float32)
@@ -250,14 +254,14 @@ def test_every_form_of_head(save_model: SaveModel, tmp_path: Path, name: str, wa
     assert teacher.head.bias is not None
     torch.testing.assert_close(teacher.head.bias, B, rtol=0, atol=0.05)
     assert teacher.output.kind == ("softmax" if "softmax" in name else "logits")
-    given = torch.from_numpy(x)
-    logits = teacher.logits(given)
-    # A bias and a mean in integers are rounded once more.
-    assert (through_head(teacher, given) - logits).abs().quantile(0.9) < 3 * np.ptp(logits.numpy()) / 255
+    inputs = torch.from_numpy(x)
+    logits = teacher.logits(inputs)
+    # An integer bias and an integer mean are each rounded again.
+    assert (through_head(teacher, inputs) - logits).abs().quantile(0.9) < 3 * np.ptp(logits.numpy()) / 255
 
 
-def test_integers_that_are_read_on_another_scale_have_no_head(save_model: SaveModel) -> None:
-    """Quantised at 0.1 and read back at 0.2: the logits are twice W h + b, so no head is better."""
+def test_no_head_if_scales_differ(save_model: SaveModel) -> None:
+    """Quantised with scale 0.1 and dequantised with 0.2, the logits are 2 (W h + b): W would be wrong."""
     nodes = [
         RELU,
         helper.make_node("Gemm", ["h", "w", "b"], ["g"], transB=1),
@@ -269,14 +273,14 @@ def test_integers_that_are_read_on_another_scale_have_no_head(save_model: SaveMo
     assert teacher.head is None
 
 
-def test_nested_products_do_not_take_for_ever(save_model: SaveModel) -> None:
+def test_search_through_nested_products_ends(save_model: SaveModel) -> None:
     names = ["x", *(f"s{i}" for i in range(60)), "y"]
     nodes = [helper.make_node("Mul", [a, a], [b]) for a, b in itertools.pairwise(names)]
     assert load_teacher(save_model(nodes, ["N", 4], ["N", 4], {}), input_range=(0, 0.5)).head is None
 
 
 class Attention(nn.Module):
-    """A transformer block on patches, with the products of activations that quantise apart from weights."""
+    """A transformer block on patches, with quantised products of two activations."""
 
     def __init__(self, width: int = 16, heads: int = 2) -> None:
         super().__init__()
@@ -314,8 +318,8 @@ def test_residuals_and_attention(exports: Exports, tmp_path: Path, network: str,
     assert cosine.median() > 0.95
 
 
-def test_a_wrong_import_of_a_quantised_file_is_found(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tolerance of a step does not hide an operator that is five per cent off."""
+def test_wrong_operator_in_a_quantised_file_is_detected(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tolerance of one step does not hide an operator that is wrong by five per cent."""
     from zskd_onnx.importer.operators import registry
     from zskd_onnx.importer.operators.registry import find_operator
 
@@ -329,8 +333,8 @@ def test_a_wrong_import_of_a_quantised_file_is_found(digits: Digits, monkeypatch
 
 
 @pytest.mark.parametrize("way", ["qdq", "qoperator"])
-def test_a_quantised_input_tells_its_range_and_layout(digits: Digits, way: str, tmp_path: Path) -> None:
-    """Pixels of the calibration images go from 0 to 16; nothing else in the file says so here."""
+def test_domain_from_a_quantised_input(digits: Digits, way: str, tmp_path: Path) -> None:
+    """The calibration images had pixels from 0 to 16. Only the input's quantiser holds that range here."""
     model = onnx.load(digits.files[way])
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "bare.onnx")

@@ -1,1 +1,1 @@
-"""The demo's teacher, made by ``make_digits_teacher.py`` beside this file."""
+"""The files of the demo, made by ``make_digits_teacher.py``."""

@@ -1,19 +1,19 @@
-"""The command line, put together from its commands."""
+"""The command line, assembled from its commands."""
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
+from zskd_onnx.cli.command import CONTEXT, Command, Group
 from zskd_onnx.cli.compress import compress
 from zskd_onnx.cli.demo import demo
 from zskd_onnx.cli.doctor import doctor
 from zskd_onnx.cli.evaluate import evaluate
 from zskd_onnx.cli.inspect import inspect
-from zskd_onnx.cli.printing import print_json
 from zskd_onnx.cli.recipes import recipes
+from zskd_onnx.cli.show_help import show_help
 from zskd_onnx.cli.students import students
 from zskd_onnx.cli.sweep import sweep
 from zskd_onnx.cli.verify import verify
@@ -21,39 +21,44 @@ from zskd_onnx.version import __version__
 
 app = typer.Typer(
     name="zskd-onnx",
-    help="Compress a trained ONNX classifier without its training data.",
-    no_args_is_help=True,
-    add_completion=False,
+    cls=Group,
+    context_settings=CONTEXT,
+    invoke_without_command=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 for command in (compress, inspect, verify, evaluate, sweep, demo, doctor):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(students, name="students")
+app.command("help", cls=Command)(show_help)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(context: typer.Context, value: bool) -> None:
+    if value and not context.resilient_parsing:
         print(__version__)
         raise typer.Exit
 
 
 @app.callback()
-def _root(
+def root(
+    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    pass
+    """Compress a trained ONNX classifier without its training data.
+
+    Examples:
+      zskd-onnx demo
+      zskd-onnx compress teacher.onnx --output out
+      zskd-onnx help compress
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
     """The console script."""
-    try:
-        app()
-    except SystemExit as ended:
-        # A command reports what goes wrong in it; options that cannot be read never reach it.
-        unread = getattr(ended.__context__, "format_message", None)
-        if unread is not None and "--format json" in " ".join(sys.argv).replace("=", " "):
-            print_json({"error": {"type": "UsageError", "message": unread(), "exit_code": ended.code}})
-        raise
+    app()

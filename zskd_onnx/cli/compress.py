@@ -1,156 +1,199 @@
-"""``compress``: the main job."""
+"""``compress``: a student from a teacher."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zskd_onnx.cli.choices import Device, Format
+from zskd_onnx.cli.completion import complete_recipe, complete_setting
+from zskd_onnx.cli.help_page import OUTPUT, RECIPE, RUN
 from zskd_onnx.cli.options import (
     DataOption,
     DeviceOption,
     EvalDataOption,
-    FixOption,
-    FormatOption,
-    ImporterOption,
-    LayoutOption,
-    MeanOption,
-    OutputNameOption,
+    InitOption,
     OutputOption,
-    RangeOption,
     SeedOption,
-    ShapeOption,
-    StdOption,
+    StudentOption,
     TeacherFile,
-    input_options,
 )
-from zskd_onnx.cli.printing import Format, duration, percent, print_json, print_table, progress, reports_errors
-from zskd_onnx.config.default import DEFAULT_RECIPE
+from zskd_onnx.cli.progress import progress
+from zskd_onnx.cli.results import duration, percent, print_json, print_result, print_table
+from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
 from zskd_onnx.system.files import expect_file
 
+if TYPE_CHECKING:
+    from zskd_onnx.pipeline.estimate import Estimate
+    from zskd_onnx.pipeline.plan import Plan
+    from zskd_onnx.pipeline.result import CompressionResult
 
-@reports_errors
+
+@with_shared_options
 def compress(
     teacher: TeacherFile,
-    output: OutputOption = Path("zskd-out"),
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A built-in recipe or a .yaml file.")] = DEFAULT_RECIPE,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            metavar="NAME|FILE",
+            autocompletion=complete_recipe,
+            help="Built-in recipe, or a .yaml file (default: best).",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a field, such as distillation.epochs=50."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            autocompletion=complete_setting,
+            help="Override a field of the recipe, such as distillation.epochs=50. May be repeated.",
+            rich_help_panel=RECIPE,
+        ),
     ] = None,
-    student: Annotated[
-        str | None,
-        typer.Option("--student", help="An architecture, half, auto, package.module:factory or file.py:factory."),
-    ] = None,
-    eval_data: EvalDataOption = None,
+    student: StudentOption = None,
+    init: InitOption = None,
     data: DataOption = None,
-    init: Annotated[str | None, typer.Option("--init", help="fresh, inherit (the teacher's channels) or auto.")] = None,
+    eval_data: EvalDataOption = None,
     transfer_set: Annotated[
         Path | None,
-        typer.Option("--transfer-set", metavar="FOLDER", help="Impressions of an earlier run on this teacher."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Train on the transfer set of an earlier run with the same teacher.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run's files.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Resolve, inspect, print plan and cost; train nothing.")
-    ] = False,
     seed: SeedOption = None,
-    device: DeviceOption = "auto",
-    input_range: RangeOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    layout: LayoutOption = None,
-    input_shape: ShapeOption = None,
-    output_name: OutputNameOption = None,
-    fix: FixOption = None,
-    importer: ImporterOption = "native",
-    format: FormatOption = Format.TEXT,
+    device: DeviceOption = Device.AUTO,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.", rich_help_panel=RUN)] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and an estimate of the time; train nothing.", rich_help_panel=RUN
+        ),
+    ] = False,
+    output: OutputOption = Path("zskd-out"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files of an earlier run.", rich_help_panel=OUTPUT)
+    ] = False,
+    *,
+    teacher_input: TeacherInput,
+    printed: Output,
 ) -> None:
-    """Distil a smaller student from TEACHER.onnx, with no training data.
+    """Train a smaller student for TEACHER.onnx without its training data.
 
-    Writes student.onnx, manifest.json, recipe.yaml, events.jsonl, pictures and the transfer set.
-    Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 teacher unsupported, 4 parity
-    failed, 5 quality gate missed, 130 interrupted.
+    Writes student.onnx, manifest.json, recipe.yaml, events.jsonl, pictures and the transfer set to
+    the output folder.
+
+    Examples:
+      zskd-onnx compress teacher.onnx
+      zskd-onnx compress teacher.onnx -r zskd --student half
+      zskd-onnx compress teacher.onnx --input-range 0,255
+
+    Exit codes:
+      0    success
+      1    unexpected error
+      2    usage error, or a faulty recipe
+      3    the teacher is unsupported
+      4    the student or the import differs from onnxruntime
+      5    a quality gate was missed
+      130  interrupted
     """
-    expect_file(teacher, "an ONNX model")  # before what takes seconds to load
+    expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
 
+    from zskd_onnx.config.files import DEFAULT_RECIPE
     from zskd_onnx.pipeline.compress import compress as run
+    from zskd_onnx.pipeline.estimate import estimate
     from zskd_onnx.pipeline.make_transfer_set import reuse
     from zskd_onnx.pipeline.plan import prepare
 
     options: dict[str, Any] = {
-        "recipe": recipe,
+        "recipe": recipe or DEFAULT_RECIPE,
         "overrides": set_ or [],
         "student": student,
         "seed": seed,
-        "device": device,
+        "device": device.value,
         "eval_data": eval_data,
         "data": data,
-        "init": init,
-        **input_options(input_range, mean, std, layout, input_shape, output_name, fix, importer),
+        "init": None if init is None else init.value,
+        **teacher_input.options(),
     }
     if dry_run:
         plan = prepare(teacher, **options)
         if transfer_set is not None:
             plan, _ = reuse(transfer_set, plan)
-        _print_plan(plan, format, made=transfer_set is not None)
+        _print_plan(plan, estimate(plan), printed.format, reused=transfer_set is not None)
         return
-    with progress() as listener:
+    with progress(printed) as listener:
         result = run(
             teacher, output, transfer_set=transfer_set, overwrite=overwrite, resume=resume, listener=listener, **options
         )
-    print_result(result, format)
-    result.check_gates()
+    print_compression(result, printed.format)
+    result.check()
 
 
-def _print_plan(plan: Any, format: Format, *, made: bool) -> None:
-    """``made``: whether nothing is to be synthesised."""
-    estimate = {stage: seconds for stage, seconds in plan.estimate().items() if stage != "synthesis" or not made}
+def _print_plan(plan: Plan, estimated: Estimate, format: Format, *, reused: bool) -> None:
+    """Print the plan of a run; ``reused``: whether the transfer set exists already."""
+    seconds = {stage: value for stage, value in estimated.seconds.items() if stage != "synthesis" or not reused}
     if format == Format.JSON:
-        print_json({"plan": {**plan.to_dict(), "estimate": estimate, "estimate_at_most": list(plan.at_most)}})
+        bounds = [stage for stage in estimated.at_most if stage in seconds]
+        print_json({"plan": {**plan.to_dict(), "estimate": seconds, "estimate_at_most": bounds}})
         return
     for note in plan.notes:
         print(note)
-    rows = {stage: f"{'at most ' * (stage in plan.at_most)}{duration(seconds)}" for stage, seconds in estimate.items()}
-    print_table({f"{stage} (estimate)": text for stage, text in rows.items()})
+    print_table(
+        {
+            f"{stage} (estimate)": f"{'at most ' * (stage in estimated.at_most)}{duration(value)}"
+            for stage, value in seconds.items()
+        }
+    )
     print()
     print(plan.recipe_yaml(), end="")
 
 
-def _where_sure(result: Any) -> str:
-    if result.sure_agreement is None:
-        return ""
-    return f", {percent(result.sure_agreement)} on the {100 * result.sure:.0f} % of which it is at least 90 % sure"
+def print_compression(result: CompressionResult, format: Format) -> None:
+    """Print the result of a run; as text, the first line is the path of the student and nothing else."""
+    if format == Format.TEXT:
+        print(result.student)
+    print_result(result.to_dict(), result_rows(result), format)
 
 
-def _kept(history: list[dict[str, Any]], step: int) -> str:
-    """Which state of the student held-out samples chose, and what real ones say of that choice."""
-    accuracies = {found["step"]: found["accuracy"] for found in history if "accuracy" in found}
-    scored = accuracies.get(step)  # not where --eval-data came with --resume
-    scores = f", {percent(scored)}; the best of any {percent(max(accuracies.values()))}" if scored is not None else ""
-    return f"of step {step:,} of {history[-1]['step']:,}{scores}"
-
-
-def print_result(result: Any, format: Format) -> None:
-    if format == Format.JSON:
-        print_json(result.to_dict())
-        return
-    print(result.student)
-    teacher, student = result.teacher_size, result.student_size
-    fewer = teacher.parameters / student.parameters
-    size = f"{fewer:.1f} times fewer" if fewer >= 1 else "more than the teacher has; name a smaller --student"
-    rows = {
-        "agreement": f"{percent(result.agreement)} with the teacher on held-out samples{_where_sure(result)}",
-        **{f"kept ({stage})": _kept(found, result.chosen[stage]) for stage, found in result.history.items() if found},
-        "parity": f"{result.parity.max_abs_difference:.2g} from onnxruntime (tolerance {result.parity.tolerance:.2g})",
+def result_rows(result: CompressionResult) -> dict[str, str]:
+    """The table of a run's result."""
+    teacher, student, accuracy = result.teacher_size, result.student_size, result.accuracy
+    ratio = teacher.parameters / student.parameters
+    size = f"{ratio:.1f} times fewer" if ratio >= 1 else "more than the teacher; choose a smaller --student"
+    rows = {}
+    if accuracy is not None:
+        rows["accuracy"] = f"teacher {percent(accuracy.teacher)}, student {percent(accuracy.student)}"
+    agreement = f"{percent(result.agreement)} on held-out synthesised samples"
+    if result.confident_agreement is not None:
+        agreement += (
+            f"; {percent(result.confident_agreement)} on the {100 * result.confident:.0f} % "
+            "of them with a teacher confidence of at least 90 %"
+        )
+    rows["agreement"] = agreement
+    for stage, validations in result.history.items():
+        if validations:
+            rows[f"best step ({stage})"] = best_step(validations, result.chosen[stage])
+    return {
+        **rows,
+        "parity": f"{result.parity.max_abs_difference:.2g} difference between torch and onnxruntime "
+        f"(tolerance {result.parity.tolerance:.2g})",
         "parameters": f"{teacher.parameters:,} -> {student.parameters:,} ({size})",
-        "file": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
+        "file size": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
         "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
     }
-    if result.accuracy is not None:
-        rows = {
-            "accuracy": f"teacher {percent(result.accuracy.teacher)}, student {percent(result.accuracy.student)}",
-            **rows,
-        }
-    print_table(rows)
+
+
+def best_step(validations: list[dict[str, Any]], step: int) -> str:
+    """The step whose weights were kept, with its accuracy on the evaluation data and the best of all steps."""
+    text = f"{step:,} of {validations[-1]['step']:,}"
+    accuracies = {entry["step"]: entry["accuracy"] for entry in validations if "accuracy" in entry}
+    if step not in accuracies:  # a run that was resumed with --eval-data has some steps without
+        return text
+    return f"{text}: accuracy {percent(accuracies[step])}, the best of all steps {percent(max(accuracies.values()))}"

@@ -1,18 +1,23 @@
-"""``doctor``: this installation."""
+"""``doctor``: versions and devices of an installation."""
 
 from __future__ import annotations
 
-from zskd_onnx.cli.options import FormatOption
-from zskd_onnx.cli.printing import Format, print_json, print_table, reports_errors
+from zskd_onnx.cli.results import print_result
+from zskd_onnx.cli.shared import Output, with_shared_options
 
 
-@reports_errors
-def doctor(format: FormatOption = Format.TEXT) -> None:
-    """Show versions, devices and optional parts of this installation."""
+@with_shared_options
+def doctor(printed: Output) -> None:
+    """Show versions, devices and optional parts of this installation.
+
+    Examples:
+      zskd-onnx doctor
+      zskd-onnx doctor --format json
+
+    Exit codes:
+      0  success
+    """
     from zskd_onnx.pipeline.doctor import examine
 
     facts = examine()
-    if format == Format.JSON:
-        print_json(facts)
-    else:
-        print_table({name: str(value) for name, value in facts.items()})
+    print_result(facts, {name: str(value) for name, value in facts.items()}, printed.format)

@@ -1,74 +1,101 @@
-"""``sweep``: many runs, one table."""
+"""``sweep``: many runs and one table."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zskd_onnx.cli.choices import Device, Format
+from zskd_onnx.cli.completion import complete_recipe, complete_setting
+from zskd_onnx.cli.help_page import RECIPE, RUN
 from zskd_onnx.cli.options import (
     DataOption,
     DeviceOption,
     EvalDataOption,
-    FixOption,
-    FormatOption,
-    ImporterOption,
-    LayoutOption,
-    MeanOption,
-    OutputNameOption,
-    RangeOption,
-    ShapeOption,
-    StdOption,
+    InitOption,
+    OutputOption,
+    StudentOption,
     TeacherFile,
-    input_options,
+    whole_number,
 )
-from zskd_onnx.cli.printing import Format, percent, print_json, print_table, progress, reports_errors
-from zskd_onnx.config.default import DEFAULT_RECIPE
+from zskd_onnx.cli.progress import progress
+from zskd_onnx.cli.results import percent, print_result
+from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
 from zskd_onnx.system.files import expect_file
 
+if TYPE_CHECKING:
+    from zskd_onnx.sweeps.table import Summary
 
-@reports_errors
+
+@with_shared_options
 def sweep(
     teacher: TeacherFile,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the table and the runs go.")
-    ] = Path("zskd-sweep"),
     recipe: Annotated[
-        list[str] | None, typer.Option("--recipe", "-r", help="A built-in recipe or a .yaml file; repeat for several.")
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            metavar="NAME|FILE",
+            autocompletion=complete_recipe,
+            help="Built-in recipe, or a .yaml file (default: best). May be repeated.",
+            rich_help_panel=RECIPE,
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE,VALUE", help="A field and its values; repeat for a grid."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE,VALUE",
+            autocompletion=complete_setting,
+            help="A field of the recipe and its values. Repeat it for a grid.",
+            rich_help_panel=RECIPE,
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N-1 for each setting.")] = 1,
-    student: Annotated[str | None, typer.Option("--student", help="As in compress.")] = None,
-    eval_data: EvalDataOption = None,
+    student: StudentOption = None,
+    init: InitOption = None,
     data: DataOption = None,
-    init: Annotated[str | None, typer.Option("--init", help="As in compress.")] = None,
-    device: DeviceOption = "auto",
-    input_range: RangeOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    layout: LayoutOption = None,
-    input_shape: ShapeOption = None,
-    output_name: OutputNameOption = None,
-    fix: FixOption = None,
-    importer: ImporterOption = "native",
-    format: FormatOption = Format.TEXT,
+    eval_data: EvalDataOption = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole_number(1),
+            help="Number of seeds per setting: 0 to N-1.",
+            rich_help_panel=RUN,
+        ),
+    ] = 1,
+    device: DeviceOption = Device.AUTO,
+    output: OutputOption = Path("zskd-sweep"),
+    *,
+    teacher_input: TeacherInput,
+    printed: Output,
 ) -> None:
-    """Compress TEACHER.onnx with every recipe, every combination of --set values, and several seeds.
+    """Compress TEACHER.onnx with every recipe, every combination of --set values and every seed.
 
-    Writes sweep.csv, sweep.json, a folder for each run and, where one field of numbers varies,
-    sweep.png. The same command again goes on where it stopped. A run that fails is a row with its error.
+    Writes sweep.csv, sweep.json and a folder for each run; also sweep.png if exactly one numeric
+    field varies. The same command again continues an interrupted sweep. A failed run becomes a row
+    with its error.
 
-    Exit codes: 0 ok, 1 all runs failed, 2 usage or configuration, 3 teacher unsupported, 130 interrupted.
+    Examples:
+      zskd-onnx sweep teacher.onnx -r best -r zskd --seeds 3
+      zskd-onnx sweep t.onnx --set synthesis.count=1000,9000
+      zskd-onnx sweep teacher.onnx --eval-data test.npz -o out
+
+    Exit codes:
+      0    success
+      1    all runs failed, or an unexpected error
+      2    usage error, or a faulty recipe
+      3    the teacher is unsupported
+      130  interrupted
     """
-    expect_file(teacher, "an ONNX model")  # before what takes seconds to load
+    expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
 
+    from zskd_onnx.config.files import DEFAULT_RECIPE
     from zskd_onnx.sweeps.sweep import sweep as run_sweep
 
-    with progress() as listener:
+    with progress(printed) as listener:
         result = run_sweep(
             teacher,
             output,
@@ -79,22 +106,21 @@ def sweep(
             student=student,
             eval_data=eval_data,
             data=data,
-            init=init,
-            device=device,
-            **input_options(input_range, mean, std, layout, input_shape, output_name, fix, importer),
+            init=None if init is None else init.value,
+            device=device.value,
+            **teacher_input.options(),
         )
     result.check()
-    if format == Format.JSON:
-        print_json(result.to_dict())
-        return
-    print(result.folder / "sweep.csv")
-    print_table({str(summary.run): _figures(summary) for summary in result.summaries})
+    if printed.format == Format.TEXT:
+        print(result.folder / "sweep.csv")
+    rows = {str(summary.run): _figures(summary) for summary in result.summaries}
+    print_result(result.to_dict(), rows, printed.format)
 
 
-def _figures(summary: Any) -> str:
-    found = [f"failed {summary.failed}"] if summary.failed else []
+def _figures(summary: Summary) -> str:
+    parts = [f"failed {summary.failed}"] if summary.failed else []
     for name, spread in (("accuracy", summary.student_accuracy), ("agreement", summary.agreement)):
         if spread is not None:
             deviation = "" if spread.deviation is None else f" ± {percent(spread.deviation)}"
-            found.append(f"{name} {percent(spread.mean)}{deviation}")
-    return ", ".join(found)
+            parts.append(f"{name} {percent(spread.mean)}{deviation}")
+    return ", ".join(parts)

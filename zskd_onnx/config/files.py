@@ -1,4 +1,4 @@
-"""Recipes as files: the built-in ones and those of a user, read but not yet validated."""
+"""Recipe files, built-in and of the user: reading and parsing; validation comes later."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import yaml
 from zskd_onnx.errors import RecipeError, UsageError
 from zskd_onnx.system.files import expect_file
 
+DEFAULT_RECIPE = "best"
+"""The recipe of a run that names none."""
+
 SIZE_LIMIT = 1 << 16
-"""Bytes that a recipe file may have."""
+"""Largest size of a recipe file, bytes."""
 
 
 def recipe_names() -> list[str]:
@@ -23,10 +26,10 @@ def recipe_names() -> list[str]:
 
 
 def recipe_text(name: str) -> str:
-    """The YAML of a built-in recipe, comments included.
+    """The YAML of a built-in recipe, with its comments.
 
     Raises:
-        RecipeError: there is none of that name; the message suggests the nearest.
+        RecipeError: no recipe has that name; the message suggests the nearest.
     """
     names = recipe_names()
     if name not in names:
@@ -37,10 +40,13 @@ def recipe_text(name: str) -> str:
 
 
 def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
-    """The keys and values of a built-in recipe, or of a path that ends in .yaml or .yml; and what messages call it.
+    """The content of a recipe, and its name for messages.
+
+    Args:
+        name_or_path: a built-in name, or a path that ends in .yaml or .yml.
 
     Raises:
-        RecipeError: no such recipe or file, or it is no mapping in YAML, or says a key twice.
+        RecipeError: no such recipe or file, no mapping in YAML, or a repeated key.
     """
     name = str(name_or_path)
     if name.endswith((".yaml", ".yml")):
@@ -54,18 +60,21 @@ def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """What ``yaml.safe_load`` makes of a text.
+    """The value of a YAML text; only plain data is read, never code.
+
+    Args:
+        where: the text's name for messages.
 
     Raises:
-        RecipeError: it is not YAML, or says a key twice; ``where`` is what the message calls it.
+        RecipeError: the text is not YAML, or repeats a key.
     """
     try:
         content = yaml.safe_load(text)
-        repeated = _repeated(yaml.compose(text, Loader=yaml.SafeLoader))
+        repetition = _repeated_key(yaml.compose(text, Loader=yaml.SafeLoader))
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise RecipeError(f"{where}: not YAML ({' '.join(str(error).split())[:300]})") from error
-    if repeated is not None:
-        raise RecipeError(f"{where}: {repeated}; expected each key once in a section")
+    if repetition is not None:
+        raise RecipeError(f"{where}: {repetition}; expected each key once in a section")
     return content
 
 
@@ -76,21 +85,21 @@ def _read(path: Path) -> str:
         raise RecipeError(str(error)) from error
     try:
         if path.stat().st_size > SIZE_LIMIT:
-            raise RecipeError(f"{path}: larger than {SIZE_LIMIT:,} bytes; not a recipe")
+            raise RecipeError(f"{path}: larger than {SIZE_LIMIT:,} bytes, so not a recipe")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise RecipeError(f"{path}: {reason}; expected a recipe in YAML") from error
 
 
-def _repeated(root: yaml.Node | None) -> str | None:
-    """A key that a section has again, of which YAML keeps the last and says nothing."""
-    nodes, seen = [root], set[int]()
+def _repeated_key(root: yaml.Node | None) -> str | None:
+    """A key that a section repeats; YAML would silently keep the last value."""
+    nodes, visited = [root], set[int]()
     while nodes:
         node = nodes.pop()
-        if id(node) in seen:  # an alias
+        if id(node) in visited:  # an alias
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             nodes += node.value
         elif isinstance(node, yaml.MappingNode):
@@ -99,6 +108,6 @@ def _repeated(root: yaml.Node | None) -> str | None:
                 nodes.append(value)
                 if isinstance(key, yaml.ScalarNode):
                     if key.value in keys:
-                        return f"'{key.value}' again in line {key.start_mark.line + 1}"
+                        return f"key '{key.value}' is repeated in line {key.start_mark.line + 1}"
                     keys.add(key.value)
     return None

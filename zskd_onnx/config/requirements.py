@@ -1,3 +1,14 @@
-"""The recipe of a run that names none; by itself, so that the command line's help need not load the others."""
+"""What recipes need of a teacher or of the user, in the words of messages."""
 
-DEFAULT_RECIPE = "best"
+from __future__ import annotations
+
+from zskd_onnx.settings import Requirement
+
+MISSING: dict[Requirement, str] = {
+    "head": "a final fully connected layer, and the teacher has none",
+    "penultimate": "a fully connected layer before the final one, and the teacher has none",
+    "convolution": "a convolution, and the teacher has none",
+    "batch_norm": "batch-normalisation statistics, and the file has none (exporters often fold them into convolutions)",
+    "positions": "images, sequences or volumes, and the teacher takes vectors",
+}
+"""Requirement -> the part of a message that says what is missing."""

@@ -1,4 +1,4 @@
-"""Real samples from an .npz file, checked against a teacher's input domain."""
+"""Reading of real samples from .npz files, with checks against the teacher's input domain."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from zskd_onnx.teacher.signature.domain import Domain
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """Real samples.
+    """Real samples with labels.
 
     Attributes:
-        x: (N, ...) as the teacher's file takes them.
-        y: (N,) class numbers.
+        x: inputs (N, ...) as the teacher's file takes them.
+        y: class numbers (N,).
     """
 
     x: np.ndarray
@@ -28,29 +28,32 @@ class EvaluationData:
 
 
 def read_evaluation_data(path: Path, domain: Domain, classes: int) -> EvaluationData:
-    """Read an .npz with ``x`` and ``y``; see ``read_samples``.
+    """Real samples with labels from an .npz file; see ``read_samples``.
 
     Raises:
-        UsageError: no such file, no ``y``, or arrays that do not fit; the message says what was expected.
+        UsageError: see ``read_samples``, or the file has no ``y``.
     """
     x, y = read_samples(path, domain, classes)
     if y is None:
-        raise UsageError(f"{path}: holds no y; expected an .npz with arrays x and y")
+        raise UsageError(f"{path}: has no array y; expected an .npz with arrays x and y")
     return EvaluationData(x, y)
 
 
 def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read an .npz with ``x`` and, where the classes are known, ``y``.
+    """Real samples from an .npz file, with labels if it has any.
 
     Args:
-        path: ``x`` holds samples as the teacher's file takes them, or uint8 images (0 to 255)
-            of shape (N, H, W), (N, H, W, C) or (N, C, H, W); ``y`` holds class numbers.
+        path: a file with an array ``x`` and optionally an array ``y``. ``x`` has inputs as the
+            teacher's file takes them, or uint8 images (0 to 255) of shape (N, H, W), (N, H, W, C) or
+            (N, C, H, W). ``y`` has class numbers (N,).
+        domain: the teacher's input domain.
+        classes: number of classes.
 
     Returns:
-        (N, ...) as the teacher's file takes them, and (N,) class numbers or None.
+        Inputs (N, ...) as the teacher's file takes them, and class numbers (N,) or None.
 
     Raises:
-        UsageError: no such file, or arrays that do not fit; the message says what was expected.
+        UsageError: there is no such file, or an array does not fit; the message says what was expected.
     """
     expect_file(path, "an .npz with arrays x and y")
     try:
@@ -59,7 +62,7 @@ def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, 
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: expected an .npz with arrays x and y ({error})") from error
     if not x.ndim or not len(x):
-        raise UsageError(f"{path}: x has shape {x.shape}, expected one sample or more")
+        raise UsageError(f"{path}: x has shape {x.shape}, expected at least one sample")
     samples = as_file_input(x, domain, str(path))
     _check_values(samples, domain, path)
     if y is None:
@@ -67,27 +70,31 @@ def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, 
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x):
         raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}, expected {len(x)} class numbers")
     if y.min() < 0 or y.max() >= classes:
-        raise UsageError(f"{path}: y holds classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
+        raise UsageError(f"{path}: y has classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
     return samples, y.astype(np.int64)
 
 
 def _check_values(x: np.ndarray, domain: Domain, path: Path) -> None:
-    """Refuse samples (N, ...) that are not finite, and images that reach beyond the domain by more than its width."""
-    bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
-    if len(bad):
+    """Raise UsageError if values are not finite, or images leave the input range by more than its width."""
+    invalid = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
+    if len(invalid):
         raise UsageError(
-            f"{path}: x[{bad[0]}] holds NaN, or what is infinite as {x.dtype}, and {len(bad) - 1} others; expected numbers"
+            f"{path}: {len(invalid)} samples have values that are NaN, or infinite as {x.dtype}, "
+            f"the first is x[{invalid[0]}]; expected finite numbers"
         )
     low, high = min(domain.low), max(domain.high)
     if domain.is_image and (x.min() < 2 * low - high or x.max() > 2 * high - low):
         raise UsageError(
-            f"{path}: x holds values from {x.min():g} to {x.max():g}, the teacher takes images from {low:g} to {high:g} "
-            f"({domain.range_source}); bring them to that range, or say another with --input-range"
+            f"{path}: x has values from {x.min():g} to {x.max():g}, the teacher takes images from {low:g} to {high:g} "
+            f"({domain.range_source}); scale x to that range, or set another one with --input-range"
         )
 
 
 def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
-    """Samples as the teacher's file takes them; see ``read_samples``.
+    """Samples converted to the input of the teacher's file; see ``read_samples``.
+
+    Args:
+        where: the file or argument that holds them, for messages.
 
     Raises:
         UsageError: the shape or the type does not fit.
@@ -115,7 +122,8 @@ def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
         x = x.reshape(expected)
     if x.shape != expected or x.dtype.kind not in "fiu":
         raise UsageError(
-            f"{where}: x has shape {x.shape} and type {x.dtype}, expected {expected} as the teacher takes it, or uint8 images"
+            f"{where}: x has shape {x.shape} and type {x.dtype}, expected shape {expected} as the teacher "
+            "takes it, or uint8 images"
         )
-    with np.errstate(over="ignore"):  # whoever asks looks for infinities
+    with np.errstate(over="ignore"):  # ``_check_values`` reports infinities
         return x.astype(domain.dtype)

@@ -1,4 +1,4 @@
-"""Real samples that a user gives to train on."""
+"""Real samples of the user to train on."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch import Tensor
 
 from zskd_onnx.data.npz import read_samples
 from zskd_onnx.errors import UsageError
-from zskd_onnx.system.randomness import generator_for
+from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.teacher.probes.outputs import BATCH, TeacherView
 from zskd_onnx.teacher.teacher import Teacher
-
-PART = 512
 
 
 @dataclass(frozen=True)
 class RealSamples:
-    """Samples in the order in which they are drawn.
+    """Real samples to train on, in random order.
 
     Attributes:
         inputs: (N, *shape) in the unit space, float16, on the CPU.
@@ -30,25 +29,26 @@ class RealSamples:
 
 
 def read_real_samples(path: Path, teacher: Teacher, per_class: int | None, seed: int) -> RealSamples:
-    """Read an .npz; see ``read_samples``.
+    """Real samples of an .npz file, see ``read_samples``.
 
     Args:
-        per_class: how many of each class at most; None takes all.
-        seed: draws which.
+        per_class: largest number of samples of each class; None takes all. Without labels the teacher
+            tells the classes.
+        seed: of the order, and so of the choice.
 
     Raises:
-        UsageError: no such file, or arrays that do not fit.
+        UsageError: no such file, arrays that do not fit, or fewer than two samples.
     """
     domain = teacher.domain
     x, y = read_samples(path, domain, teacher.classes)
     if len(x) < 2:
-        raise UsageError(f"{path}: holds one sample; expected two or more to train on")
-    parts = [domain.to_unit(torch.from_numpy(x[i : i + PART])) for i in range(0, len(x), PART)]
+        raise UsageError(f"{path}: has one sample; expected two or more to train on")
+    parts = [domain.to_unit(torch.from_numpy(x[i : i + BATCH])) for i in range(0, len(x), BATCH)]
     inputs = torch.cat(parts).to(torch.float16)
     labels = None if y is None else torch.from_numpy(y)
-    order = torch.randperm(len(inputs), generator=generator_for(seed, "data"))
+    order = torch.randperm(len(inputs), generator=rng_for(seed, "data"))
     if per_class is not None:
-        classes = _classes(teacher, inputs) if labels is None else labels
+        classes = TeacherView(teacher).batched_logits(inputs).argmax(1) if labels is None else labels
         rank = torch.zeros(len(order), dtype=torch.long)
         for number in range(teacher.classes):
             of_class = classes[order] == number
@@ -58,9 +58,3 @@ def read_real_samples(path: Path, teacher: Teacher, per_class: int | None, seed:
     if inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     return RealSamples(inputs, None if labels is None else labels[order])
-
-
-@torch.no_grad()
-def _classes(teacher: Teacher, inputs: Tensor) -> Tensor:
-    parts = (part.to(torch.float32) for part in inputs.split(PART))
-    return torch.cat([teacher.logits(teacher.domain.to_file(part)).argmax(1) for part in parts])

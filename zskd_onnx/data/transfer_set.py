@@ -1,4 +1,4 @@
-"""The transfer set on disk: safetensors shards and an index, readable while it grows."""
+"""Transfer sets on disk: safetensors shards and an index, which can be read while the set grows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.system.files import write_text, written_beside
+from zskd_onnx.system.files import atomic_write, write_text
 
 INDEX = "index.json"
 SCHEMA_VERSION = 1
@@ -26,8 +26,8 @@ class Samples:
     """A transfer set in memory.
 
     Attributes:
-        inputs: (N, *shape) in the unit space, float16, channels last where they are images.
-        targets: (N, K) soft targets that the inputs were made for, float32.
+        inputs: (N, *shape) in the unit space, float16; images are in channels-last memory format.
+        targets: soft targets (N, K) that the inputs were made for, float32.
     """
 
     inputs: Tensor
@@ -35,79 +35,79 @@ class Samples:
 
 
 class TransferSet:
-    """A folder of shards.
+    """A transfer set as a folder of shards with an index.
 
-    Inputs are kept as float16: steps of at most 2^-11 in [0, 1], finer than 8-bit pixels.
+    Inputs are stored as float16. Its steps are at most 2^-11 in [0, 1], finer than those of 8-bit pixels.
 
     Attributes:
-        folder: where it lies.
-        identity: what it was made from and how; a run continues a transfer set only if this is
-            the same.
-        wanted: samples that a run takes of it, the most where there were several; None in an index of
-            earlier versions.
-        count: samples that are written: fewer where a run was interrupted, more where the last batch
-            is larger than what was missing.
+        folder: the folder.
+        identity: what the set was made from, and how. A run continues a set only if it would be the same.
+        requested: number of samples that a run takes from the set, the largest of several runs;
+            "wanted" in the index. None for an index of an earlier version.
+        count: number of samples that are written. It is below ``requested`` after an interruption, and
+            above it if the last batch was larger than needed.
     """
 
     def __init__(
-        self, folder: Path, identity: dict[str, Any], shards: list[dict[str, Any]], wanted: int | None = None
+        self, folder: Path, identity: dict[str, Any], shards: list[dict[str, Any]], requested: int | None = None
     ) -> None:
         self.folder = folder
         self.identity = identity
-        self.wanted = wanted
+        self.requested = requested
         self._shards = shards
 
     @property
     def count(self) -> int:
+        """Number of samples that are written."""
         return sum(int(shard["count"]) for shard in self._shards)
 
     @classmethod
     def create(cls, folder: Path, identity: dict[str, Any]) -> TransferSet:
-        """An empty transfer set."""
+        """A new, empty transfer set."""
         folder.mkdir(parents=True, exist_ok=True)
-        made = cls(folder, identity, [])
-        made._write_index()
-        return made
+        transfer_set = cls(folder, identity, [])
+        transfer_set._write_index()
+        return transfer_set
 
     @classmethod
     def open(cls, folder: Path) -> TransferSet:
-        """Read the index of a transfer set, complete or not.
+        """A transfer set that exists, complete or not.
 
         Raises:
-            UsageError: there is none, or it is damaged.
+            UsageError: the folder has no index, or a damaged one.
         """
         path = folder / INDEX
         if not path.is_file():
-            raise UsageError(f"{folder}: no transfer set there (no {INDEX})")
+            raise UsageError(f"{folder}: no transfer set (it has no {INDEX})")
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
             if index["schema_version"] != SCHEMA_VERSION:
                 raise UsageError(f"{path}: schema version {index['schema_version']}, expected {SCHEMA_VERSION}")
             shards = [{"file": str(s["file"]), "count": int(s["count"])} for s in index["shards"]]
             identity = dict(index["identity"])
-            wanted = None if index.get("wanted") is None else int(index["wanted"])
-            if wanted is not None and wanted < 1:
-                raise ValueError(f"wanted {wanted}, expected 1 or more")
+            requested = None if index.get("wanted") is None else int(index["wanted"])
+            if requested is not None and requested < 1:
+                raise ValueError(f"wanted is {requested}, expected 1 or more")
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path}: damaged index ({error}); make the transfer set again") from error
         if any(Path(str(s["file"])).name != s["file"] for s in shards):
-            raise UsageError(f"{path}: a shard lies outside the folder; refused")
-        return cls(folder, identity, shards, wanted)
+            raise UsageError(f"{path}: a shard is outside the folder; expected plain file names")
+        return cls(folder, identity, shards, requested)
 
-    def want(self, count: int) -> None:
-        """Say in the index how many samples a run takes, if they are more than those of the runs before."""
-        if count > (self.count if self.wanted is None else self.wanted):
-            self.wanted = count
+    def request(self, count: int) -> None:
+        """Record in the index that a run takes ``count`` samples, unless an earlier run takes more."""
+        if count > (self.count if self.requested is None else self.requested):
+            self.requested = count
             self._write_index()
 
     def append(self, inputs: Tensor, targets: Tensor) -> None:
-        """Add a shard; the index names it only once it is whole."""
+        """Add a shard; the index lists it once it is completely written."""
         name = f"shard-{len(self._shards):05d}.safetensors"
         tensors = {
             "inputs": inputs.to("cpu", torch.float16).contiguous(),
             "targets": targets.to("cpu", torch.float32).contiguous(),
         }
-        with written_beside(self.folder / name) as partial:
+        with atomic_write(self.folder / name) as partial:
             try:
                 save_file(tensors, partial)
             except SafetensorError as error:
@@ -116,17 +116,17 @@ class TransferSet:
         self._write_index()
 
     def load(self, count: int | None = None) -> Samples:
-        """Read the shards.
+        """The samples, read from the shards.
 
         Args:
-            count: how many samples to keep, from the first; all if None.
+            count: number of samples to read, from the first; None reads all.
 
         Raises:
-            UsageError: a shard is missing or damaged, or there is none.
+            UsageError: a shard is missing or damaged, or the set is empty.
         """
         if not self._shards:
-            raise UsageError(f"{self.folder}: the transfer set is empty; make it again, or finish it with --resume")
-        sample, target = self._shapes()  # before any room is made: an index may claim anything
+            raise UsageError(f"{self.folder}: the transfer set is empty; make it again, or complete it with --resume")
+        sample, target = self._shapes()  # before memory is allocated: a damaged index may claim any count
         count = self.count if count is None else min(count, self.count)
         order = torch.channels_last if len(sample) == 3 and sample[0] > 1 else torch.contiguous_format
         inputs = torch.empty((count, *sample), dtype=torch.float16, memory_format=order)
@@ -141,8 +141,8 @@ class TransferSet:
         return samples
 
     def _shapes(self) -> tuple[list[int], list[int]]:
-        """Of one sample and of its targets, in every shard; nothing but their headers is read."""
-        found: tuple[list[int], list[int]] | None = None
+        """Shapes of one sample and of its target, the same in every shard; only headers are read."""
+        shapes: tuple[list[int], list[int]] | None = None
         for shard in self._shards:
             with self._shard(shard) as file:
                 (inputs, *sample), (targets, *target) = (
@@ -150,15 +150,15 @@ class TransferSet:
                 )
                 if inputs != shard["count"] or targets != shard["count"]:
                     raise ValueError(f"expected {shard['count']} samples")
-                found = found or (sample, target)
-                if found != (sample, target):
-                    raise ValueError(f"expected samples of shape {found[0]} and targets of shape {found[1]}")
-        assert found is not None
-        return found
+                shapes = shapes or (sample, target)
+                if shapes != (sample, target):
+                    raise ValueError(f"expected samples of shape {shapes[0]} and targets of shape {shapes[1]}")
+        assert shapes is not None
+        return shapes
 
     @contextmanager
     def _shard(self, shard: dict[str, Any]) -> Iterator[Any]:
-        """A shard to read from; what is wrong with it ends in its name."""
+        """An open shard; errors within the context become a UsageError that names the file."""
         path = self.folder / shard["file"]
         try:
             with safe_open(path, framework="pt") as file:
@@ -170,7 +170,7 @@ class TransferSet:
         index = {
             "schema_version": SCHEMA_VERSION,
             "identity": self.identity,
-            "wanted": self.wanted,
+            "wanted": self.requested,
             "shards": self._shards,
         }
         write_text(self.folder / INDEX, json.dumps(index, indent=2) + "\n")

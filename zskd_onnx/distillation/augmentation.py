@@ -1,4 +1,4 @@
-"""Augmentation as random tensor operations, each batch anew (ZSKD supplement, section 4; Wang 2021)."""
+"""Augmentation: random changes of a batch (ZSKD supplement, section 4; Wang 2021)."""
 
 from __future__ import annotations
 
@@ -10,64 +10,45 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator
 from torch import Tensor
 
-from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
-from zskd_onnx.procedural.level_lines import level_lines
-from zskd_onnx.procedural.pen_strokes import ROOM, pen_strokes
 from zskd_onnx.settings import Settings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
-SMALLEST_WINDOW = 0.1
-"""Smallest side of a window, as a share of the sample's."""
+SMALLEST_CROP = 0.1
+"""Smallest side of a random crop, relative to the sample's."""
 
 
 class Augmentation(Settings):
-    """What may happen to a sample in the unit space.
+    """Random changes of samples in the unit space.
 
-    Geometry is for what has positions: images, volumes (the slices of one alike) and sequences
-    (scale, shift and crop along their one axis). What is drawn for a sample is composed, so that it
-    is resampled once.
+    Rotation, scale, shift, flips and crops need positions: images, volumes (all slices alike) and sequences (scale,
+    shift and padding along their one axis). The geometric changes of a sample are composed and resampled once.
 
     Attributes:
-        fraction: share of each batch that is changed; the rest stays as synthesised.
-        rotation: largest angle either way, degrees.
-        scale: smallest and largest size, relative.
-        shift: largest shift either way, as a share of the side; scale goes for it too.
+        fraction: share of a batch that is augmented; the rest stays as it is. Procedural images are part of the
+            augmented share. 0 augments nothing.
+        rotation: largest angle in either direction, degrees.
+        scale: smallest and largest relative size.
+        shift: largest shift in either direction, relative to the side.
         flip: probability of a left-right flip.
         flip_up_down: probability of an up-down flip.
         transpose: probability that height and width are exchanged, where they are equal.
         pad: positions added on every side before a random crop of the original size.
-        window: probability that of an image, sequence or volume no more is left than a box; what is around it
-            becomes the lowest of the unit space. Each side is log-uniform between a tenth of the sample's and
-            all of it, at any place. Not in the papers: impressions fill the whole field, real objects may stand
-            alone in it. It comes before scale, shift and rotation.
-        contours: probability that an image, sequence or volume gives way to contours of a smooth random field,
-            lines of one colour on the lowest of the unit space. Not in the papers: nothing that is optimised for the
-            teacher has the outlines of real objects, and the teacher answers whatever it is shown (Baradad et al.
-            2021 learn features from such images). It comes after windows, before scale, shift and rotation.
-        strokes: share of images that give way to a drawing of a few strokes of a pen, of one colour on the lowest of the
-            unit space; sequences, volumes and images of a side below 16 have none. Not in the papers, as contours, in
-            whose place it comes too: those have no ends and no one width, which digits, letters and signs have.
-        leaves: probability that a photograph gives way to dead leaves: shapes of random colours that cover one another.
-            Not in the papers: photographs are surfaces with edges, impressions are not. Where it is above 0 photographs
-            have neither windows nor contours nor strokes.
-        photographs: whether images are photographs, scans and the like, which fill the whole field; it counts where
-            ``leaves`` is above 0. Default: what the teacher says (``takes_photographs``), and without one, or where images
-            are too small for that, those of three channels are.
-        outside: what comes from beyond the edge: "zero", the lowest of the unit space, or "edge", the value at the
-            edge. Default: "edge" for images that have leaves among them, for photographs end nowhere; "zero" for others.
-        redraw: probability that a vector has features redrawn from the whole domain, a share of
-            them that is drawn for each; vectors have no geometry, and real ones lie between what
-            the teacher is sure of and what means nothing to it.
-        mixup: probability that a sample is blended with another of the batch (Zhang et al.
-            2018; no labels are blended, the teacher answers the blend itself).
-        salt_and_pepper: largest share of positions, all channels of each, that become 1 or 0,
-            drawn for each sample; for a vector it is of features.
-        noise: largest standard deviation of Gaussian noise, drawn for each sample; it is added
-            after salt and pepper.
+        crop: probability of a random crop on a blank ground: all values outside a random box become 0. Each side of
+            the box is log-uniform between a tenth of the sample's and all of it. It comes before scale, shift and
+            rotation, and never on natural images. It is not in the papers: impressions fill the whole field, and
+            drawings stand alone in it.
+        padding_mode: values from outside the sample: "zeros", or "border", the value at the edge. Default: "border"
+            for natural images, which go on beyond their edges, and "zeros" for others.
+        redraw: probability that features of a vector are redrawn from the whole domain, a random share of them.
+            Vectors have no geometry, and real ones lie between confident ones and random ones.
+        mixup: probability that a sample is blended with another of the batch (Zhang et al. 2018). The teacher labels
+            the blend itself.
+        salt_and_pepper: largest share of positions (features of a vector) that become 1 or 0, drawn for each sample.
+        noise: largest standard deviation of Gaussian noise, drawn for each sample and added last.
     """
 
-    fraction: Fraction = 0.5
+    fraction: Fraction = 0.8
     rotation: Annotated[float, Field(ge=0, le=180)] = 27.0
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.6, 1.1)
     shift: Fraction = 0.2
@@ -75,13 +56,9 @@ class Augmentation(Settings):
     flip_up_down: Fraction = 0.0
     transpose: Fraction = 0.0
     pad: NonNegativeInt = 0
-    window: Fraction = 0.0
-    contours: Fraction = 0.0
-    strokes: Fraction = 0.0
-    leaves: Fraction = 0.0
-    photographs: bool | None = None
-    outside: Literal["zero", "edge"] | None = None
-    redraw: Fraction = 0.0
+    crop: Fraction = 0.6
+    padding_mode: Literal["zeros", "border"] | None = None
+    redraw: Fraction = 1.0
     mixup: Fraction = 0.0
     salt_and_pepper: Fraction = 0.0
     noise: NonNegativeFloat = 0.0
@@ -94,95 +71,84 @@ class Augmentation(Settings):
         return value
 
     @property
-    def undecided(self) -> bool:
-        """Whether the teacher is to say what images are."""
-        return self.fraction > 0 and self.leaves > 0 and self.photographs is None
+    def of_all(self) -> Augmentation:
+        """The same for every sample, unless none are augmented."""
+        return self.model_copy(update={"fraction": 1.0}) if self.fraction else self
 
-    def apply(self, x: Tensor, generator: torch.Generator, *, real: bool = False) -> Tensor:
-        """Change the last ``fraction`` of a batch.
+    def beside(self, procedural: float) -> Augmentation:
+        """The same for the samples beside procedural images, which are augmented already.
+
+        Args:
+            procedural: their share of a batch.
+        """
+        if not procedural or procedural >= 1:
+            return self
+        return self.model_copy(update={"fraction": max(0.0, 1 - (1 - self.fraction) / (1 - procedural))})
+
+    def apply(self, x: Tensor, rng: torch.Generator, *, natural: bool = False, intact: bool = False) -> Tensor:
+        """Augment the last ``fraction`` of a batch.
 
         Args:
             x: (N, *shape) in the unit space: vectors, sequences, images or volumes.
-            generator: on x's device.
-            real: whether these are real samples, which are rare: they are moved and disturbed, but neither cut, blended,
-                redrawn nor replaced, and keep their labels.
+            rng: on x's device.
+            natural: whether samples are natural images.
+            intact: whether samples are only moved and disturbed, and neither cropped, blended nor redrawn: real
+                samples keep their labels, and procedural images are varied enough.
 
         Returns:
             A batch of the same shape, in [0, 1].
         """
-        kept = len(x) - round(len(x) * self.fraction)
-        if kept == len(x):
+        unchanged = len(x) - round(len(x) * self.fraction)
+        if unchanged == len(x):
             return x
-        part = x[kept:]
-        if self.mixup and not real:
-            part = self._mix(part, generator)
-        if self.redraw and part.ndim == 2 and not real:
-            part = self._redraw(part, generator)
-        if part.ndim > 2 and not real:
-            part = self._replace(part, generator)
+        part = x[unchanged:]
+        if self.mixup and not intact:
+            part = self._mix(part, rng)
+        if self.redraw and part.ndim == 2 and not intact:
+            part = self._redraw(part, rng)
+        if self.crop and part.ndim > 2 and not (intact or natural):
+            part = self._crop_on_blank_ground(part, rng)
         if part.ndim > 2:
-            part = self._move(part, self._outside(x), generator)
+            part = self._move(part, self.padding_mode or ("border" if natural else "zeros"), rng)
         if self.salt_and_pepper:
-            part = self._sprinkle(part, generator)
+            part = self._sprinkle(part, rng)
         if self.noise:
-            deviation = self.noise * _uniform(part, generator)
-            part = part + deviation * torch.randn(part.shape, generator=generator, device=part.device)
-        part = torch.cat([x[:kept], part.clamp(0, 1)])
+            deviation = self.noise * _uniform(part, rng)
+            part = part + deviation * torch.randn(part.shape, generator=rng, device=part.device)
+        part = torch.cat([x[:unchanged], part.clamp(0, 1)])
         return part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part
 
-    def _photographs(self, x: Tensor) -> bool:
-        """Whether samples are taken for photographs, which have leaves."""
-        are = self.photographs if self.photographs is not None else x.shape[1] == COLOURS
-        return bool(self.leaves) and x.ndim == 4 and are
-
-    def _replace(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        if self._photographs(x):
-            return torch.where(_uniform(x, generator) < self.leaves, dead_leaves(x, generator), x)
-        if self.window:
-            x = self._isolate(x, generator)
-        if self.contours:
-            x = torch.where(_uniform(x, generator) < self.contours, level_lines(x, generator), x)
-        drawings = round(len(x) * self.strokes) if x.ndim == 4 and min(x.shape[2:]) >= ROOM else 0
-        if drawings:
-            # As many in each batch, so that no more are drawn than are shown.
-            chosen = torch.randperm(len(x), generator=generator, device=x.device)[:drawings]
-            x = x.index_copy(0, chosen, pen_strokes(x[chosen], generator))
-        return x
-
-    def _mix(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        chosen = _uniform(x, generator) < self.mixup
-        share = _uniform(x, generator)
-        other = x[torch.randperm(len(x), generator=generator, device=x.device)]
+    def _mix(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        chosen = _uniform(x, rng) < self.mixup
+        share = _uniform(x, rng)
+        other = x[torch.randperm(len(x), generator=rng, device=x.device)]
         return torch.where(chosen, share * x + (1 - share) * other, x)
 
-    def _redraw(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        share = torch.where(_uniform(x, generator) < self.redraw, _uniform(x, generator), 0.0)
-        chance, fresh = torch.rand((2, *x.shape), generator=generator, device=x.device)
+    def _redraw(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        share = torch.where(_uniform(x, rng) < self.redraw, _uniform(x, rng), 0.0)
+        chance, fresh = torch.rand((2, *x.shape), generator=rng, device=x.device)
         return torch.where(chance < share, fresh, x)
 
-    def _isolate(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        left = _uniform(x, generator) >= self.window
-        inside = torch.ones_like(left)
+    def _crop_on_blank_ground(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        whole = _uniform(x, rng) >= self.crop
+        inside = torch.ones_like(whole)
         for axis in range(2, x.ndim):
             length = x.shape[axis]
-            side = (SMALLEST_WINDOW ** _uniform(x, generator)).clamp_min(1 / length)  # a position at least
-            middle = (2 * _uniform(x, generator) - 1) * (1 - side)
+            side = (SMALLEST_CROP ** _uniform(x, rng)).clamp_min(1 / length)  # a position at least
+            middle = (2 * _uniform(x, rng) - 1) * (1 - side)
             positions = _centres(length, x).view(-1, *(1,) * (x.ndim - axis - 1))
             inside = inside & ((positions - middle).abs() <= side)
-        return torch.where(left | inside, x, 0)
+        return torch.where(whole | inside, x, 0)
 
-    def _outside(self, x: Tensor) -> str:
-        return self.outside or ("edge" if self._photographs(x) else "zero")
-
-    def _move(self, x: Tensor, outside: str, generator: torch.Generator) -> Tensor:
+    def _move(self, x: Tensor, padding_mode: str, rng: torch.Generator) -> Tensor:
         if x.ndim == 5:
-            return self._move(x.flatten(1, 2), outside, generator).unflatten(1, x.shape[1:3])
+            return self._move(x.flatten(1, 2), padding_mode, rng).unflatten(1, x.shape[1:3])
         if x.ndim == 3:
-            return self._resample(x.unsqueeze(2), self._along(x, generator), outside).squeeze(2)
-        return self._resample(x, self._across(x, generator), outside)
+            return _resample(x.unsqueeze(2), self._map_sequence(x, rng), padding_mode).squeeze(2)
+        return _resample(x, self._map_image(x, rng), padding_mode)
 
-    def _across(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """An affine map for each image (N, C, H, W), from positions after it to positions before it.
+    def _map_image(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """An affine map for each image (N, C, H, W), from positions after augmentation to positions before it.
 
         Returns:
             (N, 2, 3); positions are (x, y, 1) in half sides from the middle.
@@ -190,7 +156,7 @@ class Augmentation(Settings):
         n, _, height, width = x.shape
 
         def draw(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(n, generator=generator, device=x.device)
+            return low + (high - low) * torch.rand(n, generator=rng, device=x.device)
 
         angle = draw(-self.rotation, self.rotation) * (math.pi / 180)
         zoom = 1 / draw(*self.scale)
@@ -209,40 +175,40 @@ class Augmentation(Settings):
             chosen = (draw(0, 1) < self.transpose)[:, None, None]
             theta[:, :, :2] = torch.where(chosen, theta[:, :, :2].flip(2), theta[:, :, :2])
         if self.pad:
-            theta[:, 0, 2] += self._crop(x, 3, generator)
-            theta[:, 1, 2] += self._crop(x, 2, generator)
+            theta[:, 0, 2] += self._padded_crop(x, 3, rng)
+            theta[:, 1, 2] += self._padded_crop(x, 2, rng)
         return theta
 
-    def _along(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The same for sequences (N, C, L), taken for images of height 1."""
-        shares = torch.rand((2, len(x)), generator=generator, device=x.device)
+    def _map_sequence(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """The same for sequences (N, C, L), as images of height 1."""
+        shares = torch.rand((2, len(x)), generator=rng, device=x.device)
         theta = x.new_zeros((len(x), 2, 3))
         theta[:, 0, 0] = 1 / (self.scale[0] + (self.scale[1] - self.scale[0]) * shares[0])
         theta[:, 0, 2] = (4 * shares[1] - 2) * self.shift
         if self.pad:
-            theta[:, 0, 2] += self._crop(x, 2, generator)
+            theta[:, 0, 2] += self._padded_crop(x, 2, rng)
         return theta
 
-    def _crop(self, x: Tensor, axis: int, generator: torch.Generator) -> Tensor:
+    def _padded_crop(self, x: Tensor, axis: int, rng: torch.Generator) -> Tensor:
         """Shifts by whole positions along an axis, (N,), in half sides."""
-        positions = torch.randint(-self.pad, self.pad + 1, (len(x),), generator=generator, device=x.device)
+        positions = torch.randint(-self.pad, self.pad + 1, (len(x),), generator=rng, device=x.device)
         return positions * (2 / x.shape[axis])
 
-    def _resample(self, x: Tensor, theta: Tensor, outside: str) -> Tensor:
-        """Images (N, C, H, W) with bilinear values at the positions that ``theta`` names."""
-        height, width = x.shape[2:]
-        horizontal, vertical, constant = theta[:, :, :, None, None].unbind(2)
-        # The grid of affine_grid, to the bit; that multiplies a matrix for each sample, ten times slower.
-        grid = horizontal * _centres(width, x) + vertical * _centres(height, x)[:, None]
-        grid += constant
-        beyond = "zeros" if outside == "zero" else "border"
-        return F.grid_sample(x, grid.movedim(1, 3), padding_mode=beyond, align_corners=False)
-
-    def _sprinkle(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        share = self.salt_and_pepper * _uniform(x, generator)
+    def _sprinkle(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        share = self.salt_and_pepper * _uniform(x, rng)
         positions = x[:, :1] if x.ndim > 2 else x
-        level = torch.rand(positions.shape, generator=generator, device=x.device)
+        level = torch.rand(positions.shape, generator=rng, device=x.device)
         return x.masked_fill(level < share / 2, 0).masked_fill(level > 1 - share / 2, 1)
+
+
+def _resample(x: Tensor, theta: Tensor, padding_mode: str) -> Tensor:
+    """Images (N, C, H, W) with bilinear values at the positions of the affine maps ``theta`` (N, 2, 3)."""
+    height, width = x.shape[2:]
+    horizontal, vertical, constant = theta[:, :, :, None, None].unbind(2)
+    # The grid of affine_grid, to the bit, which multiplies a matrix for each sample and takes ten times as long.
+    grid = horizontal * _centres(width, x) + vertical * _centres(height, x)[:, None]
+    grid += constant
+    return F.grid_sample(x, grid.movedim(1, 3), padding_mode=padding_mode, align_corners=False)
 
 
 def _centres(count: int, like: Tensor) -> Tensor:
@@ -250,6 +216,6 @@ def _centres(count: int, like: Tensor) -> Tensor:
     return torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device) * (count - 1) / count
 
 
-def _uniform(x: Tensor, generator: torch.Generator) -> Tensor:
+def _uniform(x: Tensor, rng: torch.Generator) -> Tensor:
     """One number in [0, 1) for each sample, shaped to broadcast over it."""
-    return torch.rand((len(x), *(1,) * (x.ndim - 1)), generator=generator, device=x.device)
+    return torch.rand((len(x), *(1,) * (x.ndim - 1)), generator=rng, device=x.device)

@@ -1,4 +1,4 @@
-"""What the student sees in each step: samples from one source or several, and the teacher's answers."""
+"""The batches of a training stage: samples of one source or several, and the teacher's outputs on them."""
 
 from __future__ import annotations
 
@@ -9,76 +9,104 @@ import torch
 from torch import Tensor, nn
 
 from zskd_onnx.distillation.augmentation import Augmentation
-from zskd_onnx.distillation.settings import Source
+from zskd_onnx.distillation.settings import SampleKind
 from zskd_onnx.generators.train import Augment, GeneratorTraining
+from zskd_onnx.procedural.settings import Procedural
 from zskd_onnx.system.devices import memory
-from zskd_onnx.system.randomness import generator_for
-from zskd_onnx.system.threads import in_order
-from zskd_onnx.teacher.probes.outputs import Answer, Asking
+from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.system.threads import map_in_order
+from zskd_onnx.teacher.probes.outputs import Outputs, TeacherView
 
 NO_LABEL = -100
-"""The class number of a sample that has none, as torch's cross-entropy reads it."""
+"""Class number of a sample without a label; torch's cross-entropy ignores it."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Samples that are there before training: a transfer set, or the user's.
+class StoredSamples:
+    """Samples that exist before training.
 
     Attributes:
-        name: which source they are.
+        kind: "transfer_set" or "data".
         inputs: (N, *shape) in the unit space.
         labels: class numbers (N,), or None.
-        size: samples of each batch.
+        size: number of samples in each batch.
     """
 
-    name: Source
+    kind: SampleKind
     inputs: Tensor
     labels: Tensor | None
     size: int
 
     @property
     def real(self) -> bool:
-        """Whether they are the user's."""
-        return self.name == "data"
+        """Whether they are the user's real samples."""
+        return self.kind == "data"
 
-    def to(self, device: torch.device) -> Stored:
-        """The same on a device, where batches have no way to go."""
+    def to(self, device: torch.device) -> StoredSamples:
+        """The same on a device, so that no batch has to be copied there."""
         labels = None if self.labels is None else self.labels.to(device)
         return replace(self, inputs=self.inputs.to(device), labels=labels)
 
 
 @dataclass(frozen=True)
+class ProceduralImages:
+    """Procedural images, drawn anew for each batch.
+
+    Attributes:
+        settings: their kinds and shares.
+        shape: of one sample, (C, *sides).
+        size: number of samples in each batch.
+    """
+
+    settings: Procedural
+    shape: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True)
 class Batch:
-    """One step's samples.
+    """The samples of one step.
 
     Attributes:
         x: (N, *shape) in the unit space, on the student's device.
-        answer: the teacher's.
-        labels: class numbers (N,); ``NO_LABEL`` where there is none.
+        outputs: the teacher's.
+        labels: class numbers (N,); ``NO_LABEL`` for samples without one.
     """
 
     x: Tensor
-    answer: Answer
+    outputs: Outputs
     labels: Tensor
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where batches come from.
+    """The sources of batches.
 
     Attributes:
-        stored: may be none.
-        generator: stepped as the student goes; or None.
+        stored: samples that exist before training; may be empty.
+        procedural: procedural images, or None.
+        generator: a generator that is trained beside the student, or None.
+        natural: whether inputs are natural images, see ``Augmentation.apply``.
     """
 
-    stored: tuple[Stored, ...]
-    generator: GeneratorTraining | None
+    stored: tuple[StoredSamples, ...]
+    procedural: ProceduralImages | None = None
+    generator: GeneratorTraining | None = None
+    natural: bool = False
+
+    @property
+    def procedural_share(self) -> float:
+        """Share of a batch that is procedural."""
+        if self.procedural is None:
+            return 0.0
+        others = sum(part.size for part in self.stored) + (0 if self.generator is None else self.generator.batch_size)
+        return self.procedural.size / (self.procedural.size + others)
 
     def batches(
         self,
         steps: range,
         total: int,
-        ask: Asking,
+        view: TeacherView,
         augmentation: Augmentation,
         seed: int,
         student: nn.Module,
@@ -86,62 +114,68 @@ class Sources:
     ) -> Iterator[Batch]:
         """A batch for each step.
 
-        The teacher answers what the student sees, augmented samples too. It does so on other threads
-        while the student learns on this one; what a generator makes depends on the student and is
-        made in its turn.
+        The teacher runs on augmented samples, as the student does. Worker threads prepare stored samples and
+        procedural images while the student is trained on this thread. A generator's samples depend on the
+        student, so they are made in turn.
 
         Args:
-            steps: of ``total``, those still to be taken.
-            stage: of training; each has its own order of samples and its own augmentation.
+            steps: those of ``total`` that are still to be taken.
+            stage: of training; each stage has its own order of samples and its own augmentation.
         """
         device = next(student.parameters()).device
-        # The first stage's purposes, and a transfer set's, are the ones they have always had, so that old runs repeat.
+        of_others = augmentation.beside(self.procedural_share)
+        # The first stage and the transfer set keep the purposes that they always had, so that old runs repeat.
         of_stage = () if stage == "distillation" else (stage,)
         fits = sum(part.inputs.nbytes for part in self.stored) <= memory(device) // 4
         stored = [part.to(device) if fits else part for part in self.stored]
-        orders = {part.name: _order(part, total, seed, of_stage).to(part.inputs.device) for part in stored}
+        orders = {part.kind: _order(part, total, seed, of_stage).to(part.inputs.device) for part in stored}
 
         @torch.no_grad()
         def make(step: int) -> Batch:
             xs, labels = [], []
             for part in stored:
-                chosen = orders[part.name][step]
+                chosen = orders[part.kind][step]
                 x = part.inputs[chosen].to(device, torch.float32)
-                of_part = () if part.name == "transfer_set" else (part.name,)
-                generator = generator_for(seed, *of_stage, "augmentation", *of_part, step, device=device)
-                xs.append(augmentation.apply(x, generator, real=part.real))
-                none = torch.full((len(chosen),), NO_LABEL, device=chosen.device)
-                labels.append((none if part.labels is None else part.labels[chosen]).to(device))
+                of_part = () if part.kind == "transfer_set" else (part.kind,)
+                rng = rng_for(seed, *of_stage, "augmentation", *of_part, step, device=device)
+                xs.append(of_others.apply(x, rng, natural=self.natural, intact=part.real))
+                no_labels = torch.full((len(chosen),), NO_LABEL, device=chosen.device)
+                labels.append((no_labels if part.labels is None else part.labels[chosen]).to(device))
+            if (images := self.procedural) is not None:
+                rng = rng_for(seed, *of_stage, "procedural", step, device=device)
+                x = images.settings.draw(images.size, images.shape, rng)
+                xs.append(augmentation.of_all.apply(x, rng, natural=self.natural, intact=True))
+                labels.append(torch.full((images.size,), NO_LABEL, device=device))
             x = torch.cat(xs) if len(xs) > 1 else xs[0]
-            return Batch(x, ask(x), torch.cat(labels))
+            return Batch(x, view(x), torch.cat(labels))
 
         def augment(step: int) -> Augment:
             purpose = (*of_stage, "augmentation", "generator", step)
-            return lambda x: augmentation.apply(x, generator_for(seed, *purpose, device=device))
+            return lambda x: of_others.apply(x, rng_for(seed, *purpose, device=device), natural=self.natural)
 
         if self.generator is None:
             workers = torch.get_num_threads() // 2 if device.type == "cpu" else 0
-            yield from in_order(make, steps, workers)
+            yield from map_in_order(make, steps, workers)
             return
         for step in steps:
-            x, answer = self.generator.batch(step, student, augment(step) if augmentation.fraction else None)
-            made = Batch(x, answer, torch.full((len(x),), NO_LABEL, device=device))
-            yield _join(make(step), made) if self.stored else made
+            x, outputs = self.generator.batch(step, student, augment(step) if of_others.fraction else None)
+            generated = Batch(x, outputs, torch.full((len(x),), NO_LABEL, device=device))
+            yield _join(make(step), generated) if self.stored or self.procedural is not None else generated
 
 
 def _join(first: Batch, second: Batch) -> Batch:
     return Batch(
         torch.cat([first.x, second.x]),
-        Answer.join(first.answer, second.answer),
+        Outputs.join(first.outputs, second.outputs),
         torch.cat([first.labels, second.labels]),
     )
 
 
-def _order(part: Stored, steps: int, seed: int, of_stage: tuple[str, ...]) -> Tensor:
-    """Which samples each step takes, (steps, size): one shuffle after another, end to end."""
+def _order(part: StoredSamples, steps: int, seed: int, of_stage: tuple[str, ...]) -> Tensor:
+    """The samples of each step, (steps, size): one shuffle after another, end to end."""
     samples = len(part.inputs)
-    of_part = () if part.name == "transfer_set" else (part.name,)
-    generator = generator_for(seed, *of_stage, "order", *of_part)
+    of_part = () if part.kind == "transfer_set" else (part.kind,)
+    rng = rng_for(seed, *of_stage, "order", *of_part)
     passes = -(-steps * part.size // samples)
-    shuffled = torch.cat([torch.randperm(samples, generator=generator) for _ in range(passes)])
+    shuffled = torch.cat([torch.randperm(samples, generator=rng) for _ in range(passes)])
     return shuffled[: steps * part.size].view(steps, part.size)

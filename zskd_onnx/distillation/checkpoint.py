@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.system.files import written_beside
+from zskd_onnx.system.files import atomic_write
 
 
 class Checkpoint:
@@ -44,7 +44,7 @@ class Checkpoint:
         """
         content = io.BytesIO()
         torch.save({"identity": self.identity, "stage": stage, "earlier": self.earlier, **state}, content)
-        with written_beside(self.path) as partial:
+        with atomic_write(self.path) as partial:
             partial.write_bytes(content.getbuffer())
         self._last = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""How a student is trained."""
+"""Recipe fields of a training stage."""
 
 from __future__ import annotations
 
@@ -10,8 +10,26 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.settings import Settings
 
-Source = Literal["transfer_set", "generator", "data"]
-"""Where samples of a batch come from: synthesised before, made by a generator, or the user's real ones."""
+SampleKind = Literal["transfer_set", "data", "procedural", "generator"]
+"""Where samples of a batch come from: a transfer set, the user's real samples, procedural images, a generator."""
+
+
+class LossWeights(Settings):
+    """Weights of the loss terms beside the soft-target loss, which has weight 1.
+
+    Attributes:
+        labels: weight of the cross-entropy with the labels of real samples, lambda (ZSKD, eq. 2, after Hinton
+            et al. 2015). Samples without a label do not count.
+        attention: weight of attention transfer, beta_AT (ABM, eq. 2), between activation maps of teacher and
+            student that have the same spatial size.
+        features: weight of feature distillation (FitNets, Romero et al. 2015, eq. 3): the input of the student's
+            final fully connected layer is to predict the teacher's by a linear map that is trained beside it.
+            With ``init: auto`` only pruned students have this term.
+    """
+
+    labels: NonNegativeFloat = 0.0
+    attention: NonNegativeFloat = 0.0
+    features: NonNegativeFloat = 0.0
 
 
 class Distillation(Settings):
@@ -19,77 +37,80 @@ class Distillation(Settings):
 
     Attributes:
         epochs: passes over the stored samples.
-        epoch_samples: how many samples make an epoch; default: all that are stored. A few real samples
-            take the size of the set that they were drawn from, so that the number of steps does not
-            depend on how few they are (ABM's replication, eq. 4); a generator stores none and needs it.
+        epoch_samples: samples in an epoch; default: all stored samples. A generator stores none and needs it. A
+            few real samples take the size of the set that they come from, so that the number of steps does not
+            depend on how few they are (Ferles et al. 2020, eq. 4).
         batch_size: samples in a step.
-        vector_batch_size: the same where samples are vectors; None takes ``batch_size``. They are cheap, and
-            students of them learn from the number of steps.
-        mixture: share of each batch from each source; default: equal shares of what the recipe has.
-        optimiser: "adamw" (Loshchilov & Hutter 2019), which is Adam where nothing decays, or "sgd" with Nesterov's momentum of 0.9.
+        vector_batch_size: the same for teachers of vectors; None takes ``batch_size``. Vectors are cheap, and
+            students of them gain from more steps.
+        mixture: share of each batch from each kind of samples. Default: procedural images as section
+            ``procedural`` says, and equal shares of the rest from the other kinds.
+        optimiser: "adamw" (Loshchilov & Hutter 2019), or "sgd" with Nesterov momentum 0.9.
         learning_rate: of the optimiser; the peak where the schedule has one.
-        schedule: "one_cycle" (Smith & Topin 2018), "cosine" to zero, "steps", a fifth of itself after 0.3, 0.6 and 0.8 of the
-            steps (Zagoruyko & Komodakis 2016, as ABM's replication trains on real samples), or "constant".
+        schedule: "one_cycle" (Smith & Topin 2018), "cosine" to zero, "steps" (a fifth after 0.3, 0.6 and 0.8 of
+            the steps, Zagoruyko & Komodakis 2016), or "constant".
         weight_decay: of AdamW, or the L2 term of SGD.
-        clip: largest norm of the gradient; None leaves it.
+        grad_clip: largest norm of the gradient; None does not clip.
         temperature: tau of the soft targets.
-        labels: weight of the cross-entropy with real labels, lambda; where samples have none, it is not
-            taken. Hinton's term in ZSKD's eq. 2.
-        attention: weight of attention transfer, beta_AT (ABM, eq. 2), over blocks of teacher and student
-            that have one spatial size.
-        hints: weight of hints (Romero et al. 2015, eq. 3): what the student's final fully connected layer reads is to tell
-            what the teacher's reads, by a linear map that learns beside it. The difference is a share of the variance of
-            the teacher's features. With ``init: auto`` for students that inherit alone.
-        augmentation: what happens to samples, stored or generated, before the student sees them and the teacher
-            answers; a generator learns from its own as they are.
-        checks: how often, over the run, the student is measured on held-out samples; the best measured
-            is kept. 0 keeps the last.
-        patience: checks without a better student after which training ends; None trains to the end.
+        loss_weights: weights of the other loss terms.
+        augmentation: random changes of samples before student and teacher see them. A generator learns from its
+            samples unchanged.
+        validations: number of validations on held-out samples in the stage; the best student is kept. 0 keeps
+            the last.
+        patience: validations without a better student after which training ends; None trains to the end.
     """
 
     epochs: Annotated[int, Field(gt=0, le=10**6)] = 50
     epoch_samples: Annotated[int, Field(gt=0, le=10**9)] | None = None
-    batch_size: PositiveInt = 512
+    batch_size: PositiveInt = 128
     vector_batch_size: PositiveInt | None = None
-    mixture: dict[Source, Annotated[float, Field(gt=0)]] | None = None
+    mixture: dict[SampleKind, Annotated[float, Field(gt=0)]] | None = None
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: PositiveFloat = 0.01
     schedule: Literal["one_cycle", "cosine", "steps", "constant"] = "one_cycle"
     weight_decay: NonNegativeFloat = 0.0
-    clip: PositiveFloat | None = None
-    temperature: PositiveFloat = 1.0
-    labels: NonNegativeFloat = 0.0
-    attention: NonNegativeFloat = 0.0
-    hints: NonNegativeFloat = 0.0
+    grad_clip: PositiveFloat | None = None
+    temperature: PositiveFloat = 4.0
+    loss_weights: LossWeights = LossWeights()
     augmentation: Augmentation = Augmentation()
-    checks: NonNegativeInt = 20
+    validations: NonNegativeInt = 20
     patience: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _patience_needs_checks(self) -> Distillation:
-        if self.patience is not None and not self.checks:
-            raise ValueError("patience counts checks; set checks above 0, or leave patience out")
+    def _patience_needs_validations(self) -> Distillation:
+        if self.patience is not None and not self.validations:
+            raise ValueError("patience needs validations above 0; set validations, or remove patience")
         return self
 
-    def fitted(self, shape: tuple[int, ...]) -> Distillation:
-        """As it is for samples of a shape."""
+    def for_shape(self, shape: tuple[int, ...]) -> Distillation:
+        """The same with the batch size for samples of a shape."""
         if len(shape) > 1 or self.vector_batch_size is None:
             return self
         return self.model_copy(update={"batch_size": self.vector_batch_size})
 
     def steps(self, samples: int) -> int:
-        """Optimiser steps where so many samples are stored."""
+        """Number of optimiser steps for a number of stored samples."""
         return self.epochs * max(1, math.ceil((self.epoch_samples or samples) / self.batch_size))
 
-    def shares(self, sources: tuple[Source, ...]) -> dict[Source, int]:
-        """Samples of a batch from each source; they sum to the batch size.
+    def shares(self, kinds: tuple[SampleKind, ...], procedural: float = 0.0) -> dict[SampleKind, int]:
+        """Number of samples of a batch from each kind; they sum to the batch size.
 
-        Sources that the mixture does not name give none; names without a source are passed over.
+        Kinds that ``mixture`` does not name get none; names of kinds that are absent are ignored.
+
+        Args:
+            kinds: those of the run, in the order of a batch.
+            procedural: share of procedural images without a ``mixture``.
         """
-        weights = {name: (self.mixture or {}).get(name, 0.0 if self.mixture else 1.0) for name in sources}
+        others = [kind for kind in kinds if kind != "procedural"]
+        if self.mixture:
+            weights = {kind: self.mixture.get(kind, 0.0) for kind in kinds}
+        elif len(others) == len(kinds) or not others:
+            weights = dict.fromkeys(kinds, 1.0)
+        else:
+            weights = {kind: (1.0 - procedural) / len(others) for kind in others} | {"procedural": procedural}
         total = sum(weights.values())
         ends = [0.0]
-        for name in sources:
-            ends.append(ends[-1] + (weights[name] if total else 0.0))
+        for kind in kinds:
+            ends.append(ends[-1] + (weights[kind] if total else 0.0))
         bounds = [round(self.batch_size * end / (total or 1.0)) for end in ends]
-        return {name: bounds[i + 1] - bounds[i] for i, name in enumerate(sources)}
+        return {kind: bounds[i + 1] - bounds[i] for i, kind in enumerate(kinds)}

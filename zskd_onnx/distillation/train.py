@@ -1,4 +1,4 @@
-"""Training the student on what the teacher says."""
+"""The training loop of a student."""
 
 from __future__ import annotations
 
@@ -13,150 +13,151 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from zskd_onnx.distillation.batches import NO_LABEL, Batch, Sources
 from zskd_onnx.distillation.checkpoint import Checkpoint
-from zskd_onnx.distillation.hints import Hints
-from zskd_onnx.distillation.selection import Checks
+from zskd_onnx.distillation.selection import StudentSelection
 from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
-from zskd_onnx.losses import attention_loss, soft_target_loss
-from zskd_onnx.students.activations import Observed
+from zskd_onnx.losses import FeatureLoss, attention_loss, soft_target_loss
+from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.system.interrupts import deferred_interrupt
 from zskd_onnx.system.randomness import seed_for
-from zskd_onnx.teacher.probes.outputs import Answer, Asking
+from zskd_onnx.teacher.probes.outputs import Outputs, TeacherView
 
 EVENT_STEPS = 20
-STEPS, STEP = (0.3, 0.6, 0.8), 0.2
-"""Shares of the steps after which "steps" takes so much of the rate."""
+"""Steps between two progress events."""
 
-Run = Callable[[Tensor], Answer]
-"""A student that answers as the teacher does."""
+MILESTONES, DECAY = (0.3, 0.6, 0.8), 0.2
+"""Schedule "steps": shares of the steps after which the learning rate is multiplied by the decay."""
+
+Forward = Callable[[Tensor], Outputs]
+"""From samples (N, *shape) in the unit space to the student's outputs."""
 
 
-def distil(
+def train(
     student: nn.Module,
     sources: Sources,
-    ask: Asking,
+    view: TeacherView,
     settings: Distillation,
     steps: int,
     seed: int,
     *,
-    observed: Observed | None = None,
-    checks: Checks | None = None,
+    recorder: ActivationRecorder | None = None,
+    selection: StudentSelection | None = None,
     checkpoint: Checkpoint | None = None,
     stage: str = "distillation",
     listener: Listener,
 ) -> None:
-    """Train a student in place; it ends in inference mode, with the weights that the checks chose.
+    """Train a student in place. It ends in inference mode with the selected weights.
 
     Args:
         student: maps (N, *shape) in the unit space to logits (N, K).
-        sources: where batches come from.
-        ask: the teacher.
-        steps: of the optimiser.
-        observed: runs the student where its blocks or features are compared with those of ``ask``.
-        checks: chooses among the student's states; without it, the last stays.
-        checkpoint: where the state is kept; what it holds of this stage is taken up again.
+        sources: of the batches.
+        view: the teacher.
+        steps: number of optimiser steps.
+        recorder: runs the student where its activation maps or features are compared with the teacher's.
+        selection: selects the best state of the student; None keeps the last.
+        checkpoint: file for the state of training; a state of this stage in it is continued.
         stage: "distillation" or "fine-tuning".
     """
     device = next(student.parameters()).device
-    if len(ask.teacher.domain.shape) == 3:
+    if len(view.teacher.domain.shape) == 3:
         student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    hints = _hints(observed, ask, settings, seed, device)
-    trained = [*student.parameters(), *([] if hints is None else hints.parameters())]
-    optimiser = _optimiser(trained, settings)
+    feature_loss = _feature_loss(recorder, view, settings, seed, device)
+    parameters = [*student.parameters(), *([] if feature_loss is None else feature_loss.parameters())]
+    optimiser = _optimiser(parameters, settings)
     schedule = _schedule(optimiser, settings, steps)
-    state = _State(student, optimiser, schedule, sources, checks, hints, stage)
-    run: Run = observed or (lambda x: Answer(student(x)))
-    every = math.ceil(steps / settings.checks) if checks is not None and settings.checks else steps + 1
+    state = _State(student, optimiser, schedule, sources, selection, feature_loss, stage)
+    forward: Forward = recorder or (lambda x: Outputs(student(x)))
+    interval = math.ceil(steps / settings.validations) if selection is not None and settings.validations else steps + 1
     student.train()
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "dropout" if stage == "distillation" else f"dropout, {stage}"))
-        begin = state.load(checkpoint, device)
-        if checks is not None and settings.checks and checks.begins(stage):
-            checks.measure(student, 0)  # perhaps no later one is better
-        if checkpoint is not None and not begin:
-            state.save(checkpoint, 0)  # an earlier stage is not trained again
-        todo = sources.batches(range(begin, steps), steps, ask, settings.augmentation, seed, student, stage)
-        step = begin
+        first = state.load(checkpoint, device)
+        if selection is not None and settings.validations and selection.needs_first_validation(stage):
+            selection.validate(student, 0)  # a later student may not be better
+        if checkpoint is not None and not first:
+            state.save(checkpoint, 0)  # so that an earlier stage is not trained again
+        batches = sources.batches(range(first, steps), steps, view, settings.augmentation, seed, student, stage)
+        step = first
         figures: dict[str, Any] = {}
         with deferred_interrupt() as interrupted:
-            for step, batch in enumerate(todo, begin + 1):
-                loss = _loss(run(batch.x), batch, settings, hints)
+            for step, batch in enumerate(batches, first + 1):
+                loss = _loss(forward(batch.x), batch, settings, feature_loss)
                 optimiser.zero_grad()
                 loss.backward()
-                if settings.clip is not None:
-                    nn.utils.clip_grad_norm_(trained, settings.clip)
+                if settings.grad_clip is not None:
+                    nn.utils.clip_grad_norm_(parameters, settings.grad_clip)
                 optimiser.step()
                 schedule.step()
-                if checks is not None and (step % every == 0 or (step == steps and settings.checks)):
-                    figures = _check(checks, sources, student, step)
+                if selection is not None and (step % interval == 0 or (step == steps and settings.validations)):
+                    figures = _validate(selection, sources, student, step)
                 if step % EVENT_STEPS == 0 or step == steps:
-                    seen = {"loss": round(float(loss.detach()), 6), **figures}
-                    listener(Event("progress", stage, completed=step, total=steps, figures=seen))
+                    values = {"loss": round(float(loss.detach()), 6), **figures}
+                    listener(Event("progress", stage, completed=step, total=steps, figures=values))
                 if checkpoint is not None and (checkpoint.due or interrupted()):
                     state.save(checkpoint, step)
                 if interrupted():
                     raise KeyboardInterrupt
-                if checks is not None and checks.exhausted(settings.patience):
+                if selection is not None and selection.exhausted(settings.patience):
                     break
         if checkpoint is not None:
             state.save(checkpoint, steps)
-    if checks is not None:
-        checks.restore(student)
+    if selection is not None:
+        selection.restore(student)
     student.eval()
     listener(Event("done", stage, f"{step:,} steps", steps, steps))
 
 
-def _hints(
-    observed: Observed | None, ask: Asking, settings: Distillation, seed: int, device: torch.device
-) -> Hints | None:
-    """The map between features, where hints are asked for and both sides have features."""
-    head = ask.teacher.head
-    if not settings.hints or observed is None or observed.features is None or head is None:
+def _feature_loss(
+    recorder: ActivationRecorder | None, view: TeacherView, settings: Distillation, seed: int, device: torch.device
+) -> FeatureLoss | None:
+    """The feature loss, where it has a weight and both sides have features."""
+    head = view.teacher.head
+    if not settings.loss_weights.features or recorder is None or recorder.features is None or head is None:
         return None
-    return Hints(observed.features, head.weight.shape[1], seed).to(device)
+    return FeatureLoss(recorder.features, head.weight.shape[1], seed).to(device)
 
 
-def _loss(ours: Answer, batch: Batch, settings: Distillation, hints: Hints | None) -> Tensor:
-    """Soft targets, and where they are asked for, real labels, attention and hints."""
-    theirs = batch.answer
-    loss = soft_target_loss(ours.logits, theirs.logits, settings.temperature)
-    if settings.labels:
-        missed = F.cross_entropy(ours.logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
-        loss = loss + settings.labels * missed / (batch.labels != NO_LABEL).sum().clamp_min(1)
-    if settings.attention and ours.blocks:
-        loss = loss + settings.attention * attention_loss(ours.blocks, theirs.blocks)
-    if hints is not None and ours.features is not None and theirs.features is not None:
-        loss = loss + settings.hints * hints(ours.features, theirs.features)
+def _loss(student: Outputs, batch: Batch, settings: Distillation, feature_loss: FeatureLoss | None) -> Tensor:
+    """The soft-target loss, and with their weights the losses of labels, attention and features."""
+    teacher, weights = batch.outputs, settings.loss_weights
+    loss = soft_target_loss(student.logits, teacher.logits, settings.temperature)
+    if weights.labels:
+        labelled = F.cross_entropy(student.logits, batch.labels, ignore_index=NO_LABEL, reduction="sum")
+        loss = loss + weights.labels * labelled / (batch.labels != NO_LABEL).sum().clamp_min(1)
+    if weights.attention and student.maps:
+        loss = loss + weights.attention * attention_loss(student.maps, teacher.maps)
+    if feature_loss is not None and student.features is not None and teacher.features is not None:
+        loss = loss + weights.features * feature_loss(student.features, teacher.features)
     return loss
 
 
-def _check(checks: Checks, sources: Sources, student: nn.Module, step: int) -> dict[str, Any]:
-    """Measure the student; a generator first gives some samples, where there are no others."""
-    if sources.generator is not None and checks.growing:
-        samples = max(1, sources.generator.batch_size // 2)
-        checks.add(sources.generator.samples(samples, "check", step))
-    found = checks.measure(student, step)
-    return {"held_out_loss": found["loss"], "agreement": found["agreement"]}
+def _validate(selection: StudentSelection, sources: Sources, student: nn.Module, step: int) -> dict[str, Any]:
+    """Validate the student; where a generator is the only source, it first adds held-out samples."""
+    if sources.generator is not None and selection.growing:
+        count = max(1, sources.generator.batch_size // 2)
+        selection.add(sources.generator.samples(count, "check", step))
+    entry = selection.validate(student, step)
+    return {"held_out_loss": entry["loss"], "agreement": entry["agreement"]}
 
 
-def _optimiser(trained: list[nn.Parameter], settings: Distillation) -> torch.optim.Optimizer:
+def _optimiser(parameters: list[nn.Parameter], settings: Distillation) -> torch.optim.Optimizer:
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(trained, rate, momentum=0.9, weight_decay=decay, nesterov=True, fused=True)
-    return torch.optim.AdamW(trained, rate, weight_decay=decay, fused=True)
+        return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay, nesterov=True, fused=True)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
 
 
 def _schedule(optimiser: torch.optim.Optimizer, settings: Distillation, steps: int) -> LRScheduler:
-    if settings.schedule == "one_cycle" and steps > 1:  # of one step the cycle has the beginning alone, next to 0
-        cycles = settings.optimiser == "adamw"  # the first moment's share goes the other way; SGD's momentum stays
+    if settings.schedule == "one_cycle" and steps > 1:  # a cycle of one step has a rate next to zero
+        cycle_momentum = settings.optimiser == "adamw"  # SGD keeps its momentum
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=steps, cycle_momentum=cycles
+            optimiser, settings.learning_rate, total_steps=steps, cycle_momentum=cycle_momentum
         )
     if settings.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     if settings.schedule == "steps":
-        ends = [round(share * steps) for share in STEPS]
-        return torch.optim.lr_scheduler.MultiStepLR(optimiser, ends, STEP)
+        milestones = [round(share * steps) for share in MILESTONES]
+        return torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, DECAY)
     return torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
 
 
@@ -169,17 +170,17 @@ class _State:
         optimiser: torch.optim.Optimizer,
         schedule: LRScheduler,
         sources: Sources,
-        checks: Checks | None,
-        hints: Hints | None,
+        selection: StudentSelection | None,
+        feature_loss: FeatureLoss | None,
         stage: str,
     ) -> None:
         self.parts: dict[str, Any] = {"student": student, "optimiser": optimiser, "schedule": schedule}
         if sources.generator is not None:
             self.parts["generator"] = sources.generator
-        if checks is not None:
-            self.parts["checks"] = checks
-        if hints is not None:
-            self.parts["hints"] = hints
+        if selection is not None:
+            self.parts["selection"] = selection
+        if feature_loss is not None:
+            self.parts["feature_loss"] = feature_loss
         self.stage = stage
 
     def save(self, checkpoint: Checkpoint, step: int) -> None:
@@ -187,7 +188,7 @@ class _State:
         checkpoint.save(self.stage, {"step": step, "random": torch.get_rng_state(), **state})
 
     def load(self, checkpoint: Checkpoint | None, device: torch.device) -> int:
-        """Take up what was saved of this stage; how many steps that had."""
+        """Restore the saved state of this stage; returns its number of steps, 0 without one."""
         saved = None if checkpoint is None else checkpoint.load(device)
         if saved is None or saved["stage"] != self.stage:
             return 0

@@ -1,1 +1,1 @@
-"""From a trained student to a verified ONNX file."""
+"""Export of a trained student to an ONNX file that is checked against the student and the teacher."""

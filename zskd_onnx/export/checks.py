@@ -1,4 +1,4 @@
-"""Does the exported file do what the student did, and does it fit where the teacher was?"""
+"""Checks of an exported student: it computes the same as in torch, and has the teacher's interface."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import onnxruntime as ort
 import torch
 
 from zskd_onnx.errors import ParityError
-from zskd_onnx.export.onnx import Replacement
+from zskd_onnx.export.onnx import DropInStudent
 from zskd_onnx.system.onnx_runtime import run
 from zskd_onnx.teacher.signature.output import Labels
 
 BATCHES = (1, 2, 7)
 TOLERANCE = 1e-4
-"""Largest difference allowed, times the largest magnitude of the output where that exceeds one."""
+"""Largest difference that is allowed, relative to the largest magnitude of the output if that is above 1."""
 
 HALF_TOLERANCE = 2e-3
-"""The same where the output is in half precision: two units in the last place."""
+"""``TOLERANCE`` for outputs in half precision: two units in the last place."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two runtimes are apart on one model.
+    """Agreement of two runtimes on one model.
 
     Attributes:
-        max_abs_difference: over all values of all batches.
-        tolerance: what was allowed.
+        max_abs_difference: largest absolute difference over all values of all batches.
+        tolerance: largest difference that was allowed.
     """
 
     max_abs_difference: float
@@ -36,74 +36,88 @@ class Parity:
 
 
 def check_interface(session: ort.InferenceSession, teacher: ort.InferenceSession, output_name: str) -> None:
-    """Names, types and shapes of the student's input and output against the teacher's.
+    """Compare names, types and shapes of the student's inputs and outputs with the teacher's.
+
+    Args:
+        session: the student.
+        output_name: the teacher's output that holds the class scores.
 
     Raises:
-        ParityError: the student does not fit in the teacher's place; the message says where.
+        ParityError: the student cannot replace the teacher; the message says where they differ.
     """
-    ours, theirs = session.get_inputs(), teacher.get_inputs()
-    if [i.name for i in ours] != [i.name for i in theirs]:
-        raise ParityError(f"inputs {[i.name for i in ours]}, the teacher has {[i.name for i in theirs]}")
-    pairs = [("input", ours[0], theirs[0])]
-    outputs = {o.name: o for o in teacher.get_outputs()}
-    given = {o.name: o for o in session.get_outputs()}
-    if output_name not in given or not given.keys() <= outputs.keys():
-        raise ParityError(f"outputs {list(given)}, the teacher has {list(outputs)}, classes in '{output_name}'")
-    pairs += [("output", value, outputs[name]) for name, value in given.items()]
-    for what, a, b in pairs:
-        if a.type != b.type:
-            raise ParityError(f"{what} '{a.name}' has type {a.type}, the teacher's {b.type}")
-        if a.shape and isinstance(a.shape[0], int):
-            raise ParityError(f"{what} '{a.name}' fixes the batch size to {a.shape[0]}, expected a free one")
-        same = [m == n for m, n in zip(a.shape[1:], b.shape[1:], strict=False) if isinstance(n, int)]
-        if len(a.shape) != len(b.shape) or not all(same):
-            raise ParityError(f"{what} '{a.name}' has shape {a.shape}, the teacher's {b.shape}")
+    student_inputs, teacher_inputs = session.get_inputs(), teacher.get_inputs()
+    if [i.name for i in student_inputs] != [i.name for i in teacher_inputs]:
+        raise ParityError(
+            f"the student has the inputs {[i.name for i in student_inputs]}, "
+            f"the teacher has {[i.name for i in teacher_inputs]}"
+        )
+    pairs = [("input", student_inputs[0], teacher_inputs[0])]
+    student_outputs = {o.name: o for o in session.get_outputs()}
+    teacher_outputs = {o.name: o for o in teacher.get_outputs()}
+    if output_name not in student_outputs or not student_outputs.keys() <= teacher_outputs.keys():
+        raise ParityError(
+            f"the student has the outputs {list(student_outputs)}, the teacher has {list(teacher_outputs)}; "
+            f"expected no other ones, and '{output_name}' with the class scores"
+        )
+    pairs += [("output", value, teacher_outputs[name]) for name, value in student_outputs.items()]
+    for what, own, expected in pairs:
+        if own.type != expected.type:
+            raise ParityError(f"the student's {what} '{own.name}' has type {own.type}, the teacher's {expected.type}")
+        if own.shape and isinstance(own.shape[0], int):
+            raise ParityError(
+                f"the student's {what} '{own.name}' has a fixed batch size of {own.shape[0]}, expected a free one"
+            )
+        same = [m == n for m, n in zip(own.shape[1:], expected.shape[1:], strict=False) if isinstance(n, int)]
+        if len(own.shape) != len(expected.shape) or not all(same):
+            raise ParityError(
+                f"the student's {what} '{own.name}' has shape {own.shape}, the teacher's {expected.shape}"
+            )
 
 
 def check_values(
-    session: ort.InferenceSession, replacement: Replacement, labels: Sequence[Labels], unit: torch.Tensor
+    session: ort.InferenceSession, student: DropInStudent, labels: Sequence[Labels], unit: torch.Tensor
 ) -> Parity:
-    """Compare onnxruntime with torch at batch sizes 1, 2 and 7.
+    """Compare the exported student in onnxruntime with the student in torch, at batch sizes 1, 2 and 7.
 
     Args:
-        labels: outputs that must name the winner.
-        unit: samples in the unit space, one or more.
+        session: the exported student.
+        labels: outputs that must hold the label of the largest score.
+        unit: one or more samples in the unit space.
 
     Raises:
-        ParityError: a difference over the tolerance, naming batch size and value.
+        ParityError: a difference is above the tolerance; the message has the batch size and the difference.
     """
-    domain = replacement.domain
+    domain = student.domain
     unit = unit[torch.arange(sum(BATCHES)) % len(unit)]
-    relative = HALF_TOLERANCE if replacement.output.dtype == torch.float16 else TOLERANCE
-    worst, scale = 0.0, 1.0
+    relative = HALF_TOLERANCE if student.output.dtype == torch.float16 else TOLERANCE
+    largest_difference, scale = 0.0, 1.0
     first = 0
     for size in BATCHES:
         part = unit[first : first + size].float()
         first += size
         x = domain.to_array(domain.to_file(part))
         try:
-            theirs, *named = run(session, x, [replacement.output.name, *(label.name for label in labels)])
+            exported, *exported_labels = run(session, x, [student.output.name, *(label.name for label in labels)])
             with torch.no_grad():
-                ours = replacement(torch.from_numpy(x)).numpy()
-        except Exception as error:  # a module of the user's may refuse a batch in its own way
+                expected = student(torch.from_numpy(x)).numpy()
+        except Exception as error:  # a custom module may raise anything
             reason = " ".join(str(error).split())[:300]
+            raise ParityError(f"it fails at batch size {size} ({type(error).__name__}: {reason})") from error
+        if expected.shape != exported.shape or not np.isfinite(exported).all():
             raise ParityError(
-                f"output at batch size {size}: it does not run ({type(error).__name__}: {reason})"
-            ) from error
-        if ours.shape != theirs.shape or not np.isfinite(theirs).all():
-            raise ParityError(
-                f"output at batch size {size}: shape {theirs.shape}, expected finite values of shape {ours.shape}"
+                f"at batch size {size} its output has shape {exported.shape}, "
+                f"expected finite values of shape {expected.shape}"
             )
-        scale = max(scale, float(np.abs(ours).max()))
-        gap = float(np.abs(ours - theirs).max())
-        worst = max(worst, gap)
-        if gap > relative * scale:
+        scale = max(scale, float(np.abs(expected).max()))
+        difference = float(np.abs(expected - exported).max())
+        largest_difference = max(largest_difference, difference)
+        if difference > relative * scale:
             raise ParityError(
-                f"output '{replacement.output.name}' at batch size {size}: onnxruntime differs from torch by {gap:.3g}, "
-                f"tolerance {relative * scale:.3g}"
+                f"at batch size {size} its output '{student.output.name}' differs from torch by {difference:.3g} "
+                f"in onnxruntime; the tolerance is {relative * scale:.3g}"
             )
-        winners = replacement.output.winners(theirs)
-        for label, names in zip(labels, named, strict=True):
+        winners = student.output.winners(exported)
+        for label, names in zip(labels, exported_labels, strict=True):
             if (np.array(label.names, dtype=object)[winners] != names.reshape(-1)).any():
-                raise ParityError(f"output '{label.name}' does not name the class with the largest value")
-    return Parity(worst, relative * scale)
+                raise ParityError(f"its output '{label.name}' is not the label of the largest score")
+    return Parity(largest_difference, relative * scale)

@@ -1,4 +1,4 @@
-"""A student as a file in memory, proved before anybody gets it."""
+"""Export of a student in memory, with all checks."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from torch import Tensor, nn
 
 from zskd_onnx.errors import ParityError
 from zskd_onnx.export.checks import Parity, check_interface, check_values
-from zskd_onnx.export.label_outputs import add_labels
-from zskd_onnx.export.onnx import Replacement, export
+from zskd_onnx.export.label_outputs import add_label_outputs
+from zskd_onnx.export.onnx import DropInStudent, to_onnx
 from zskd_onnx.system.onnx_runtime import open_session
-from zskd_onnx.teacher.parity import open_source
+from zskd_onnx.teacher.parity import open_onnx_file
 from zskd_onnx.teacher.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """What stands in for a teacher.
+class ExportedStudent:
+    """An exported student that passed all checks.
 
     Attributes:
-        model: the file's content, without metadata.
-        student, teacher: both by onnxruntime, with the same outputs.
-        parity: how far onnxruntime is from torch.
+        model: content of the ONNX file, without metadata.
+        student: onnxruntime session of the student.
+        teacher: onnxruntime session of the teacher, with the same outputs.
+        parity: agreement of onnxruntime and torch on the student.
     """
 
     model: onnx.ModelProto
@@ -33,28 +34,30 @@ class Delivery:
     parity: Parity
 
 
-def deliver(student: nn.Module, teacher: Teacher, opset: int, unit: Tensor) -> Delivery:
-    """Export a student in the teacher's place, and prove that it does what it did and fits there.
+def export_student(student: nn.Module, teacher: Teacher, opset: int, unit: Tensor) -> ExportedStudent:
+    """The student as an ONNX model with the teacher's interface, checked against torch and the teacher.
 
     Args:
-        unit: samples (N, *shape) in the unit space, one or more, to compare the runtimes on.
+        opset: version of the ONNX operator set.
+        unit: samples (N, *shape) in the unit space, one or more, on which the runtimes are compared.
 
     Raises:
-        ZskdError: torch cannot export it.
-        ParityError: the exported student differs from the one in torch, or does not fit.
+        ZskdError: torch cannot export the student.
+        ParityError: the exported student computes other values than in torch, or has another interface
+            than the teacher.
     """
-    replacement = Replacement(student, teacher.domain, teacher.output)
-    model = export(replacement, opset)
-    add_labels(model, teacher)
+    drop_in = DropInStudent(student, teacher.domain, teacher.output)
+    model = to_onnx(drop_in, opset)
+    add_label_outputs(model, teacher)
     try:
         session = open_session(model.SerializeToString())
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ParityError(f"onnxruntime cannot load the exported student ({reason})") from error
-    original = open_source(teacher.source, [value.name for value in model.graph.output])
+    original = open_onnx_file(teacher.source, [value.name for value in model.graph.output])
     try:
         check_interface(session, original, teacher.output.name)
-        parity = check_values(session, replacement, teacher.labels, unit)
+        parity = check_values(session, drop_in, teacher.labels, unit)
     except ParityError as error:
-        raise ParityError(f"the exported student was not kept: {error}") from error
-    return Delivery(model, session, original, parity)
+        raise ParityError(f"the exported student failed its check: {error}") from error
+    return ExportedStudent(model, session, original, parity)

@@ -1,4 +1,4 @@
-"""The teacher's other outputs on the student: the winner's name, and a map from names to values."""
+"""The teacher's label and map outputs, added to an exported student."""
 
 from __future__ import annotations
 
@@ -14,44 +14,47 @@ from zskd_onnx.teacher.teacher import Teacher
 ML = "ai.onnx.ml"
 
 
-def add_labels(model: onnx.ModelProto, teacher: Teacher) -> None:
-    """Add to an exported student, in place, the outputs that the teacher has beside its values.
+def add_label_outputs(model: onnx.ModelProto, teacher: Teacher) -> None:
+    """Add the teacher's other outputs to an exported student, in place and in the teacher's order.
 
-    The label is that of the largest value. Where the teacher's output is a ZipMap or a sequence,
-    the student's becomes one too. Outputs stand in the teacher's order.
+    A label output holds the label of the largest score. If the teacher's scores are a ZipMap or a
+    sequence, the student's become one too.
     """
     graph = model.graph
-    (values,) = graph.output
-    given = {values.name: values}
-    tensor = values.name
-    makers = {name: node.op_type for node in teacher.source.proto.graph.node for name in node.output}
-    if makers.get(tensor) in ("ZipMap", "SequenceConstruct"):
-        tensor = f"{values.name}_tensor"
+    (scores,) = graph.output
+    outputs = {scores.name: scores}
+    tensor = scores.name
+    producers = {name: node.op_type for node in teacher.source.proto.graph.node for name in node.output}
+    if producers.get(tensor) in ("ZipMap", "SequenceConstruct"):
+        tensor = f"{scores.name}_tensor"
         for node in graph.node:
-            node.output[:] = [tensor if name == values.name else name for name in node.output]
+            node.output[:] = [tensor if name == scores.name else name for name in node.output]
         if teacher.zipped is not None:
-            given[values.name] = _zip_map(graph, tensor, values.name, teacher.zipped)
+            outputs[scores.name] = _add_zip_map(graph, tensor, scores.name, teacher.zipped)
             model.opset_import.append(helper.make_opsetid(ML, 1))
         else:
-            graph.node.append(helper.make_node("SequenceConstruct", [tensor], [values.name]))
-            kind = helper.make_sequence_type_proto(values.type)
-            given[values.name] = helper.make_value_info(values.name, kind)
+            graph.node.append(helper.make_node("SequenceConstruct", [tensor], [scores.name]))
+            kind = helper.make_sequence_type_proto(scores.type)
+            outputs[scores.name] = helper.make_value_info(scores.name, kind)
     for labels in teacher.labels:
-        given[labels.name] = _label(graph, tensor, labels, teacher)
+        outputs[labels.name] = _add_label(graph, tensor, labels, teacher)
     del graph.output[:]
-    graph.output.extend(given[value.name] for value in teacher.source.proto.graph.output if value.name in given)
+    graph.output.extend(outputs[value.name] for value in teacher.source.proto.graph.output if value.name in outputs)
 
 
-def _zip_map(graph: onnx.GraphProto, tensor: str, name: str, keys: Names) -> onnx.ValueInfoProto:
-    words = isinstance(keys[0], str)
-    attribute: dict[str, Any] = {"classlabels_strings" if words else "classlabels_int64s": list(keys)}
+def _add_zip_map(graph: onnx.GraphProto, tensor: str, name: str, keys: Names) -> onnx.ValueInfoProto:
+    """Add a ZipMap of the scores, and return its output."""
+    strings = isinstance(keys[0], str)
+    attribute: dict[str, Any] = {"classlabels_strings" if strings else "classlabels_int64s": list(keys)}
     graph.node.append(helper.make_node("ZipMap", [tensor], [name], domain=ML, **attribute))
     value = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-    kind = helper.make_map_type_proto(TensorProto.STRING if words else TensorProto.INT64, value)
+    kind = helper.make_map_type_proto(TensorProto.STRING if strings else TensorProto.INT64, value)
     return helper.make_value_info(name, helper.make_sequence_type_proto(kind))
 
 
-def _label(graph: onnx.GraphProto, tensor: str, labels: Labels, teacher: Teacher) -> onnx.ValueInfoProto:
+def _add_label(graph: onnx.GraphProto, tensor: str, labels: Labels, teacher: Teacher) -> onnx.ValueInfoProto:
+    """Add the nodes that compute a label from the scores, and return their output."""
+
     def node(op_type: str, inputs: list[str], step: str, **attributes: Any) -> str:
         graph.node.append(helper.make_node(op_type, inputs, [f"{labels.name}_{step}"], **attributes))
         return f"{labels.name}_{step}"

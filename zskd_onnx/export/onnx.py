@@ -1,4 +1,4 @@
-"""The student as an ONNX file that takes the teacher's place."""
+"""Conversion of a student to an ONNX model with the teacher's interface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zskd_onnx.errors import ZskdError
-from zskd_onnx.system.files import written_beside
+from zskd_onnx.system.files import atomic_write
 from zskd_onnx.teacher.signature.domain import Domain
 from zskd_onnx.teacher.signature.output import Output
 from zskd_onnx.teacher.teacher import Teacher
@@ -23,11 +23,11 @@ from zskd_onnx.teacher.teacher import Teacher
 LOGGERS = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript")
 
 
-class Replacement(nn.Module):
-    """A student between the teacher's own input and output.
+class DropInStudent(nn.Module):
+    """A student with the interface of the teacher's file.
 
-    It takes what the teacher's file takes (layout, range, type) and gives what that file gives
-    (logits or probabilities, shape, type).
+    Its input has the layout, range and type of the teacher's input. Its output has the kind (logits or
+    probabilities), shape and type of the teacher's output.
     """
 
     def __init__(self, student: nn.Module, domain: Domain, output: Output) -> None:
@@ -40,26 +40,29 @@ class Replacement(nn.Module):
         return self.output.from_logits(self.student(self.domain.to_unit(x)))
 
 
-def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
-    """Export with a free batch size and the teacher's input and output names.
+def to_onnx(student: DropInStudent, opset: int) -> onnx.ModelProto:
+    """The student as an ONNX model with a free batch size and the teacher's input and output names.
+
+    Args:
+        student: the student; it is moved to the CPU and set to inference mode.
+        opset: version of the ONNX operator set.
 
     Raises:
-        ZskdError: torch cannot export the student (a module of the user's, most likely), or not
-            at this opset.
+        ZskdError: torch cannot export the student, which happens with custom modules, or not at this opset.
     """
-    replacement.eval().cpu()
-    domain = replacement.domain
+    student.eval().cpu()
+    domain = student.domain
     dtype = getattr(torch, domain.dtype)
     example = torch.zeros(domain.file_shape(2)).to(dtype)
     try:
         with _silence():
             program = torch.onnx.export(
-                replacement,
+                student,
                 (example,),
                 dynamo=True,
                 opset_version=opset,
                 input_names=[domain.name],
-                output_names=[replacement.output.name],
+                output_names=[student.output.name],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
             )
@@ -70,7 +73,8 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
     written = {o.version for o in model.opset_import if o.domain == ""}
     if written != {opset}:
         raise ZskdError(
-            f"the student cannot be converted to opset {opset}, torch wrote {max(written)}; take --set deployment.opset=18"
+            f"the student cannot be converted to opset {opset}, torch wrote {max(written)}; "
+            "use --set deployment.opset=18"
         )
     for node in model.graph.node:
         node.ClearField("metadata_props")
@@ -82,7 +86,7 @@ def export(replacement: Replacement, opset: int) -> onnx.ModelProto:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what torch prints and logs of an export to itself: what fails is an error."""
+    """Suppress what torch prints and logs during an export; failures are exceptions."""
     loggers = {name: logging.getLogger(name) for name in LOGGERS}
     before = {name: logger.level for name, logger in loggers.items()}
     for logger in loggers.values():
@@ -97,7 +101,7 @@ def _silence() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What stood in the way, and in which line of the student, where torch tells it."""
+    """The cause of a failed export, and the line of the student if torch reports it."""
     cause = error.__cause__ or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     places = [line for line in lines if line.startswith('File "')]
@@ -105,7 +109,7 @@ def _reason(error: BaseException) -> str:
 
 
 def describe_teacher(teacher: Teacher, metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata that a student carries, so that it can be a teacher in its turn."""
+    """``metadata`` with the teacher's layout, input range and class names, so that the student can be a teacher."""
     domain = teacher.domain
     described = {"zskd.layout": domain.layout}
     if len(set(domain.low)) == 1 and len(set(domain.high)) == 1:
@@ -118,8 +122,8 @@ def describe_teacher(teacher: Teacher, metadata: Mapping[str, str]) -> dict[str,
 
 
 def save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write one file, weights inside; the path appears only when it is whole."""
+    """Write a model to one file with its weights inside; the file appears only when it is complete."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, dict(metadata))
-    with written_beside(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))

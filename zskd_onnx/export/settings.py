@@ -1,4 +1,4 @@
-"""How the student is delivered."""
+"""Recipe fields of the export and the quality gates."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from zskd_onnx.settings import Settings
 
 
 class Deployment(Settings):
-    """Fields of a recipe's ``deployment`` section.
+    """How the student is exported, and the quality that a run must reach.
 
     Attributes:
-        opset: ONNX operator set of the student's file; torch writes 18 and converts to others,
-            down to 16.
-        min_agreement: least share of held-out impressions on which student and teacher name the
-            same class; below it the run ends with a QualityError. 0 asks for nothing.
-        min_accuracy: the same for accuracy on evaluation data.
+        opset: version of the ONNX operator set in the student's file. torch writes 18 and converts it
+            to other versions, down to 16. Change it if the runtime that will load the file needs
+            another version.
+        min_agreement: quality gate: smallest share of held-out impressions for which student and
+            teacher predict the same class. Below it the run fails with a QualityError. 0 turns the gate
+            off.
+        min_accuracy: quality gate: smallest accuracy of the student on the evaluation data. Below it
+            the run fails with a QualityError. 0 turns the gate off.
     """
 
     opset: Annotated[int, Field(ge=16, le=24)] = 18

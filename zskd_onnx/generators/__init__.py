@@ -1,4 +1,7 @@
-"""Networks that make samples while the student learns. A new one is a file here and a line in ``GENERATORS``."""
+"""Generators: networks that make samples while the student is trained.
+
+To add a kind, write a module here and add its class to ``GENERATORS``.
+"""
 
 from zskd_onnx.generators.adversarial import Adversarial
 from zskd_onnx.generators.base import Generator

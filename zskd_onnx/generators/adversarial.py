@@ -12,15 +12,16 @@ from zskd_onnx.losses import soft_target_loss
 
 
 class Adversarial(Generator):
-    """G looks for samples on which the student differs most: it maximises KL(T || S) (ABM, eq. 3).
+    """A generator that maximises KL(teacher || student): it looks for disagreement (ABM, eq. 3).
 
     Attributes:
-        temperature: tau of that divergence; 1 in the paper.
+        kind: selects adversarial belief matching.
+        temperature: softmax temperature tau of the divergence that the generator maximises; 1 in the paper.
     """
 
     kind: Literal["adversarial"] = "adversarial"
     temperature: PositiveFloat = 1.0
 
-    def loss(self, x: Tensor, logits: Tensor, inner: tuple[Tensor, ...], student: nn.Module) -> Tensor:
+    def loss(self, x: Tensor, logits: Tensor, activations: tuple[Tensor, ...], student: nn.Module) -> Tensor:
         """See ``Generator.loss``."""
         return -soft_target_loss(student(x), logits, self.temperature)

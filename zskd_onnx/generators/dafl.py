@@ -1,4 +1,4 @@
-"""Data-free learning: a generator against the fixed teacher (Chen et al. 2019)."""
+"""Data-free learning: a generator trained on the fixed teacher (Chen et al. 2019)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from zskd_onnx.teacher.teacher import Teacher
 
 
 class DataFreeLearning(Generator):
-    """CE(z, argmax z) - activation |h|_1 / n + balance * sum_k p_k log p_k, p the batch's mean softmax(z).
+    """The generator minimises one_hot CE(z, argmax z) - activation |h|_1 / n + balance sum_k p_k log p_k.
 
-    The teacher is to be sure of each sample, active on it, and to see all classes equally often
-    (Chen et al. 2019, eq. 4 to 7). h is the input of the final fully connected layer; its L1 norm is
-    taken per feature, as the authors' code does.
+    So the teacher is confident in each sample, its features are large, and each batch covers all
+    classes (Chen et al. 2019, eq. 4 to 7). z are the teacher's logits, and p is the mean of softmax(z)
+    over the batch. h is the input of the final fully connected layer; its L1 norm is averaged over
+    features, as in the authors' code.
 
     Attributes:
-        one_hot, activation, balance: weights of the three terms.
+        kind: selects data-free learning.
+        one_hot: weight of the term that makes the teacher confident in each sample.
+        activation: weight of the term that makes features large. 0 leaves it out; otherwise the teacher
+            must have a final fully connected layer.
+        balance: weight of the term that makes classes equally frequent in a batch.
     """
 
     kind: Literal["dafl"] = "dafl"
@@ -39,11 +44,11 @@ class DataFreeLearning(Generator):
         """See ``Generator.probe``."""
         return features_probe(teacher) if self.activation else None
 
-    def loss(self, x: Tensor, logits: Tensor, inner: tuple[Tensor, ...], student: nn.Module) -> Tensor:
+    def loss(self, x: Tensor, logits: Tensor, activations: tuple[Tensor, ...], student: nn.Module) -> Tensor:
         """See ``Generator.loss``."""
         mean = logits.softmax(1).mean(0)
         loss = self.one_hot * F.cross_entropy(logits, logits.argmax(1))
         loss = loss + self.balance * (mean * mean.clamp_min(1e-12).log()).sum()
-        if inner:
-            loss = loss - self.activation * inner[0].abs().mean()
+        if activations:
+            loss = loss - self.activation * activations[0].abs().mean()
         return loss

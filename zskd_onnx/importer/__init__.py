@@ -1,1 +1,1 @@
-"""From an ONNX file to a differentiable torch.fx module. Nothing here knows of teachers or students."""
+"""Import an ONNX file as a differentiable ``torch.fx`` module."""

@@ -1,4 +1,4 @@
-"""Limits on what a graph may allocate and compute, checked on tensors that hold nothing."""
+"""Limits on the memory and the computation of torch code, checked on tensors without data."""
 
 from __future__ import annotations
 
@@ -11,26 +11,33 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 _aten = torch.ops.aten
-_WINDOWS = frozenset({_aten.avg_pool2d, _aten.avg_pool3d, _aten.max_pool2d_with_indices, _aten.max_pool3d_with_indices})
-"""Operators that look at a window, their second argument, for each element that they make."""
+_POOLING = frozenset({_aten.avg_pool2d, _aten.avg_pool3d, _aten.max_pool2d_with_indices, _aten.max_pool3d_with_indices})
+"""Operators that read a window of elements for each output element; its size is their second argument."""
 
 
 class OverBudgetError(Exception):
-    """A tensor or a sum of work exceeds the budget; the message says by which measure."""
+    """A tensor or the sum of operations exceeds its limit; the message says which."""
 
 
 class Budget(TorchDispatchMode):
-    """Watches every torch operator that runs inside it, those in the middle of an ONNX operator too.
+    """A context that limits the torch operators inside it, and counts their operations.
 
-    It belongs around meta or fake tensors, where a tensor of any size costs nothing.
+    It sees every operator that torch dispatches, also several inside one ONNX operator. Use it
+    with meta or fake tensors, which have a shape but no data.
 
     Attributes:
-        multiply_adds: of convolutions and matrix products so far.
-        work: that, and what pooling windows see, and an operation for each element made.
+        multiply_adds: multiply-adds of convolutions and matrix products so far.
+        work: operations so far: the multiply-adds, the elements that pooling windows read, and
+            one for each element of every result.
     """
 
     def __init__(self, elements: int, work: int) -> None:
-        """With the largest tensor, and the largest sum of work, that are allowed."""
+        """Set the limits.
+
+        Args:
+            elements: largest number of elements of one tensor.
+            work: largest number of operations in total.
+        """
         super().__init__()
         self.elements = elements
         self.allowed = work
@@ -38,23 +45,28 @@ class Budget(TorchDispatchMode):
         self.work = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator and count it.
+
+        Raises:
+            OverBudgetError: a limit is exceeded.
+        """
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        for made in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(made, Tensor):
-                self._made(func._overloadpacket, args, kwargs, made)
+        for output in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(output, Tensor):
+                self._count(func._overloadpacket, args, kwargs, output)
         return result
 
-    def _made(self, operator: Any, args: Any, kwargs: Any, made: Tensor) -> None:
-        size = made.numel()
+    def _count(self, operator: Any, args: Any, kwargs: Any, output: Tensor) -> None:
+        size = output.numel()
         if size > self.elements:
             raise OverBudgetError(f"a tensor of {size:,} elements, at most {self.elements:,} are allowed")
         if operator in flop_registry:
-            count = flop_registry[operator](*args, **kwargs, out_val=made) // 2  # a multiply-add is two operations
+            count = flop_registry[operator](*args, **kwargs, out_val=output) // 2  # one multiply-add is two operations
             self.multiply_adds += count
             self.work += count
-        elif operator in _WINDOWS:
+        elif operator in _POOLING:
             self.work += size * math.prod(args[1])
         self.work += size
         if self.work > self.allowed:
-            raise OverBudgetError(f"more than {self.allowed:,} operations are not allowed")
+            raise OverBudgetError(f"more than {self.allowed:,} operations, which is the limit")

@@ -1,4 +1,8 @@
-"""Shapes and cost of a graph, from a run on the meta device: nothing is computed, nothing allocated."""
+"""Measure the output shapes and the cost of an imported graph.
+
+The graph runs on torch's meta device, which knows shapes but has no data. Nothing is computed
+and no memory is allocated.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +13,31 @@ from torch import Tensor, fx
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.budget import Budget
+from zskd_onnx.importer.fx_graph import describe, node_error
 from zskd_onnx.importer.operators.elementwise import DIVISIONS, divides_safely
 
 ACTIVATION_LIMIT = 1 << 31
-"""Elements that the values of one sample may have together."""
+"""Largest number of elements of all intermediate values of one sample together."""
 
 VALUE_LIMIT = 1 << 27
-"""Elements that one value of one sample may have."""
+"""Largest number of elements of one intermediate value of one sample."""
 
 WORK_LIMIT = 1 << 42
-"""Operations that one sample may take: twice those of the largest classifiers published."""
+"""Largest number of operations for one sample: twice those of the largest published classifiers."""
 
 SAMPLES = 2
+"""Default batch size of the measurement."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one sample costs.
+    """Output shapes of a module, and the cost of one sample.
 
     Attributes:
         outputs: shapes of the module's outputs, batch first.
         dtype: element type of the first output.
-        multiply_adds: of convolutions and matrix products, for one sample.
-        activations: elements of all intermediate values, for one sample.
+        multiply_adds: multiply-adds of convolutions and matrix products, for one sample.
+        activations: elements of all intermediate values together, for one sample.
     """
 
     outputs: tuple[tuple[int, ...], ...]
@@ -51,15 +57,15 @@ class _Measure(fx.Interpreter):
         try:
             result = super().run_node(n)
         except Exception as error:
-            reason = (str(error) or type(error).__name__).strip().split("\n", 1)[0][:300]
-            raise UnsupportedTeacherError(f"{n.meta.get('onnx', n.name)}: {reason}") from error
+            raise node_error(n, error) from error
         if isinstance(result, Tensor) and n.op not in ("get_attr", "placeholder"):
             self.activations += result.numel()
             if n.target in DIVISIONS and not result.is_floating_point():
                 self.check_divisor(n)
             if self.activations > self.limit:
                 raise UnsupportedTeacherError(
-                    f"{n.meta.get('onnx', n.name)}: a batch needs more than {self.limit:,} values; not a classifier to distil"
+                    f"{describe(n)}: the values up to this node have more than {self.limit:,} elements, the limit for "
+                    "a batch; expected a smaller classifier"
                 )
         return result
 
@@ -72,7 +78,7 @@ class _Measure(fx.Interpreter):
         constant = isinstance(divisor, fx.Node) and divisor.op == "get_attr"
         if not constant or not divides_safely(super().fetch_attr(str(divisor.target))):  # type: ignore[union-attr]
             raise UnsupportedTeacherError(
-                f"{n.meta.get('onnx', n.name)}: integers are divided by what may be 0 or -1, which can end the process; "
+                f"{describe(n)}: the divisor of an integer division may be 0 or -1, which can end the process; "
                 "export the model with floating-point numbers"
             )
 
@@ -80,15 +86,20 @@ class _Measure(fx.Interpreter):
 def measure(
     module: fx.GraphModule, sample: tuple[int, ...], dtype: torch.dtype, batch: int = 1, samples: int = SAMPLES
 ) -> Cost:
-    """Run a module on samples that hold nothing.
+    """Run a module on the meta device, and count what it computes.
 
     Args:
-        sample: shape of one sample in the file's order.
-        batch: how many samples the file wants at least, for the limits.
-        samples: how many to run.
+        module: takes one tensor (N, *sample) and returns a tuple of tensors.
+        sample: shape of one sample in the file's axis order.
+        dtype: element type of the input.
+        batch: the file's own batch size, which scales the limits.
+        samples: batch size of the measurement.
+
+    Returns:
+        The cost of one sample.
 
     Raises:
-        UnsupportedTeacherError: a node fails (the message names it) or would not fit in memory.
+        UnsupportedTeacherError: a node fails or exceeds a limit; the message names it.
     """
     budget = Budget(samples * VALUE_LIMIT // batch, samples * WORK_LIMIT // batch)
     with torch.device("meta"), torch.no_grad(), budget:

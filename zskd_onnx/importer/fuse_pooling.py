@@ -1,4 +1,4 @@
-"""Convolutions that are pooled at once, before their activation and inside blocks."""
+"""Fuse each convolution with the max pooling behind it, before the ReLU between them."""
 
 from __future__ import annotations
 
@@ -16,35 +16,42 @@ from zskd_onnx.importer.operators.pooling import max_pool
 
 
 def fuse_pooling(module: fx.GraphModule) -> fx.GraphModule:
-    """The same function with each Conv, Relu, MaxPool of 2 x 2 in one, where blocks pay; weights are shared.
+    """Fuse each Conv, Relu, MaxPool of 2 x 2 into one node, if block convolution is faster there.
 
-    Relu and the largest value change places, which changes nothing else. A value that the module gives has another reader
-    and stays. Where there is nothing to fuse, the module itself comes back.
+    The maximum is taken before the ReLU, which gives the same values and gradients. A node is
+    fused only if nothing else reads its value. The Relu is optional.
+
+    Args:
+        module: an imported module; it is not changed.
+
+    Returns:
+        A module that computes the same and shares its weights, or ``module`` itself if nothing
+        can be fused.
     """
     graph = fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
-    fused = fx.GraphModule(module, graph, class_name="Teacher")
-    found = False
+    fused = fx.GraphModule(module, graph, class_name="ImportedModel")
+    changed = False
     for node in list(graph.nodes):
-        before = _alone(node.args[0]) if node.target is max_pool and _halves(node) else None
+        before = _single_reader(node.args[0]) if node.target is max_pool and _halves(node) else None
         rectified = before is not None and before.target is relu
-        convolution = _alone(before.args[0]) if before is not None and rectified else before
-        if convolution is None or convolution.target is not conv or not _in_blocks(fused, convolution):
+        convolution = _single_reader(before.args[0]) if before is not None and rectified else before
+        if convolution is None or convolution.target is not conv or not _pays_in_blocks(fused, convolution):
             continue
-        given: Any = convolution.args
-        weight = fused.get_buffer(str(given[1].target))
+        inputs: Any = convolution.args
+        weight = fused.get_buffer(str(inputs[1].target))
         side, name = block_side(weight, pool=True), f"{node.name}_blocks"
-        while hasattr(fused, name):  # a weight of the file may be called so
+        while hasattr(fused, name):  # a weight of the file may have this name
             name += "_"
         fused.register_buffer(name, block_weight(weight, side, pool=True))
         padding: Any = convolution.kwargs.get("pads") or (0, 0)
         with graph.inserting_before(node):
-            arguments = (*given, *[None] * (3 - len(given)), graph.get_attr(name))
+            arguments = (*inputs, *[None] * (3 - len(inputs)), graph.get_attr(name))
             keywords: dict[str, Any] = {"side": side, "pads": tuple(padding[:2]), "rectified": rectified}
-            one = graph.call_function(pooled_convolution, arguments, keywords)
-        node.replace_all_uses_with(one)
-        found = True
-    if not found:
+            replacement = graph.call_function(pooled_convolution, arguments, keywords)
+        node.replace_all_uses_with(replacement)
+        changed = True
+    if not changed:
         return module
     graph.eliminate_dead_code()
     fused.recompile()
@@ -61,12 +68,19 @@ def pooled_convolution(
     pads: Sequence[int],
     rectified: bool,
 ) -> Tensor:
-    """x (N, C, H, W), weight (M, C, *kernel) -> (N, M, *out): strides of 1, then the largest of each 2 x 2 positions.
+    """A convolution with strides of 1, then the maximum of each 2 x 2 positions, then ReLU.
 
     Args:
-        blocks: the weight as ``block_weight`` makes it for blocks of a ``side``.
-        pads: zeros before and after each axis.
-        rectified: whether what is below 0 becomes 0.
+        x: (N, C, H, W).
+        weight: (M, C, *kernel).
+        bias: (M,), or None.
+        blocks: the weight as ``block_weight`` makes it for blocks of ``side`` x ``side``.
+        side: side of a block.
+        pads: zeros on both sides of each spatial axis.
+        rectified: whether to apply ReLU.
+
+    Returns:
+        (N, M, *out), where ``out`` is half the size of the convolution's result, rounded down.
     """
     if x.requires_grad and x.is_cpu:
         y = block_convolution(x, blocks, bias, weight.shape[2:], pads, side, pool=True)
@@ -76,10 +90,10 @@ def pooled_convolution(
 
 
 def _halve(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, H/2, W/2), rounded down: the largest of each 2 x 2 positions.
+    """(N, C, H, W) -> (N, C, H/2, W/2), rounded down: the maximum of each 2 x 2 positions.
 
-    CPUs pool a vector of channels at a time; of few channels the largest of four slices takes a ninth of the time, as long
-    as no gradient is wanted.
+    torch's pooling on CPUs vectorises over channels. For few channels and without a gradient, the
+    maximum of four slices takes a ninth of the time.
     """
     if not x.is_cpu:
         return F.max_pool2d(x, 2)
@@ -88,37 +102,37 @@ def _halve(x: Tensor) -> Tensor:
     return torch.maximum(rows[..., 0::2], rows[..., 1::2])
 
 
-def _alone(value: Any) -> fx.Node | None:
-    """A node that has one reader."""
+def _single_reader(value: Any) -> fx.Node | None:
+    """The node itself if exactly one other node reads its value, else None."""
     return value if isinstance(value, fx.Node) and len(value.users) == 1 else None
 
 
 def _halves(pool: fx.Node) -> bool:
-    """Whether a MaxPool takes 2 x 2 positions at a time."""
-    given: Any = pool.kwargs
+    """Whether a MaxPool has a window of 2 x 2, strides of 2, and no padding, dilation or indices."""
+    keywords: Any = pool.kwargs
     return bool(
-        tuple(given["kernel_shape"]) == tuple(given.get("strides") or ()) == (2, 2)
-        and not any(given.get("pads") or ())
-        and set(given.get("dilations") or ()) <= {1}
-        and given.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
-        and not given.get("ceil_mode")
-        and given["num_outputs"] == 1
+        tuple(keywords["kernel_shape"]) == tuple(keywords.get("strides") or ()) == (2, 2)
+        and not any(keywords.get("pads") or ())
+        and set(keywords.get("dilations") or ()) <= {1}
+        and keywords.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and not keywords.get("ceil_mode")
+        and keywords["num_outputs"] == 1
     )
 
 
-def _in_blocks(module: fx.GraphModule, convolution: fx.Node) -> bool:
-    """Whether a convolution can be computed in blocks, and it pays."""
-    given: Any = convolution.kwargs
-    held = convolution.args[1]
-    if not isinstance(held, fx.Node) or held.op != "get_attr":
+def _pays_in_blocks(module: fx.GraphModule, convolution: fx.Node) -> bool:
+    """Whether a convolution can be computed in blocks, and is faster that way."""
+    keywords: Any = convolution.kwargs
+    constant = convolution.args[1]
+    if not isinstance(constant, fx.Node) or constant.op != "get_attr":
         return False
-    weight = module.get_buffer(str(held.target))
-    pads = given.get("pads") or (0, 0, 0, 0)
+    weight = module.get_buffer(str(constant.target))
+    pads = keywords.get("pads") or (0, 0, 0, 0)
     return bool(
         weight.ndim == 4
-        and given.get("group", 1) == 1
-        and set(given.get("strides") or ()) | set(given.get("dilations") or ()) <= {1}
-        and given.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        and keywords.get("group", 1) == 1
+        and set(keywords.get("strides") or ()) | set(keywords.get("dilations") or ()) <= {1}
+        and keywords.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
         and pads[:2] == pads[2:]
         and min(pads) >= 0
         and block_side(weight, pool=True) > 1

@@ -1,4 +1,4 @@
-"""The imported graph as a copy: to look into, to ask for inner values, to cut."""
+"""Inspect and edit an imported ``torch.fx`` graph: join, cut, choose outputs, name nodes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any, TypeGuard
 from torch import Tensor, fx
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
+from zskd_onnx.errors import UnsupportedTeacherError
+
 
 def join(parts: Sequence[fx.GraphModule], sample: Tensor) -> fx.GraphModule:
-    """One module that gives what each part gives, as a tuple; weights are shared.
+    """Merge modules into one that returns a tuple with the output of each; weights are shared.
 
     Args:
-        parts: come from one import, so nodes of one name compute one value.
-        sample: an input; nodes remember the shapes that it leads to, see ``shape_of``.
+        parts: modules from the same import, with one output each. Nodes of the same name compute
+            the same value and are merged.
+        sample: an input (N, ...). Every node stores the shape that this input gives it, see
+            ``shape_of``.
     """
     graph, copies, owned = fx.Graph(), dict[str, fx.Node](), dict[str, Any]()
     outputs = []
@@ -28,28 +32,38 @@ def join(parts: Sequence[fx.GraphModule], sample: Tensor) -> fx.GraphModule:
                 if node.op in ("get_attr", "call_module"):
                     owned[node.target] = attrgetter(node.target)(part)
     graph.output(tuple(outputs))
-    joined = fx.GraphModule(owned, graph, class_name="Teacher")
+    joined = fx.GraphModule(owned, graph, class_name="ImportedModel")
     ShapeProp(joined).propagate(sample)
     return joined
 
 
 def outputs_of(module: fx.GraphModule) -> list[fx.Node]:
-    """The nodes whose values a joined module gives."""
+    """The nodes whose values a joined module returns, in order."""
     return list(module.graph.output_node().args[0])  # type: ignore[arg-type]
 
 
 def give(module: fx.GraphModule, values: Sequence[fx.Node]) -> None:
-    """Let a joined module give these values, and compute nothing else."""
+    """Set what a joined module returns, in place, and remove the nodes that this does not need.
+
+    Args:
+        module: a joined module.
+        values: nodes of its graph; the module then returns a tuple of their values.
+    """
     module.graph.output_node().args = (tuple(values),)
     module.graph.eliminate_dead_code()
     module.recompile()
 
 
 def cut(module: fx.GraphModule, value: fx.Node) -> bool:
-    """Make a module start at an inner value, which becomes its input.
+    """Replace the input of a module by an intermediate value, in place.
+
+    Args:
+        module: a joined module with one input.
+        value: the node whose value becomes the new input.
 
     Returns:
-        Whether that was possible; not where its results need the old input otherwise.
+        True if the module was cut. False if its outputs also depend on the old input in another
+        way; the module is then of no further use.
     """
     graph = module.graph
     start = next(iter(graph.nodes))
@@ -64,37 +78,46 @@ def cut(module: fx.GraphModule, value: fx.Node) -> bool:
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...] | None:
-    """The shape of a tensor in a joined graph; None of what is no tensor (sizes, several outputs)."""
-    found = node.meta.get("tensor_meta")
-    return tuple(found.shape) if isinstance(found, TensorMetadata) else None
+    """The shape of a node's tensor in a joined graph, or None if its value is not one tensor."""
+    metadata = node.meta.get("tensor_meta")
+    return tuple(metadata.shape) if isinstance(metadata, TensorMetadata) else None
 
 
 def is_constant(value: Any) -> TypeGuard[fx.Node]:
-    """Whether an argument is a weight; cleaning has left no other constants."""
+    """Whether an argument of a node is a weight."""
     return isinstance(value, fx.Node) and value.op == "get_attr"
 
 
 def computed_inputs(node: fx.Node) -> list[fx.Node]:
-    """The tensors, not weights, that a node reads."""
+    """The input tensors of a node that are not weights."""
     return [n for n in node.all_input_nodes if not is_constant(n) and shape_of(n) is not None]
 
 
 def readers(node: fx.Node) -> list[fx.Node]:
-    """The nodes that make tensors of this one, and the output; reading the shape does not count."""
+    """The nodes that compute tensors from a node's value, and the graph's output.
+
+    A node that only reads the shape does not count.
+    """
     return [n for n in node.users if n.op == "output" or "tensor_meta" in n.meta]
 
 
 def only_reader(node: fx.Node) -> fx.Node | None:
-    """The one node that reads a tensor, or None where there are several."""
-    found = readers(node)
-    return found[0] if len(found) == 1 else None
+    """The node that reads a tensor, or None if there are none or several."""
+    nodes = readers(node)
+    return nodes[0] if len(nodes) == 1 else None
 
 
 def describe(node: fx.Node) -> str:
-    """How messages name a node: "node 'conv1' (Conv)"."""
+    """The name of a node in messages: "node 'conv1' (Conv)", or torch.fx's name without an ONNX node."""
     return node.meta.get("onnx", node.name)
 
 
 def operator_name(node: fx.Node) -> str:
-    """The ONNX operator, behind its domain where that is not ONNX's own; "" where a node stands for none."""
+    """The ONNX operator of a node, "Conv" or "com.microsoft.Gelu"; "" without an ONNX node."""
     return node.meta.get("onnx", "").rpartition("(")[2].removesuffix(")")
+
+
+def node_error(node: fx.Node, error: Exception) -> UnsupportedTeacherError:
+    """An error in one line that names the node whose computation raised ``error``."""
+    reason = (str(error) or type(error).__name__).strip().split("\n", 1)[0][:300]
+    return UnsupportedTeacherError(f"{describe(node)}: {reason}")

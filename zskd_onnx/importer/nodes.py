@@ -1,4 +1,4 @@
-"""Reading a node: its attributes, constants and implementation, as torch wants them."""
+"""Read ONNX nodes: their names, attributes, constants and implementations, as torch needs them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,28 @@ from zskd_onnx.importer.operators.registry import Operator, find_operator
 
 
 def describe(node: ir.Node) -> str:
-    """How messages name a node: "node 'conv1' (Conv)"."""
+    """The name of a node in messages: "node 'conv1' (Conv)".
+
+    A node without a name is called by its first output. The operator's domain is shown unless it
+    is ai.onnx.
+    """
     name = node.name or (node.outputs[0].name if node.outputs else "")
     domain = f"{node.domain}." if node.domain else ""
     return f"node '{name}' ({domain}{node.op_type})"
 
 
 def operator_of(node: ir.Node, opsets: Mapping[str, int]) -> Operator | None:
-    """The implementation of a node at the model's opset, or None."""
+    """The implementation of a node's operator, or None if it is not supported.
+
+    Args:
+        node: the node.
+        opsets: operator domain -> opset version, as the model imports them.
+    """
     return find_operator(node.domain, node.op_type, opsets.get(node.domain, 1))
 
 
 def to_torch(tensor: ir.TensorProtocol) -> Tensor:
-    """A copy of an ONNX tensor, bfloat16 and half included.
+    """A copy of an ONNX tensor, with the same shape and element type.
 
     Raises:
         NotImplementedError: torch has no such element type.
@@ -44,7 +53,7 @@ def to_torch(tensor: ir.TensorProtocol) -> Tensor:
 
 
 def from_torch(tensor: Tensor, name: str | None) -> ir.TensorProtocol:
-    """The reverse of ``to_torch``."""
+    """A torch tensor as an ONNX tensor, with the same shape and element type."""
     tensor = tensor.contiguous()
     if tensor.dtype == torch.bfloat16:
         return ir.Tensor(tensor.view(torch.int16).numpy().view(ir.DataType.BFLOAT16.numpy()), name=name)
@@ -56,6 +65,7 @@ def tensor_of(value: ir.Value) -> Tensor:
 
     Raises:
         ValueError: the value is not a constant.
+        NotImplementedError: torch has no such element type.
     """
     if value.const_value is None:
         raise ValueError(f"'{value.name}' is not a constant")
@@ -63,26 +73,35 @@ def tensor_of(value: ir.Value) -> Tensor:
 
 
 def attributes(node: ir.Node, operator: Operator | None = None) -> dict[str, Any]:
-    """A node's attributes as Python values and torch tensors, and ``num_outputs`` where wanted."""
-    found: dict[str, Any] = {}
+    """The attributes of a node, as Python values and torch tensors.
+
+    Args:
+        node: the node.
+        operator: its implementation. If that counts outputs, the result has ``num_outputs`` too.
+
+    Raises:
+        NotImplementedError: a tensor has an element type that torch does not have.
+    """
+    values: dict[str, Any] = {}
     for name, attribute in node.attributes.items():
         value = attribute.value
         if attribute.type == ir.AttributeType.TENSOR:
             value = to_torch(value)
         elif isinstance(value, (list, tuple)):
             value = tuple(value)
-        found[name] = value
+        values[name] = value
     if operator is not None and operator.counts_outputs:
-        found["num_outputs"] = len(node.outputs)
-    return found
+        values["num_outputs"] = len(node.outputs)
+    return values
 
 
 def arguments(operator: Operator, tensors: Sequence[Tensor | None], constants: Sequence[Tensor | None]) -> list[Any]:
-    """Positional arguments of an operator whose inputs are all constants.
+    """Positional arguments for an operator whose inputs are all constants.
 
     Args:
-        tensors: the inputs as the function should see them (on the meta device, perhaps).
-        constants: the same inputs with their values.
+        operator: the implementation.
+        tensors: the inputs as the function gets them, for example on the meta device.
+        constants: the same inputs with their values, for those that must be Python numbers.
     """
     return [
         as_host(c) if c is not None and i in operator.host_inputs else t
@@ -91,12 +110,14 @@ def arguments(operator: Operator, tensors: Sequence[Tensor | None], constants: S
 
 
 def read_input(node: ir.Node, index: int) -> ir.Value:
-    """An input that a node must have.
+    """A required input of a node.
 
     Raises:
-        UnsupportedTeacherError: it is left out.
+        UnsupportedTeacherError: the input is missing.
     """
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None:
-        raise UnsupportedTeacherError(f"{describe(node)}: input {index} is missing")
+        raise UnsupportedTeacherError(
+            f"{describe(node)}: input {index} is missing; the file is damaged, export it again"
+        )
     return value

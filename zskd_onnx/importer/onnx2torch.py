@@ -1,4 +1,4 @@
-"""The other importer: the onnx2torch package, for people who registered converters there."""
+"""Import a model with the onnx2torch package instead, for users who registered converters there."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from zskd_onnx.errors import MissingExtraError, UnsupportedTeacherError
 
 
 def import_with_onnx2torch(model: ir.Model) -> fx.GraphModule:
-    """Translate a cleaned model with onnx2torch; the same contract as ``import_graph``.
+    """Translate a model that ``passes.clean`` has prepared, like ``translate.import_graph``.
+
+    Args:
+        model: the cleaned model.
+
+    Returns:
+        A module whose forward takes the graph's inputs in order.
 
     Raises:
-        MissingExtraError: onnx2torch, or the torchvision that it needs, does not import.
-        UnsupportedTeacherError: it has no converter for a node.
+        MissingExtraError: onnx2torch, or the torchvision that it needs, cannot be imported.
+        UnsupportedTeacherError: onnx2torch has no converter for a node.
     """
     try:
         import onnx2torch

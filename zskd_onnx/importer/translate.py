@@ -1,4 +1,4 @@
-"""From a cleaned ONNX graph to a ``torch.fx.GraphModule``."""
+"""Translate a cleaned ONNX graph into a ``torch.fx.GraphModule``."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.nodes import attributes, describe, operator_of, tensor_of
-from zskd_onnx.importer.operators.host import as_host, as_tensor, beside, find_host_operator
+from zskd_onnx.importer.operators.host import as_host, as_tensor, find_host_operator, to_device_of
 from zskd_onnx.importer.operators.host_shape import stays_host
 from zskd_onnx.importer.operators.registry import Operator
 from zskd_onnx.importer.passes import fuse
 
 CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
-"""Operators that cleaning has replaced where what they depend on is constant."""
+"""Control-flow operators, and the inputs that must be constant for ``clean`` to remove them."""
 
 NO_GRADIENT = ("TreeEnsembleClassifier", "TreeEnsemble")
-"""Classifiers of steps: no direction improves an input."""
+"""Classifiers that are piecewise constant, so that their gradient is zero everywhere."""
 
 
 def import_graph(model: ir.Model) -> fx.GraphModule:
     """Translate a model that ``passes.clean`` has prepared.
 
-    Weights become buffers, so that they move with ``.to`` and take no gradient. Half-precision
-    weights stay as they are; ``Teacher`` decides the precision to run in.
+    Weights become buffers, so that they move with ``.to`` and take no gradient. They keep their
+    element type.
+
+    Args:
+        model: the cleaned model. Nodes for which torch has one function are fused in place.
 
     Returns:
-        A module whose forward takes the graph inputs in order and returns a tuple with the graph
+        A module whose forward takes the graph's inputs in order and returns a tuple of the graph's
         outputs in order.
 
     Raises:
@@ -42,24 +45,24 @@ def import_graph(model: ir.Model) -> fx.GraphModule:
     return _Importer(model).run()
 
 
-def _needed(model: ir.Model) -> list[ir.Node]:
-    """The nodes that the outputs depend on, in order: a branch for labels, say, is left out."""
-    needed: set[ir.Node] = set()
-    waiting = [value.producer() for value in model.graph.outputs]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in needed:
-            needed.add(node)
-            waiting += [value.producer() for value in node.inputs if value is not None]
-    return [node for node in model.graph if node in needed]
+def _required_nodes(model: ir.Model) -> list[ir.Node]:
+    """The nodes that the model's outputs depend on, in graph order."""
+    required: set[ir.Node] = set()
+    pending = [value.producer() for value in model.graph.outputs]
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in required:
+            required.add(node)
+            pending += [value.producer() for value in node.inputs if value is not None]
+    return [node for node in model.graph if node in required]
 
 
 def _check_supported(model: ir.Model) -> None:
     opsets = model.opset_imports
-    missing = [node for node in _needed(model) if operator_of(node, opsets) is None]
-    if not missing:
+    unsupported = [node for node in _required_nodes(model) if operator_of(node, opsets) is None]
+    if not unsupported:
         return
-    first = missing[0]
+    first = unsupported[0]
     if first.domain == "" and first.op_type in CONTROL_FLOW:
         raise UnsupportedTeacherError(
             f"{describe(first)}: its {CONTROL_FLOW[first.op_type]} must be constant, but depends on the data; "
@@ -67,10 +70,9 @@ def _check_supported(model: ir.Model) -> None:
         )
     if first.op_type in NO_GRADIENT:
         raise UnsupportedTeacherError(
-            f"{describe(first)}: a tree ensemble has no gradient, so nothing can be synthesised against it; "
-            "expected a neural or a linear model"
+            f"{describe(first)}: a tree ensemble has no gradient; expected a neural network or a linear model"
         )
-    names = [f"{n.domain + '.' if n.domain else ''}{n.op_type}" for n in missing]
+    names = [f"{n.domain + '.' if n.domain else ''}{n.op_type}" for n in unsupported]
     others = sorted(set(names) - {names[0]})
     raise UnsupportedTeacherError(
         f"{describe(first)}: operator {first.op_type} of opset {opsets.get(first.domain, '?')} is not supported; "
@@ -79,6 +81,13 @@ def _check_supported(model: ir.Model) -> None:
 
 
 class _Importer:
+    """Builds the module node by node.
+
+    Attributes:
+        tensors: ONNX values that are tensors at run time.
+        hosts: ONNX values that are Python numbers at run time (see ``operators.host``).
+    """
+
     def __init__(self, model: ir.Model) -> None:
         self.model = model
         self.root = nn.Module()
@@ -89,24 +98,24 @@ class _Importer:
     def run(self) -> fx.GraphModule:
         for value in self.model.graph.inputs:
             self.tensors[value] = self.graph.placeholder(_identifier(value.name))
-        for node in _needed(self.model):
+        for node in _required_nodes(self.model):
             self.import_node(node)
         self.graph.output(tuple(self.tensor(value) for value in self.model.graph.outputs))
         self.graph.lint()
-        return fx.GraphModule(self.root, self.graph, class_name="Teacher")
+        return fx.GraphModule(self.root, self.graph, class_name="ImportedModel")
 
     def import_node(self, node: ir.Node) -> None:
-        host = find_host_operator(node.domain, node.op_type)
-        if host is not None and self.is_host(node):
+        host_function = find_host_operator(node.domain, node.op_type)
+        if host_function is not None and self.is_host(node):
             inputs = [None if v is None else self.host(v, node) for v in node.inputs]
-            self.hosts[node.outputs[0]] = self.call(node, host, inputs, _host_attributes(node))
+            self.hosts[node.outputs[0]] = self.call(node, host_function, inputs, _host_attributes(node))
             return
         operator = operator_of(node, self.model.opset_imports)
         assert operator is not None  # _check_supported has run
         call = self.call(node, operator.function, self.inputs(node, operator), _attributes(node, operator))
         if self.tensors and all(i in operator.host_inputs for i in range(len(node.inputs))):
-            # Made of numbers alone, so nothing told it the device.
-            call = self.graph.call_function(beside, (call, next(iter(self.tensors.values()))))
+            # All inputs are Python numbers, so no tensor input determines the device.
+            call = self.graph.call_function(to_device_of, (call, next(iter(self.tensors.values()))))
         if operator.returns_host:
             self.hosts[node.outputs[0]] = call
         elif len(node.outputs) == 1:
@@ -116,12 +125,12 @@ class _Importer:
                 self.tensors[value] = self.graph.call_function(py.getitem, (call, i))
 
     def is_host(self, node: ir.Node) -> bool:
-        """Whether a node computes on shapes: one input is a host value, the others constants."""
-        given = [v for v in node.inputs if v is not None]
-        on_hosts = any(v in self.hosts for v in given) and all(
-            v in self.hosts or (v.const_value is not None and len(v.const_value.shape) <= 1) for v in given
+        """Whether a node computes on shapes: one input is a host value, the others are constants."""
+        inputs = [v for v in node.inputs if v is not None]
+        all_host = any(v in self.hosts for v in inputs) and all(
+            v in self.hosts or (v.const_value is not None and len(v.const_value.shape) <= 1) for v in inputs
         )
-        return on_hosts and stays_host(node, self.hosts)
+        return all_host and stays_host(node, self.hosts)
 
     def inputs(self, node: ir.Node, operator: Operator) -> list[Any]:
         return [
@@ -139,6 +148,7 @@ class _Importer:
         return call
 
     def host(self, value: ir.Value, node: ir.Node) -> Any:
+        """A value as Python numbers; ``node`` reads it."""
         if value in self.hosts:
             return self.hosts[value]
         if value.const_value is None:
@@ -152,20 +162,23 @@ class _Importer:
             raise UnsupportedTeacherError(f"{describe(node)}: its input '{value.name}' has {error}") from error
 
     def tensor(self, value: ir.Value) -> fx.Node:
+        """A value as a tensor."""
         if value in self.tensors:
             return self.tensors[value]
         if value in self.hosts:
             like = next(iter(self.tensors.values()), None)
-            made = self.graph.call_function(as_tensor, (self.hosts[value], like))
+            tensor = self.graph.call_function(as_tensor, (self.hosts[value], like))
         elif value.const_value is None:
-            raise UnsupportedTeacherError(f"'{value.name}' is neither computed nor constant; the graph is damaged")
+            raise UnsupportedTeacherError(
+                f"value '{value.name}' is neither computed nor constant; the file is damaged, export it again"
+            )
         else:
             try:
-                made = self.buffer(value.name, tensor_of(value))
+                tensor = self.buffer(value.name, tensor_of(value))
             except NotImplementedError as error:
                 raise UnsupportedTeacherError(f"constant '{value.name}': {error} is not supported") from error
-        self.tensors[value] = made
-        return made
+        self.tensors[value] = tensor
+        return tensor
 
     def buffer(self, name: str | None, tensor: Tensor) -> fx.Node:
         target = _identifier(name)

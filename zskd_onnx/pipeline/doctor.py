@@ -1,4 +1,4 @@
-"""What this installation has and lacks."""
+"""The installation: versions, devices and optional packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zskd_onnx.version import __version__
 
 
 def examine() -> dict[str, Any]:
-    """Versions, devices and optional parts."""
+    """Versions, devices and optional packages, by name."""
     facts: dict[str, Any] = {
         "zskd-onnx": __version__,
         "python": platform.python_version(),
@@ -32,8 +32,8 @@ def examine() -> dict[str, Any]:
     facts["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     facts["threads"] = torch.get_num_threads()
     facts["onnxruntime providers"] = ", ".join(providers())
-    for module, extra in (("sklearn", "demo"), ("matplotlib", "plots"), ("onnx2torch", "onnx2torch")):
-        there = importlib.util.find_spec(module) is not None
-        facts[f"extra {extra}"] = "installed" if there else f"not installed: pip install 'zskd-onnx[{extra}]'"
-    facts["ZSKD_DATA"] = os.environ.get("ZSKD_DATA", "not set (benchmarks alone need it)")
+    for module, extra in (("matplotlib", "plots"), ("onnx2torch", "onnx2torch")):
+        installed = importlib.util.find_spec(module) is not None
+        facts[f"extra {extra}"] = "installed" if installed else f"not installed: pip install 'zskd-onnx[{extra}]'"
+    facts["ZSKD_DATA"] = os.environ.get("ZSKD_DATA", "not set; only benchmarks need it")
     return facts

@@ -1,20 +1,24 @@
-"""What a teacher file holds, for people and as JSON."""
+"""What a teacher's file contains, and which recipes and students suit it."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import onnx
 
 from zskd_onnx.config.files import recipe_names
-from zskd_onnx.config.recipe import holds, load_recipe
+from zskd_onnx.config.load import load_recipe
 from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.pipeline.resolve import check_requirements, satisfies
 from zskd_onnx.priors.class_similarity import class_similarity
-from zskd_onnx.students.choose import choose
-from zskd_onnx.students.describe import describe
+from zskd_onnx.settings import Requirement
+from zskd_onnx.students.choose import Choice, choose
+from zskd_onnx.students.describe import Description, describe
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
+from zskd_onnx.teacher.probes.penultimate import find_penultimate
 from zskd_onnx.teacher.signature.head import Head
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -25,11 +29,114 @@ QUANTISED = {
     "com.microsoft.QGemm": "integer operators",
     "QuantizeLinear": "quantise-dequantise pairs",
 }
-"""An operator -> the kind of quantisation that it tells of, the most telling first."""
+"""Operator -> kind of quantisation, the most specific first."""
 
 
-def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> dict[str, Any]:
-    """Facts about a teacher file, as the JSON of ``zskd-onnx inspect --format json``.
+@dataclass(frozen=True)
+class Suitability:
+    """Whether a recipe suits a teacher.
+
+    Attributes:
+        needs: requirement -> whether the teacher satisfies it.
+        why: the reason why the recipe does not suit; empty where it does.
+    """
+
+    needs: dict[Requirement, bool]
+    why: str
+
+    @property
+    def suits(self) -> bool:
+        """Whether the recipe can be used."""
+        return not self.why
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a teacher's file contains.
+
+    Attributes:
+        teacher: imported, and compared with onnxruntime.
+        quantisation: how the weights are stored where they are not float32, or None.
+        outputs: output name -> what it holds.
+        penultimate: node and number of outputs of the fully connected layer before the final one, or None.
+        recipes: recipe name -> whether it suits.
+        choice: the student that "auto" takes, and why.
+        students: architectures that fit the input, with their sizes.
+    """
+
+    teacher: Teacher
+    quantisation: str | None
+    outputs: dict[str, str]
+    penultimate: tuple[str, int] | None
+    recipes: dict[str, Suitability]
+    choice: Choice
+    students: tuple[Description, ...]
+
+    def __repr__(self) -> str:
+        suitable = [name for name, recipe in self.recipes.items() if recipe.suits]
+        return f"Inspection({self.teacher!r}, recipes {', '.join(suitable)}, student {self.choice.name})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of ``--format json``."""
+        teacher, penultimate = self.teacher, self.penultimate
+        source, domain, inventory = teacher.source, teacher.domain, teacher.inventory
+        producer = f"{source.proto.producer_name} {source.proto.producer_version}".strip()
+        return {
+            "path": str(source.path),
+            "sha256": source.sha256,
+            "bytes": source.size,
+            "producer": producer,
+            "opset": source.opset,
+            "operators": {
+                name: {"count": count, "supported": known} for name, (count, known) in inventory.operators.items()
+            },
+            "quantisation": self.quantisation,
+            "input": {
+                "name": domain.name,
+                "type": domain.dtype,
+                "layout": domain.layout,
+                "shape": [teacher.batch or "N", *domain.file_shape(1)[1:]],
+                "low": list(domain.low),
+                "high": list(domain.high),
+                "layout_source": domain.layout_source,
+                "range_source": domain.range_source,
+                "assumed": domain.assumed,
+            },
+            "outputs": self.outputs,
+            "output": {
+                "name": teacher.output.name,
+                "kind": teacher.output.kind,
+                "shape": ["N", *teacher.output.shape],
+            },
+            "classes": teacher.classes,
+            "class_names": None if teacher.class_names is None else list(teacher.class_names),
+            "head": None if teacher.head is None else _head(teacher.head),
+            "penultimate_layer": None
+            if penultimate is None
+            else dict(zip(("node", "outputs"), penultimate, strict=True)),
+            "batch_norm": {"statistics": inventory.batch_norms, "convolutions": inventory.convolutions},
+            "parameters": teacher.parameters_count,
+            "multiply_adds": teacher.cost.multiply_adds,
+            "parity": teacher.parity,
+            "recipes": {
+                name: {"suits": recipe.suits, "needs": recipe.needs, "why": recipe.why}
+                for name, recipe in self.recipes.items()
+            },
+            "student": {"name": self.choice.name, "why": self.choice.why},
+            "students": [
+                {
+                    "name": entry.name,
+                    "parameters": entry.parameters,
+                    "multiply_adds": entry.multiply_adds,
+                    "share": round((entry.parameters or 0) / max(1, teacher.parameters_count), 4),
+                }
+                for entry in self.students
+            ],
+        }
+
+
+def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> Inspection:
+    """Inspect a teacher's file.
 
     Args:
         options: as ``load_teacher`` takes them.
@@ -38,79 +145,45 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> dict[str, An
         UsageError, UnsupportedTeacherError, ParityError: see ``load_teacher``.
     """
     teacher = load_teacher(path, **options)
-    source, domain, head, layers = teacher.source, teacher.domain, teacher.head, teacher.layers
-    choice = choose("auto", domain.shape, teacher.parameters_count)
-    return {
-        "path": str(source.path),
-        "sha256": source.sha256,
-        "bytes": source.size,
-        "producer": f"{source.proto.producer_name} {source.proto.producer_version}".strip(),
-        "opset": source.opset,
-        "operators": {name: {"count": n, "supported": known} for name, (n, known) in layers.operators.items()},
-        "quantisation": _quantisation(teacher),
-        "input": {
-            "name": domain.name,
-            "type": domain.dtype,
-            "layout": domain.layout,
-            "shape": [teacher.batch or "N", *domain.file_shape(1)[1:]],
-            "low": list(domain.low),
-            "high": list(domain.high),
-            "layout_source": domain.layout_source,
-            "range_source": domain.range_source,
-            "assumed": domain.assumed,
-        },
-        "outputs": _outputs(teacher),
-        "output": {"name": teacher.output.name, "kind": teacher.output.kind, "shape": ["N", *teacher.output.shape]},
-        "classes": teacher.classes,
-        "class_names": None if teacher.class_names is None else list(teacher.class_names),
-        "head": None if head is None else _describe_head(head),
-        "second_last_layer": None if layers.second_last is None else vars(layers.second_last),
-        "batch_norm": {"statistics": layers.batch_norms, "convolutions": layers.convolutions},
-        "parameters": teacher.parameters_count,
-        "multiply_adds": teacher.cost.multiply_adds,
-        "parity": teacher.parity,
-        "recipes": {name: _suits(name, teacher) for name in recipe_names()},
-        "student": {"name": choice.name, "why": choice.why},
-        "students": [
-            {
-                "name": entry.name,
-                "parameters": entry.parameters,
-                "multiply_adds": entry.multiply_adds,
-                "share": round(entry.parameters / max(1, teacher.parameters_count), 4),
-            }
-            for entry in describe(domain.shape, teacher.classes)
-            if entry.parameters is not None
-        ],
-    }
+    penultimate = find_penultimate(teacher)
+    shape = teacher.domain.shape
+    return Inspection(
+        teacher=teacher,
+        quantisation=_quantisation(teacher),
+        outputs=_outputs(teacher),
+        penultimate=None if penultimate is None else (penultimate.node, len(penultimate.weight)),
+        recipes={name: _suitability(name, teacher) for name in recipe_names()},
+        choice=choose("auto", shape, teacher.parameters_count),
+        students=tuple(entry for entry in describe(shape, teacher.classes) if entry.parameters is not None),
+    )
 
 
 def _outputs(teacher: Teacher) -> dict[str, str]:
-    """What each output of the file holds, and so what becomes of it."""
-    found = {}
+    """What each output of the file holds, and so whether a student will have it."""
+    outputs = {}
     labels = {label.name for label in teacher.labels}
     for value in teacher.source.proto.graph.output:
         if value.name == teacher.output.name:
-            found[value.name] = f"classes ({teacher.output.kind}{', as a map' if teacher.zipped else ''})"
+            outputs[value.name] = f"classes ({teacher.output.kind}{', as a map' if teacher.zipped else ''})"
         else:
-            found[value.name] = "label of the winner" if value.name in labels else "not given by a student"
-    return found
+            outputs[value.name] = "predicted label" if value.name in labels else "not part of a student"
+    return outputs
 
 
 def _quantisation(teacher: Teacher) -> str | None:
-    """How the weights are stored, where that is not float32."""
     for operator, kind in QUANTISED.items():
-        if operator in teacher.layers.operators:
+        if operator in teacher.inventory.operators:
             return f"8-bit, {kind}"
     elements: dict[int, int] = {}
     for tensor in teacher.source.proto.graph.initializer:
         elements[tensor.data_type] = elements.get(tensor.data_type, 0) + math.prod(tensor.dims)
     most = max(elements, key=lambda kind: elements[kind], default=onnx.TensorProto.FLOAT)
-    narrow = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
-    return onnx.TensorProto.DataType.Name(most).lower() if most in narrow else None
+    other = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    return onnx.TensorProto.DataType.Name(most).lower() if most in other else None
 
 
-def _describe_head(head: Head) -> dict[str, Any]:
-    """Where the final layer is, and the two classes that it holds most alike."""
+def _head(head: Head) -> dict[str, Any]:
+    """The final layer, and its two most similar classes."""
     matrix = class_similarity(head.weight)
     off_diagonal = matrix.clone().fill_diagonal_(-2)
     first, second = divmod(int(off_diagonal.argmax()), len(matrix))
@@ -123,12 +196,11 @@ def _describe_head(head: Head) -> dict[str, Any]:
     }
 
 
-def _suits(name: str, teacher: Teacher) -> dict[str, Any]:
-    """What a recipe needs, and whether the teacher has it."""
+def _suitability(name: str, teacher: Teacher) -> Suitability:
     recipe = load_recipe(name)
-    needs = {requirement: holds(teacher, requirement) for requirement in recipe.needs}
+    needs = {requirement: satisfies(teacher, requirement) for requirement in recipe.needs}
     try:
-        recipe.check(teacher)
+        check_requirements(recipe, teacher)
     except UnsupportedTeacherError as error:
-        return {"suits": False, "needs": needs, "why": str(error)}
-    return {"suits": True, "needs": needs, "why": ""}
+        return Suitability(needs, str(error))
+    return Suitability(needs, "")

@@ -1,8 +1,9 @@
-"""What a run gave."""
+"""The result of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ class ModelFigures:
 
     Attributes:
         path: of the ONNX file.
-        bytes: of the file.
-        parameters: elements of its weights.
+        bytes: size of the file.
+        parameters: number of weights.
     """
 
     path: str
@@ -28,29 +29,29 @@ class ModelFigures:
 
 @dataclass(frozen=True)
 class CompressionResult:
-    """What a run gave. Accuracies and agreement are fractions in [0, 1].
+    """The result of a run. Accuracies and agreement are fractions in [0, 1].
 
     Attributes:
         student: path of the ONNX file.
-        parity: onnxruntime against torch on the student.
-        agreement: with the teacher, on held-out synthesised samples.
-        sure: share of these of which the teacher is sure, at least 90 %.
-        sure_agreement: agreement on those, which is nearer to that on real samples; None where there are none.
-        accuracy: of both on the evaluation data, and their agreement there; None if not scored.
-        teacher_size, student_size: sizes.
-        seconds: time of each stage.
-        notes: what was assumed or chosen.
-        history: of each stage of training, what was measured of the student on the way.
-        chosen: of each stage, the step whose weights were kept.
-        missed_gates: what the student falls short of, a sentence each.
+        parity: difference between onnxruntime and torch on the student.
+        agreement: share of held-out synthesised samples to which student and teacher give the same class.
+        confident: share of these of which the teacher is confident (at least 90 %).
+        confident_agreement: agreement on those, which is nearer to that on real samples; None where there are none.
+        accuracy: of both on the evaluation data, and their agreement there; None without evaluation data.
+        teacher_size, student_size: sizes of the two files.
+        seconds: stage -> seconds.
+        notes: what was assumed or decided.
+        history: training stage -> its validations.
+        chosen: training stage -> the step whose weights were kept.
+        missed_gates: quality gates that the student missed, a sentence each.
         manifest: path of the manifest.
     """
 
     student: Path
     parity: Parity
     agreement: float
-    sure: float
-    sure_agreement: float | None
+    confident: float
+    confident_agreement: float | None
     accuracy: Accuracies | None
     teacher_size: ModelFigures
     student_size: ModelFigures
@@ -61,19 +62,39 @@ class CompressionResult:
     missed_gates: tuple[str, ...]
     manifest: Path
 
-    def check_gates(self) -> None:
-        """Raise QualityError if the student missed a gate of the recipe's deployment section."""
+    def check(self) -> None:
+        """Raise QualityError if the student missed a quality gate of the recipe."""
         if self.missed_gates:
             raise QualityError(f"{self.student}: {'; '.join(self.missed_gates)}")
 
+    def __repr__(self) -> str:
+        return f"CompressionResult({', '.join(f'{name} {value}' for name, value in self._summary().items())})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._summary().items())
+        return f"<table>{''.join(rows)}</table>"
+
+    def _summary(self) -> dict[str, str]:
+        rows = {"student": str(self.student), "agreement": f"{self.agreement:.4f}"}
+        if self.confident_agreement is not None:
+            rows["confident agreement"] = f"{self.confident_agreement:.4f}"
+        if self.accuracy is not None:
+            rows["accuracy"] = f"{self.accuracy.student:.4f} (teacher {self.accuracy.teacher:.4f})"
+        rows["parameters"] = f"{self.student_size.parameters:,} (teacher {self.teacher_size.parameters:,})"
+        rows["parity"] = f"{self.parity.max_abs_difference:.2g}"
+        if self.missed_gates:
+            rows["missed gates"] = "; ".join(self.missed_gates)
+        return rows
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``--format json``."""
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             "student": str(self.student),
             "manifest": str(self.manifest),
             "parity": vars(self.parity),
             "agreement": self.agreement,
-            "sure": {"share": self.sure, "agreement": self.sure_agreement},
+            "confident": {"share": self.confident, "agreement": self.confident_agreement},
             "sizes": {"teacher": vars(self.teacher_size), "student": vars(self.student_size)},
             "seconds": self.seconds,
             "chosen": self.chosen,
@@ -81,6 +102,18 @@ class CompressionResult:
             "missed_gates": list(self.missed_gates),
         }
         if self.accuracy is not None:
-            found["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
-            found["evaluation_agreement"] = self.accuracy.agreement
-        return found
+            content["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
+            content["evaluation_agreement"] = self.accuracy.agreement
+        return content
+
+
+def missed_gates(
+    agreement: float | None, min_agreement: float, accuracy: float | None, min_accuracy: float
+) -> tuple[str, ...]:
+    """A sentence for each quality gate that was missed; a figure of None misses none."""
+    gates = (("agreement", agreement, min_agreement), ("accuracy", accuracy, min_accuracy))
+    return tuple(
+        f"{name} {value:.4f}, expected {gate} or more; train longer (distillation.epochs) or take a larger student"
+        for name, value, gate in gates
+        if value is not None and value < gate
+    )

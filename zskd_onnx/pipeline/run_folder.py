@@ -1,4 +1,4 @@
-"""The output folder of a run: created late, and taken back when the run fails."""
+"""The output folder of a run: its files, and how it is created and cleaned up."""
 
 from __future__ import annotations
 
@@ -22,30 +22,22 @@ _FILES = (STUDENT, MANIFEST, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY, CHECKPOINT
 
 
 def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Whether a run may write there, before anything is written.
-
-    Raises:
-        UsageError: something is there that neither ``overwrite`` nor ``resume`` covers.
-    """
+    """Raise UsageError if a run may not write there: the folder is a file, or not empty without an option."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; expected a folder for the student")
+        raise UsageError(f"{folder}: is a file; give a folder with --output")
     if any(folder.iterdir()) and not (overwrite or resume):
         raise UsageError(
             f"{folder}: is not empty; --overwrite replaces an earlier run, --resume continues an interrupted one"
         )
 
 
-def check_apart(folder: Path, used: Iterable[str | Path]) -> None:
-    """Refuse to write over what a run is to use: files, or the folder of a transfer set.
-
-    Raises:
-        UsageError: one is, or lies in, what the run writes.
-    """
+def check_inputs(folder: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise UsageError if a run would write over one of its inputs: a file, or the folder of a transfer set."""
     written = [(folder / name).resolve() for name in (*_FILES, TRANSFER_SET)]
-    for path in map(Path, used):
-        if any(path.resolve().is_relative_to(one) for one in written):
+    for path in map(Path, inputs):
+        if any(path.resolve().is_relative_to(target) for target in written):
             raise UsageError(f"{path}: this run would remove or replace it; choose another --output, or move it")
 
 
@@ -53,9 +45,9 @@ def check_apart(folder: Path, used: Iterable[str | Path]) -> None:
 def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
     """The folder for one run.
 
-    ``overwrite`` removes what an earlier run wrote and nothing else. If the run fails, what it
-    wrote is removed. If it is interrupted, or the student fails a check, the transfer set and the
-    state of training stay, for ``resume``; a student never does.
+    ``overwrite`` removes the files of an earlier run and nothing else. If the run fails, its files are removed.
+    If it is interrupted, or the student fails a check, the transfer set and the state of training stay for
+    ``resume``, but no student does.
     """
     check_output(folder, overwrite=overwrite, resume=resume)
     existed = folder.exists()
@@ -66,7 +58,7 @@ def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Pa
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from error
+        raise UsageError(f"{folder}: cannot be created ({error.strerror}); choose another --output") from error
     try:
         yield folder
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Checking a student's file on its own: is it sound, and does it fit where the teacher was?"""
+"""Verification of a student's file: is it sound, and does it fit in the teacher's place?"""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.errors import ParityError, QualityError, UsageError
 from zskd_onnx.export.checks import check_interface
 from zskd_onnx.importer.file.fixed_inputs import Fixed
-from zskd_onnx.importer.file.source import read_source
+from zskd_onnx.importer.file.source import read_onnx_file
 from zskd_onnx.metrics.onnx_scores import Accuracies, predict, score
 from zskd_onnx.pipeline import run_folder
+from zskd_onnx.pipeline.result import missed_gates
 from zskd_onnx.system.onnx_runtime import open_session
-from zskd_onnx.teacher.load import load_teacher
-from zskd_onnx.teacher.parity import open_source
+from zskd_onnx.teacher.classifier import Classifier
+from zskd_onnx.teacher.load import load_classifier
+from zskd_onnx.teacher.parity import open_onnx_file
+
+SAMPLES = 2048
+"""Samples of a transfer set on which agreement is measured."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked.
+    """The result of a verification.
 
     Attributes:
         student: the file.
-        parity: largest relative difference between onnxruntime and this package's own import
-            of the file, at two batch sizes.
-        digest: "matches" the manifest beside it, or "no manifest".
+        parity: largest relative difference between onnxruntime and this package's import of the file, at two
+            batch sizes.
+        digest: "matches" the manifest beside the file, or "no manifest".
         interface: "fits" the teacher's, or "no teacher given".
-        agreement: share of samples on which student and teacher name the same class, on the
-            evaluation data or else on the transfer set beside the student; None without either.
+        agreement: share of samples to which student and teacher give the same class, on the evaluation data or
+            else on the transfer set beside the student; None without either.
         accuracy: on the evaluation data, or None.
-        missed_gates: what the student falls short of, a sentence each.
+        missed_gates: quality gates that the student missed, a sentence each.
     """
 
     student: Path
@@ -47,14 +52,14 @@ class Verification:
     accuracy: Accuracies | None
     missed_gates: tuple[str, ...]
 
-    def check_gates(self) -> None:
-        """Raise QualityError if the student missed a gate."""
+    def check(self) -> None:
+        """Raise QualityError if the student missed a quality gate."""
         if self.missed_gates:
             raise QualityError(f"{self.student}: {'; '.join(self.missed_gates)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``--format json``."""
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             "student": str(self.student),
             "parity": {"max_difference": self.parity},
             "digest": self.digest,
@@ -62,10 +67,10 @@ class Verification:
             "missed_gates": list(self.missed_gates),
         }
         if self.agreement is not None:
-            found["agreement"] = self.agreement
+            content["agreement"] = self.agreement
         if self.accuracy is not None:
-            found["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
-        return found
+            content["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
+        return content
 
 
 def verify(
@@ -77,60 +82,70 @@ def verify(
     min_agreement: float = 0.0,
     min_accuracy: float = 0.0,
 ) -> Verification:
-    """Check a student's file.
+    """Verify a student's file.
 
     Args:
         student: the .onnx file, or the output folder of a run.
         teacher: the file that it replaces.
         fix: constants for the teacher's other inputs, by name.
         eval_data: an .npz with ``x`` and ``y``; needs ``teacher``.
-        min_agreement, min_accuracy: gates, fractions in [0, 1].
+        min_agreement, min_accuracy: quality gates, fractions in [0, 1].
 
     Returns:
-        What was found; ``check_gates()`` of it raises QualityError where a gate was missed.
+        The measurements; ``check()`` raises QualityError where a gate was missed.
 
     Raises:
         UsageError: a file is missing, or an option needs another.
         UnsupportedTeacherError: a file cannot be read.
-        ParityError: a runtime disagrees, the file is not the one in the manifest, or it does not
-            fit in the teacher's place.
+        ParityError: runtimes disagree, the file is not the one in the manifest, or it does not fit in the
+            teacher's place.
     """
     path = Path(student)
     path = path / run_folder.STUDENT if path.is_dir() else path
-    loaded = load_teacher(path)
-    digest = _check_digest(path, loaded.source.sha256)
-    session = open_session(path)
-    interface, found, agreed = "no teacher given", None, None
+    classifier = load_classifier(path)
+    digest = _check_digest(path, classifier.source.sha256)
     if teacher is None and eval_data is not None:
         raise UsageError("--eval-data scores student and teacher; give --teacher too")
+    agreement, accuracy = None, None
     if teacher is not None:
-        outputs = [value.name for value in loaded.source.proto.graph.output]
-        original = _open_teacher(Path(teacher), fix, outputs)
-        check_interface(session, original, loaded.output.name)
-        interface = "fits"
+        session = open_session(path)
+        original = _open_teacher(Path(teacher), fix, [value.name for value in classifier.source.proto.graph.output])
+        check_interface(session, original, classifier.output.name)
         if eval_data is not None:
-            found = score(
-                original,
-                session,
-                loaded.output.name,
-                read_evaluation_data(Path(eval_data), loaded.domain, loaded.classes),
-            )
-            agreed = found.agreement
+            data = read_evaluation_data(Path(eval_data), classifier.domain, classifier.classes)
+            accuracy = score(original, session, classifier.output.name, data)
+            agreement = accuracy.agreement
         elif (path.parent / run_folder.TRANSFER_SET).is_dir():
-            inputs = TransferSet.open(path.parent / run_folder.TRANSFER_SET).load().inputs[:2048]
-            x = loaded.domain.to_array(loaded.domain.to_file(inputs.to(torch.float32)))
-            agreed = float((predict(session, x, loaded.output.name) == predict(original, x, loaded.output.name)).mean())
-    missed = _missed_gates(agreed, min_agreement, found, min_accuracy)
-    return Verification(path, loaded.parity, digest, interface, agreed, found, missed)
+            agreement = _agreement(path.parent / run_folder.TRANSFER_SET, classifier, session, original)
+    student_accuracy = None if accuracy is None else accuracy.student
+    for name, gate, value in (
+        ("agreement", min_agreement, agreement),
+        ("accuracy", min_accuracy, student_accuracy),
+    ):
+        if gate and value is None:
+            raise UsageError(f"--min-{name} needs samples to measure on; give --teacher and --eval-data")
+    missed = missed_gates(agreement, min_agreement, student_accuracy, min_accuracy)
+    interface = "no teacher given" if teacher is None else "fits"
+    return Verification(path, classifier.parity, digest, interface, agreement, accuracy, missed)
+
+
+def _agreement(
+    folder: Path, classifier: Classifier, student: ort.InferenceSession, teacher: ort.InferenceSession
+) -> float:
+    """Agreement on the samples of a transfer set."""
+    inputs = TransferSet.open(folder).load().inputs[:SAMPLES]
+    x = classifier.domain.to_array(classifier.domain.to_file(inputs.to(torch.float32)))
+    name = classifier.output.name
+    return float((predict(student, x, name) == predict(teacher, x, name)).mean())
 
 
 def _open_teacher(path: Path, fix: Fixed | None, outputs: list[str]) -> ort.InferenceSession:
-    """The file that a student replaces, run by onnxruntime alone."""
-    source = read_source(path, fix)
-    given = [value.name for value in source.proto.graph.output]
-    if not set(outputs) <= set(given):
-        raise ParityError(f"the student's outputs are {', '.join(outputs)}, {path} has {', '.join(given)}")
-    return open_source(source, outputs)
+    """An onnxruntime session on the file that a student replaces."""
+    source = read_onnx_file(path, fix)
+    names = [value.name for value in source.proto.graph.output]
+    if not set(outputs) <= set(names):
+        raise ParityError(f"the student's outputs are {', '.join(outputs)}, {path} has {', '.join(names)}")
+    return open_onnx_file(source, outputs)
 
 
 def _check_digest(path: Path, sha256: str) -> str:
@@ -143,21 +158,6 @@ def _check_digest(path: Path, sha256: str) -> str:
         raise UsageError(f"{manifest}: not a manifest of zskd-onnx ({error})") from error
     if expected != sha256:
         raise ParityError(
-            f"{path}: SHA-256 {sha256[:16]}..., the manifest beside it says {str(expected)[:16]}...; the file was changed"
+            f"{path}: SHA-256 {sha256[:16]}..., the manifest beside it has {str(expected)[:16]}...; the file was changed"
         )
     return "matches"
-
-
-def _missed_gates(
-    agreed: float | None, min_agreement: float, found: Accuracies | None, min_accuracy: float
-) -> tuple[str, ...]:
-    missed = []
-    for name, gate, value in (
-        ("agreement", min_agreement, agreed),
-        ("accuracy", min_accuracy, None if found is None else found.student),
-    ):
-        if gate and value is None:
-            raise UsageError(f"--min-{name} needs something to measure it on; give --teacher and --eval-data")
-        if value is not None and value < gate:
-            missed.append(f"{name} {value:.4f}, expected {gate} or more")
-    return tuple(missed)

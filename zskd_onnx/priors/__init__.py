@@ -1,4 +1,4 @@
-"""Distributions over soft targets. A new one is a file here and a line in ``PRIORS``."""
+"""Priors: distributions of soft targets. To add one, write a module here and add its class to ``PRIORS``."""
 
 from zskd_onnx.priors.base import Prior
 from zskd_onnx.priors.dirichlet import Dirichlet

@@ -1,4 +1,4 @@
-"""How alike the teacher holds its classes to be."""
+"""Cosine similarity of the teacher's class weights."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def class_similarity(weight: Tensor) -> Tensor:
-    """Cosine between the class templates, the rows of the final weights (ZSKD, eq. 4).
+    """Cosine similarity of the class templates, which are the rows of the final weights (ZSKD, eq. 4).
 
     Args:
-        weight: (K, F).
+        weight: weights (K, F) of the final fully connected layer.
 
     Returns:
-        (K, K), symmetric, ones on the diagonal, in float64.
+        (K, K) in float64: symmetric, with ones on the diagonal.
     """
     rows = F.normalize(weight.detach().to("cpu", torch.float64), dim=1)
     return rows @ rows.T
@@ -25,10 +25,10 @@ def concentration(similarity: Tensor, floor: float) -> Tensor:
 
     Args:
         similarity: (K, K).
-        floor: added because a Dirichlet parameter must be positive.
+        floor: positive number that is added, because Dirichlet parameters must be positive.
 
     Returns:
-        (K, K), row k for targets drawn for class k.
+        (K, K); row k is for targets of class k.
     """
     low = similarity.min(dim=1, keepdim=True).values
     high = similarity.max(dim=1, keepdim=True).values

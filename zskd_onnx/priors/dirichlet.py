@@ -18,15 +18,19 @@ from zskd_onnx.teacher.teacher import Teacher
 
 
 class Dirichlet(Prior):
-    """y ~ Dir(beta * alpha^k), alpha^k from the similarity of class k to the others.
+    """y ~ Dir(beta * alpha^k), where alpha^k is the normalised similarity of class k to all classes.
 
     Attributes:
-        beta: scales the concentration; samples take the values in turn. Small values give
-            targets near a corner of the simplex, large ones softer targets.
-        floor: added to the normalised similarity, because a parameter must be positive. At the paper's 1e-4 the
-            class least like k has next to no chance, and its logit is to lie hundreds below the others' at
-            temperature 20, which no real sample's does; 0.25 keeps targets to what a teacher can say.
-        similarity: False draws from Dir(beta * 1), the ablation of the paper's table 4.
+        kind: selects Dirichlet targets.
+        beta: scale of the concentration. With several values, samples use them in turn; the paper uses
+            1.0 and 0.1. Small values give nearly one-hot targets, large values softer ones.
+        floor: positive number added to the normalised similarities; the paper uses 1e-4. With so small
+            a floor the least similar class gets a probability near 0. At temperature 20 its logit would
+            have to be hundreds below the others, which happens for no real sample. 0.25 gives targets
+            that a teacher can reach.
+        similarity: whether the concentration comes from the cosine similarity of the class weights,
+            which needs a final fully connected layer. False draws from Dir(beta * 1), the ablation of
+            the paper's table 4.
     """
 
     kind: Literal["dirichlet"] = "dirichlet"
@@ -40,32 +44,32 @@ class Dirichlet(Prior):
         return {"head": "similarity"} if self.similarity else {}
 
     def sampler(self, teacher: Teacher) -> Sampler:
-        """Classes and betas take turns, so every class gets the same number of each."""
+        """See ``Prior.sampler``. Classes and betas alternate, so every class gets the same number of each."""
         if self.similarity:
             if teacher.head is None:
                 raise UnsupportedTeacherError(
                     f"{teacher.source.path}: no final fully connected layer was found, which prior.similarity needs; "
-                    "take the recipe zskd-uniform, or --set prior.similarity=false"
+                    "use the recipe zskd-uniform, or --set prior.similarity=false"
                 )
             rows = concentration(class_similarity(teacher.head.weight), self.floor).numpy()
         else:
             rows = np.ones((teacher.classes, teacher.classes))
 
-        def draw(first: int, count: int, generator: torch.Generator) -> Tensor:
-            sample = np.arange(first, first + count)
-            beta = np.asarray(self.beta)[(sample // teacher.classes) % len(self.beta)]
-            return sample_dirichlet(beta[:, None] * rows[sample % teacher.classes], generator)
+        def draw(first: int, count: int, rng: torch.Generator) -> Tensor:
+            index = np.arange(first, first + count)
+            beta = np.asarray(self.beta)[(index // teacher.classes) % len(self.beta)]
+            return sample_dirichlet(beta[:, None] * rows[index % teacher.classes], rng)
 
         return draw
 
 
-def sample_dirichlet(alpha: np.ndarray, generator: torch.Generator) -> Tensor:
-    """One draw for each row of alpha, (N, K).
+def sample_dirichlet(alpha: np.ndarray, rng: torch.Generator) -> Tensor:
+    """One Dirichlet draw for each row of alpha, (N, K) in float32.
 
-    Normalised in the logarithm: gamma(a) = gamma(a + 1) U^(1/a) underflows for the parameters
-    near 1e-5 that unlike classes have.
+    It is normalised in the log domain, with log gamma(a) = log gamma(a + 1) + log(U) / a: gamma draws
+    underflow for parameters near 1e-5, which dissimilar classes have.
     """
-    random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    random = np.random.default_rng(int(torch.randint(2**62, (), generator=rng)))
     log_gamma = np.log(random.standard_gamma(alpha + 1)) + np.log1p(-random.random(alpha.shape)) / alpha
     log_gamma -= log_gamma.max(axis=1, keepdims=True)
     weights = np.exp(log_gamma)

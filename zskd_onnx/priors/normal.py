@@ -14,37 +14,42 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.priors.base import Prior, Sampler
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.settings import Requirement
-from zskd_onnx.system.randomness import generator_for
-from zskd_onnx.teacher.probes.penultimate import find_second_last
+from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.teacher.probes.penultimate import find_penultimate
 from zskd_onnx.teacher.teacher import Teacher
 
 CALIBRATION_DRAWS = 2048
 BISECTIONS = 40
-LARGEST_DEVIATION = 1e6
-REDRAWS = 32
+MAX_DEVIATION = 1e6
+MAX_REDRAWS = 32
 
 
 class Normal(Prior):
-    """s ~ N(0, sigma R) in the space of a layer's outputs; y = softmax of what the layers after it make of s.
+    """s ~ N(0, sigma R), y = softmax(logits(s) / tau), where s is an output of the layer that ``layer`` names.
 
-    R holds the cosines between the weight rows of that layer (eq. 5). The paper takes mu = 0.
+    R holds the cosine similarities of that layer's weight rows (eq. 5). The mean is 0, as in the paper.
 
     Attributes:
-        layer: "second_last", the fully connected layer before the final one (eq. 7), or "softmax", the
-            final one, whose outputs are the logits (eq. 6).
-        sigma: variance of each element of s, in the units of the layer; it fits one teacher alone.
-            "auto" derives it: with it, the mean largest probability at temperature 1 is ``confidence``.
-        confidence: see ``sigma``. With 0.9 the targets of two LeNet-5 have a mean largest probability of
-            0.21 at temperature 20, and their answers to real digits 0.28 and 0.35; 0.92 to 0.96 gives that.
-        balanced: draws are repeated until every class is the winner equally often; the paper takes
-            them as they come, and some classes then get a third of others.
-        activation: whether s passes what stands between the two layers; False takes s for the final
-            layer's input. The paper leaves it open.
-        temperature: tau of the targets; a recipe takes that of its synthesis.
+        kind: selects normal targets.
+        layer: layer whose output s is drawn. "penultimate" is the fully connected layer before the
+            final one (eq. 7); the layers after it turn s into logits. "softmax" is the final one, and s
+            the logits (eq. 6).
+        sigma: variance of each element of s, in the units of the layer's output. A number suits one teacher
+            only. "auto" chooses it so that the mean largest probability at temperature 1 is ``confidence``.
+        confidence: mean largest probability at temperature 1 that ``sigma: auto`` aims at. Targets of
+            two LeNet-5 with 0.9 have a mean largest probability of 0.21 at temperature 20, and the
+            teachers' answers to real digits 0.28 and 0.35; 0.92 to 0.96 matches these.
+        balanced: whether draws are repeated until each class has the largest probability equally often. The
+            paper does not repeat them; some classes are then three times as frequent as others.
+        activation: whether s passes the operations between the penultimate and the final layer, such as
+            ReLU. False takes s as the final layer's input. The paper leaves this open. It has no effect
+            with ``layer: softmax``.
+        temperature: softmax temperature tau of the targets. In a recipe its default is the temperature
+            of the synthesis.
     """
 
     kind: Literal["normal"] = "normal"
-    layer: Literal["second_last", "softmax"] = "second_last"
+    layer: Literal["penultimate", "softmax"] = "penultimate"
     sigma: PositiveFloat | Literal["auto"] = "auto"
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.9
     balanced: bool = True
@@ -54,109 +59,120 @@ class Normal(Prior):
     @property
     def needs(self) -> dict[Requirement, str]:
         """See ``Settings.needs``."""
-        return {"head": "layer"} if self.layer == "softmax" else {"head": "layer", "second_last": "layer"}
+        return {"head": "layer"} if self.layer == "softmax" else {"head": "layer", "penultimate": "layer"}
 
     def sampler(self, teacher: Teacher) -> Sampler:
         """See ``Prior.sampler``."""
-        weight, logits = self._space(teacher)
+        weight, to_logits = self._layer(teacher)
         root = covariance_root(class_similarity(weight))
         deviation = self.deviation(teacher)
 
-        def answers(count: int, generator: torch.Generator) -> Tensor:
-            return logits(deviation * draw_normal(root, count, generator))
+        def draw_logits(count: int, rng: torch.Generator) -> Tensor:
+            return to_logits(deviation * draw_normal(root, count, rng))
 
-        def draw(first: int, count: int, generator: torch.Generator) -> Tensor:
+        def draw(first: int, count: int, rng: torch.Generator) -> Tensor:
             if self.balanced:
-                z = _stratified(answers, torch.arange(first, first + count) % teacher.classes, generator)
+                z = _draw_stratified(draw_logits, torch.arange(first, first + count) % teacher.classes, rng)
             else:
-                z = answers(count, generator)
+                z = draw_logits(count, rng)
             return (z / self.temperature).softmax(1)
 
         return draw
 
     def deviation(self, teacher: Teacher) -> float:
-        """sqrt(sigma): as given, or where the mean largest probability at temperature 1 is ``confidence``."""
+        """The standard deviation sqrt(sigma) of each element of s, for a teacher.
+
+        Raises:
+            UnsupportedTeacherError: ``sigma`` is "auto", and no value reaches ``confidence``.
+        """
         if self.sigma != "auto":
             return math.sqrt(self.sigma)
-        weight, logits = self._space(teacher)
-        s = draw_normal(covariance_root(class_similarity(weight)), CALIBRATION_DRAWS, generator_for(0, "sigma"))
+        weight, to_logits = self._layer(teacher)
+        s = draw_normal(covariance_root(class_similarity(weight)), CALIBRATION_DRAWS, rng_for(0, "sigma"))
 
         def confidence(deviation: float) -> float:
-            return float(logits(deviation * s).softmax(1).amax(1).mean())
+            return float(to_logits(deviation * s).softmax(1).amax(1).mean())
 
         low, high = 0.0, 1.0
         while confidence(high) < self.confidence:
             low, high = high, 2 * high
-            if high > LARGEST_DEVIATION:
+            if high > MAX_DEVIATION:
                 raise UnsupportedTeacherError(
-                    f"{teacher.source.path}: no prior.sigma makes its answers as sure as prior.confidence "
-                    f"({self.confidence}); give a number with --set prior.sigma=..."
+                    f"{teacher.source.path}: no prior.sigma gives a mean confidence of {self.confidence} "
+                    "(prior.confidence); set a number with --set prior.sigma=..."
                 )
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             low, high = (middle, high) if confidence(middle) < self.confidence else (low, middle)
         return high
 
-    def _space(self, teacher: Teacher) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The weight rows behind R, and how s becomes logits, both on the CPU."""
+    def _layer(self, teacher: Teacher) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The layer's weights, and a function from its output s to logits on the CPU."""
         if self.layer == "softmax":
             if teacher.head is None:
                 raise UnsupportedTeacherError(
-                    f"{teacher.source.path}: no final fully connected layer was found, which prior.layer 'softmax' needs; "
-                    "take the recipe zskd-uniform"
+                    f"{teacher.source.path}: no final fully connected layer was found, which prior.layer 'softmax' "
+                    "needs; use the recipe zskd-uniform"
                 )
             return teacher.head.weight, lambda s: s
-        before = find_second_last(teacher)
-        if before is None:
+        penultimate = find_penultimate(teacher)
+        if penultimate is None:
             raise UnsupportedTeacherError(
                 f"{teacher.source.path}: no fully connected layer was found before the final one, which prior.layer "
-                "'second_last' needs; take the recipe mvn-softmax, or --set prior.layer=softmax"
+                "'penultimate' needs; use the recipe mvn-softmax, or --set prior.layer=softmax"
             )
-        device = before.weight.device
+        device = penultimate.weight.device
         if self.activation:
-            return before.weight, lambda s: _float(before.logits(s.to(device)))
+            return penultimate.weight, lambda s: _on_cpu(penultimate.logits(s.to(device)))
         head = teacher.head
-        assert head is not None  # there is a layer before it
-        return before.weight, lambda s: _float(torch.nn.functional.linear(s.to(device), head.weight, head.bias))
+        assert head is not None  # the penultimate layer precedes it
+        return penultimate.weight, lambda s: _on_cpu(torch.nn.functional.linear(s.to(device), head.weight, head.bias))
 
 
-def _stratified(
-    answers: Callable[[int, torch.Generator], Tensor], classes: Tensor, generator: torch.Generator
+def _draw_stratified(
+    draw_logits: Callable[[int, torch.Generator], Tensor], classes: Tensor, rng: torch.Generator
 ) -> Tensor:
-    """Logits (N, K) whose largest is the class asked for; a class that hardly ever wins gets what comes."""
-    found = answers(len(classes), generator)
-    missing = (found.argmax(1) != classes).nonzero().flatten()
-    for _ in range(REDRAWS):
+    """Logits (N, K) with the largest value at the requested classes (N,).
+
+    A class that is hardly ever the largest may keep draws of other classes.
+    """
+    logits = draw_logits(len(classes), rng)
+    missing = (logits.argmax(1) != classes).nonzero().flatten()
+    for _ in range(MAX_REDRAWS):
         if not len(missing):
             break
-        spare = answers(2 * len(classes), generator)
+        spare = draw_logits(2 * len(classes), rng)
         order = torch.argsort(spare.argmax(1), stable=True)
         winners = spare.argmax(1)[order]
-        # The n-th place that waits for a class takes the n-th draw that the class won.
-        wanted = classes[missing]
-        rank = (wanted[:, None] == wanted[None, :]).tril(-1).sum(1)
-        place = torch.searchsorted(winners, wanted) + rank
-        hit = (place < len(order)) & (winners[place.clamp_max(len(order) - 1)] == wanted)
-        found[missing[hit]] = spare[order[place[hit]]]
+        # The n-th row that lacks a class takes the n-th spare draw of that class.
+        requested = classes[missing]
+        rank = (requested[:, None] == requested[None, :]).tril(-1).sum(1)
+        position = torch.searchsorted(winners, requested) + rank
+        hit = (position < len(order)) & (winners[position.clamp_max(len(order) - 1)] == requested)
+        logits[missing[hit]] = spare[order[position[hit]]]
         missing = missing[~hit]
-    return found
+    return logits
 
 
-def _float(logits: Tensor) -> Tensor:
+def _on_cpu(logits: Tensor) -> Tensor:
     return logits.detach().to("cpu", torch.float32)
 
 
 def covariance_root(correlation: Tensor) -> Tensor:
-    """A matrix A with A A' = R, for an R that may be singular or slightly indefinite.
+    """A matrix A with A A^T = R, for an R that may be singular or slightly indefinite.
 
     Args:
-        correlation: (F, F) in float64.
+        correlation: the matrix R, (F, F) in float64.
     """
     values, vectors = torch.linalg.eigh(correlation)
     return vectors * values.clamp_min(0).sqrt()
 
 
-def draw_normal(root: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """(count, F) draws of N(0, R) in float32, from the root of R."""
-    white = torch.randn((count, root.shape[1]), generator=generator, dtype=root.dtype)
+def draw_normal(root: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """Draws (count, F) from N(0, R) in float32.
+
+    Args:
+        root: a root (F, F) of R, from ``covariance_root``.
+    """
+    white = torch.randn((count, root.shape[1]), generator=rng, dtype=root.dtype)
     return (white @ root.T).float()

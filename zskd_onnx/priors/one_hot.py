@@ -1,4 +1,4 @@
-"""One-hot targets: class impressions (Mopuri et al. 2018; ZSKD, section 3.2, as the baseline)."""
+"""One-hot targets, as for class impressions (Mopuri et al. 2018; the baseline of ZSKD, section 3.2)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from zskd_onnx.teacher.teacher import Teacher
 
 
 class OneHot(Prior):
-    """y = e_k, the classes in turn."""
+    """One-hot targets e_k, for each class in turn.
+
+    Attributes:
+        kind: selects one-hot targets.
+    """
 
     kind: Literal["one_hot"] = "one_hot"
 
     def sampler(self, teacher: Teacher) -> Sampler:
-        """See ``Prior.sampler``; it draws nothing."""
+        """See ``Prior.sampler``; nothing is random."""
 
-        def draw(first: int, count: int, generator: torch.Generator) -> Tensor:
+        def draw(first: int, count: int, rng: torch.Generator) -> Tensor:
             return F.one_hot(torch.arange(first, first + count) % teacher.classes, teacher.classes).float()
 
         return draw

@@ -1,4 +1,4 @@
-"""Whether a teacher's images are photographs: which made-up images it tells apart."""
+"""Inference of whether a teacher's inputs are natural images, from its predictions on procedural images."""
 
 from __future__ import annotations
 
@@ -10,65 +10,73 @@ from torch import Tensor
 
 from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
 from zskd_onnx.procedural.level_lines import level_lines
-from zskd_onnx.procedural.pen_strokes import ROOM
-from zskd_onnx.system.randomness import generator_for
+from zskd_onnx.procedural.pen_strokes import MIN_SIDE
+from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.teacher import Teacher
 
 MARGIN = 1.1
-"""How much more has to be told for that not to hold, or to hold for others."""
+"""Ratio of mutual information above which the default by number of channels is overridden."""
 
-LEAST = 0.05
-"""Nats below which nothing is told."""
+MIN_INFORMATION = 0.05
+"""Mutual information, nats, at or below which the teacher separates neither kind of image."""
 
-COUNT, PART = 128, 8
-"""Images of each kind, and how many are made at once: lines of one batch are all as far apart."""
+COUNT, BATCH = 128, 8
+"""Images of each kind, and how many are drawn together: level-set lines of one batch are all equally far apart."""
 
 MEMORY = 2**30
-"""Bytes that the teacher's values for a part of the images may take."""
+"""Largest size of the teacher's activations for one batch, bytes."""
 
-Make = Callable[[Tensor, torch.Generator], Tensor]
+Draw = Callable[[Tensor, torch.Generator], Tensor]
+"""A function that draws images in the unit space, as many and as large as those that it is given."""
 
 
-def takes_photographs(teacher: Teacher) -> bool | None:
-    """Whether a teacher's images are photographs, as far as it tells.
+def infer_natural_images(teacher: Teacher) -> bool | None:
+    """Whether a teacher's inputs are natural images, inferred from its predictions.
 
-    Images that are nearer to what it was trained on it tells apart better, whatever it calls them. So those of three channels
-    are photographs unless its answers tell much more of contours, which are lines, than of dead leaves, which are surfaces; and
-    others are not unless it is the other way round. Nats of contours and of leaves: MNIST 1.4 and 0.7, two digits of a hundred
-    classes 2.4 and 1.2, CIFAR-10 0.7 and 0.8, in grey 0.6 and 0.8.
+    A teacher separates images better that are nearer to its training data, whatever classes it gives them. Level-set
+    lines are nearer to drawings, dead leaves to natural images. Inputs with three channels count as natural images,
+    and others as drawings, unless the mutual information of the other kind is larger by ``MARGIN``.
+
+    Mutual information of level-set lines and dead leaves, nats: MNIST 1.4 and 0.7, two digits of a hundred classes
+    2.4 and 1.2, CIFAR-10 0.7 and 0.8, CIFAR-10 in grey 0.6 and 0.8.
 
     Returns:
-        None for what is no image, and for images of a side below 16, which have no room for either.
+        None for inputs that are not images, and for images with a side below 16, which are too small for either kind.
     """
     shape = teacher.domain.shape
-    if len(shape) != 3 or min(shape[1:]) < ROOM:
+    if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return None
-    lines, leaves = (told(teacher, make, generator_for(0, "photographs")) for make in (level_lines, dead_leaves))
+    # The purpose of the draws keeps its first name, so that old runs repeat.
+    lines, leaves = (
+        mutual_information(teacher, draw, rng_for(0, "photographs")) for draw in (level_lines, dead_leaves)
+    )
     in_colour = shape[0] == COLOURS
-    if not (math.isfinite(lines + leaves) and max(lines, leaves) > LEAST):
+    if not (math.isfinite(lines + leaves) and max(lines, leaves) > MIN_INFORMATION):
         return in_colour
     return lines <= MARGIN * leaves if in_colour else leaves > MARGIN * lines
 
 
 @torch.no_grad()
-def told(teacher: Teacher, make: Make, generator: torch.Generator) -> float:
-    """How much a teacher's answers tell of which image they are given for: the mutual information, in nats.
+def mutual_information(teacher: Teacher, draw: Draw, rng: torch.Generator) -> float:
+    """Mutual information between an image and the teacher's class, in nats, over ``COUNT`` images.
+
+    It is the entropy of the mean prediction minus the mean entropy of the predictions.
 
     Args:
-        make: images in the unit space, as many and as large as those that it is given.
-        generator: on the CPU.
+        draw: draws the images.
+        rng: on the CPU.
     """
-    size = max(1, min(PART, MEMORY // (4 * teacher.cost.activations)))
+    size = max(1, min(BATCH, MEMORY // (4 * teacher.cost.activations)))
     if teacher.batch is not None:
         size = teacher.batch * max(1, size // teacher.batch)
     device = next((b.device for b in teacher.buffers()), None)
-    answers = []
+    parts = []
     for part in torch.empty((COUNT, *teacher.domain.shape)).split(size):
-        images = make(part, generator).to(device)
-        answers.append(teacher.logits(teacher.domain.to_file(images)).float().softmax(1))
-    p = torch.cat(answers)
-    return float(_entropy(p.mean(0)) - _entropy(p).mean())
+        images = draw(part, rng).to(device)
+        parts.append(teacher.logits(teacher.domain.to_file(images)).float().softmax(1))
+    probabilities = torch.cat(parts)
+    return float(_entropy(probabilities.mean(0)) - _entropy(probabilities).mean())
 
 
-def _entropy(p: Tensor) -> Tensor:
-    return torch.special.entr(p).sum(-1)
+def _entropy(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities).sum(-1)

@@ -1,6 +1,7 @@
-"""Drawings of a few strokes of a pen; of no paper.
+"""Pen strokes: drawings of one to three strokes of a pen, as in digits, letters and signs.
 
-Digits, letters and signs are strokes on an empty ground: of one width, with ends, that bend, turn and meet.
+Strokes have one width and two ends; they bend, have corners and touch each other. They are not from a
+paper.
 """
 
 from __future__ import annotations
@@ -10,40 +11,43 @@ import math
 import torch
 from torch import Tensor
 
-SHARES = (0.5, 0.35, 0.15)
-"""Of drawings that have one stroke, two and three."""
+STROKE_COUNTS = (0.5, 0.35, 0.15)
+"""Shares of drawings with one stroke, two and three."""
 
 POINTS = 48
-"""Along a stroke, evenly."""
+"""Number of points along a stroke, equally spaced."""
 
-SHORTEST = 0.35
-"""Length of a stroke; the longest has 1."""
+MIN_LENGTH = 0.35
+"""Shortest length of a stroke, relative to the longest."""
 
 CURVATURE, WOBBLE = 3.0, 0.35
-"""Radians that a stroke turns by on its length, and how much of that changes from point to point: deviations."""
+"""Standard deviation of the angle that a stroke turns by, in radians; share of it that changes from point to point."""
 
 CORNERS, TURN = 0.08, 1.5
-"""Chance of a corner at a point, and the deviation of its angle, radians."""
+"""Probability of a corner at a point, and the standard deviation of its angle in radians."""
 
 JOINED, CROSSING = 0.6, 0.3
-"""Chance that a stroke meets the first one, otherwise it comes near; and that it is not its beginning that does."""
+"""Probability that a stroke touches the first one, otherwise it comes near; probability that it does so at any of
+its points, otherwise at its beginning."""
 
 SIZES = (0.4, 0.8)
-"""Of a drawing, as a share of the shorter side."""
+"""Range of a drawing's size, relative to the shorter side of the image."""
 
 WIDTHS = (0.05, 0.125)
-"""Of the pen, as a share of the shorter side; a position at least."""
+"""Range of the pen's width, relative to the shorter side of the image; it is at least one position."""
+
+MIN_SIDE = 16
+"""Smallest side of an image that has room for a drawing."""
 
 
-ROOM = 16
-"""Positions that a drawing needs along each side; on fewer it is a blot."""
+def pen_strokes(like: Tensor, rng: torch.Generator) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] of drawings on black, each with a pen of its own width and colour.
 
+    A long image is a row of drawings, one for each square that fits.
 
-def pen_strokes(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, C, H, W) in [0, 1], as many, as large, of the type and on the device of ``like``.
-
-    Each is drawn with a pen of its own width and colour on 0. A long image is a row of drawings, one for each square that
-    it has room for.
+    Args:
+        like: a tensor with the shape, type and device of the result.
+        rng: random generator on the same device.
     """
     n, channels, height, width = like.shape
     side, length = min(height, width), max(height, width)
@@ -51,9 +55,9 @@ def pen_strokes(like: Tensor, generator: torch.Generator) -> Tensor:
     cell = -(-length // drawings)
 
     def draw(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand((n, *shape), generator=generator, device=like.device)
+        return low + (high - low) * torch.rand((n, *shape), generator=rng, device=like.device)
 
-    paths, steps = _paths(n * drawings, generator)
+    paths, steps = _paths(n * drawings, rng)
     size = side * draw(drawings, low=SIZES[0], high=SIZES[1]).flatten()
     middle = paths.new_tensor([cell, side] if width > height else [side, cell]) / 2
     points = paths.flatten(1, 2) * size[:, None, None] + middle
@@ -68,26 +72,25 @@ def pen_strokes(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def distances(points: Tensor, spacing: Tensor, deviation: Tensor, sides: tuple[int, int]) -> Tensor:
-    """How far each position is from lines through points, about; beyond six deviations or so it is no longer told.
+    """Approximate distances (N, H, W) of all positions from lines through points.
 
-    Each point gives a Gaussian, and along a line these add up to one that falls off across it, from 1. They are products
-    of one along each axis, so that all of them together are a product of two matrices.
+    Every point contributes a Gaussian. Along a line their sum falls off from 1 across the line, so its
+    logarithm gives the distance, up to about six standard deviations. A Gaussian is a product of one
+    along each axis, so that all of them together are a product of two matrices.
 
     Args:
-        points: (N, P, 2), horizontal and vertical, in positions.
-        spacing: (N, P), how far neighbouring points of a line are apart; 0 leaves a point out.
-        deviation: (N, 1, 1), of a Gaussian, about half of the spacing or more: beads come of much less.
+        points: (N, P, 2), horizontal and vertical coordinates in positions.
+        spacing: (N, P), distance of each point to its neighbour on the line; 0 leaves a point out.
+        deviation: (N, 1, 1), standard deviation of a Gaussian. Much less than half of the spacing would
+            give separate dots.
         sides: height and width of the images.
-
-    Returns:
-        (N, H, W).
     """
 
     scale = 1 / (math.sqrt(2) * deviation)
 
     def profiles(axis: int) -> Tensor:
         centres = torch.arange(sides[1 - axis], device=points.device) + 0.5
-        # Within what float32 tells from 0: numbers below its normal ones are slow.
+        # The exponent is limited, because float32 numbers below the normal ones are slow.
         return (centres * scale - points[:, :, axis, None] * scale).square_().clamp_max_(30).neg_().exp_()
 
     mass = spacing[..., None] / (deviation * math.sqrt(2 * math.pi))
@@ -95,19 +98,20 @@ def distances(points: Tensor, spacing: Tensor, deviation: Tensor, sides: tuple[i
     return deviation * (-2 * density.clamp(1e-9, 1).log()).sqrt()
 
 
-def _paths(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Drawings about the origin, whose larger side is 1.
+def _paths(n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random drawings, centred at the origin, whose larger side is 1.
 
     Returns:
-        Points (N, 3, POINTS, 2), and for each how far it is from the one before, 0 for strokes that a drawing lacks.
+        Points (N, 3, POINTS, 2) of three strokes, and the distance (N, 3, POINTS) of each point to the one
+        before. It is 0 for strokes that a drawing does not have.
     """
-    most, device = len(SHARES), generator.device
+    most, device = len(STROKE_COUNTS), rng.device
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand((n, *shape), generator=generator, device=device)
+        return torch.rand((n, *shape), generator=rng, device=device)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn((n, *shape), generator=generator, device=device)
+        return torch.randn((n, *shape), generator=rng, device=device)
 
     def point_of(path: Tensor, number: Tensor) -> Tensor:
         return path.gather(2, number[..., None, None].expand(-1, -1, 1, 2))
@@ -115,19 +119,21 @@ def _paths(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     turns = CURVATURE / POINTS * (normal(most, 1) + (WOBBLE * normal(most, POINTS)).cumsum(2))
     turns += torch.where(uniform(most, POINTS) < CORNERS, TURN * normal(most, POINTS), 0.0)
     heading = 2 * math.pi * uniform(most, 1) + turns.cumsum(2)
-    steps = (SHORTEST + (1 - SHORTEST) * uniform(most, 1)) / POINTS
+    steps = (MIN_LENGTH + (1 - MIN_LENGTH) * uniform(most, 1)) / POINTS
     paths = (torch.stack([heading.cos(), heading.sin()], 3) * steps[..., None]).cumsum(2)
 
+    # Strokes after the first are moved so that one of their points touches the first stroke, or nearly.
     first = paths[:, :1].expand_as(paths)
-    there = point_of(first, (POINTS * uniform(most)).long())
-    here = point_of(paths, (POINTS * uniform(most)).long() * (uniform(most) < CROSSING))
-    apart = torch.where(uniform(most, 1, 1) < JOINED, 0.0, 0.25 * normal(most, 1, 2))
+    point_of_first = point_of(first, (POINTS * uniform(most)).long())
+    point_of_stroke = point_of(paths, (POINTS * uniform(most)).long() * (uniform(most) < CROSSING))
+    gap = torch.where(uniform(most, 1, 1) < JOINED, 0.0, 0.25 * normal(most, 1, 2))
     number = torch.arange(most, device=device)
-    count = 1 + (uniform(1) > torch.tensor(SHARES, device=device).cumsum(0)[:-1]).sum(1, keepdim=True)
-    lacks = number >= count
-    other = (number > 0)[:, None, None]
-    paths = torch.where(other & ~lacks[..., None, None], paths - here + there + apart, first)
-    steps = steps.masked_fill(lacks[..., None], 0).expand(-1, -1, POINTS)
+    count = 1 + (uniform(1) > torch.tensor(STROKE_COUNTS, device=device).cumsum(0)[:-1]).sum(1, keepdim=True)
+    absent = number >= count
+    after_first = (number > 0)[:, None, None]
+    moved = paths - point_of_stroke + point_of_first + gap
+    paths = torch.where(after_first & ~absent[..., None, None], moved, first)
+    steps = steps.masked_fill(absent[..., None], 0).expand(-1, -1, POINTS)
 
     low, high = paths.amin((1, 2), keepdim=True), paths.amax((1, 2), keepdim=True)
     extent = (high - low).amax(3, keepdim=True).clamp_min(0.05)

@@ -1,1 +1,1 @@
-"""Pictures and plots."""
+"""Images and plots for the output folder."""

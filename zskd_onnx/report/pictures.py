@@ -1,4 +1,4 @@
-"""Pictures for the output folder: what the impressions look like, how alike the classes are."""
+"""Images for the output folder: a grid of samples, and the class-similarity matrix."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from zskd_onnx.system.files import written_beside
+from zskd_onnx.system.files import atomic_write
 
 CELL = 48
+"""Side of a cell, in pixels."""
+
 GRID = 10
-LONGEST = 4
-"""How many times longer than wide a sample is drawn at most."""
+"""Largest number of rows, and of samples per row."""
+
+MAX_ASPECT = 4
+"""Largest aspect ratio of a cell."""
 
 
 def draw_samples(inputs: Tensor, targets: Tensor, path: Path) -> None:
-    """A grid of samples: a row for each of the first classes, by the target's largest entry.
+    """Write a PNG grid of samples with one row per class, for the first ten classes.
 
-    Images are drawn as they are, volumes by their middle slice; vectors as a square of grey cells, sequences
-    with a row for each channel, stretched to a square.
+    The class of a sample is the largest entry of its target. A volume is shown by its middle slice, a
+    vector as a square of grey cells. A sequence has one row per channel, stretched to a square.
 
     Args:
-        inputs: (N, *shape) in the unit space.
-        targets: (N, K).
+        inputs: samples (N, *shape) in the unit space.
+        targets: soft targets (N, K).
+        path: the PNG file.
     """
     labels = targets.argmax(1)
     rows = min(targets.shape[1], GRID)
     sides = inputs.shape[-2:] if inputs.ndim > 3 else (1, 1)
-    height, width = (min(LONGEST * CELL, round(CELL * side / min(sides))) for side in sides)
+    height, width = (min(MAX_ASPECT * CELL, round(CELL * side / min(sides))) for side in sides)
     canvas = Image.new("RGB", (GRID * width, rows * height), "white")
     for row in range(rows):
         for column, index in enumerate((labels == row).nonzero().flatten()[:GRID].tolist()):
@@ -41,18 +46,19 @@ def draw_samples(inputs: Tensor, targets: Tensor, path: Path) -> None:
 
 
 def draw_similarity(similarity: Tensor, path: Path) -> None:
-    """The class-similarity matrix: blue for -1, white for 0, red for +1; numbers where they fit.
+    """Write the class-similarity matrix as a PNG: blue is -1, white 0, red +1; large cells show the number.
 
     Args:
         similarity: (K, K) in [-1, 1].
+        path: the PNG file.
     """
     classes = len(similarity)
     cell = max(2, min(CELL, 960 // classes))
     values = similarity.numpy()
-    fade = 1 - np.abs(values)
-    red = np.where(values >= 0, 1.0, fade)
-    blue = np.where(values <= 0, 1.0, fade)
-    pixels = (np.stack([red, fade, blue], axis=-1) * 255).round().astype(np.uint8)
+    paleness = 1 - np.abs(values)
+    red = np.where(values >= 0, 1.0, paleness)
+    blue = np.where(values <= 0, 1.0, paleness)
+    pixels = (np.stack([red, paleness, blue], axis=-1) * 255).round().astype(np.uint8)
     canvas = Image.fromarray(pixels).resize((classes * cell, classes * cell), Image.Resampling.NEAREST)
     if cell >= 32:
         draw = ImageDraw.Draw(canvas)
@@ -65,10 +71,11 @@ def draw_similarity(similarity: Tensor, path: Path) -> None:
 
 
 def _picture(sample: np.ndarray) -> Image.Image:
+    """An image of one sample (*shape) in the unit space."""
     pixels = (np.clip(sample, 0, 1) * 255).round().astype(np.uint8)
-    if pixels.ndim == 2:  # a sequence: a row for each channel
+    if pixels.ndim == 2:  # a sequence has one row per channel
         pixels = pixels[None]
-    elif pixels.ndim == 4:  # a volume: its middle slice
+    elif pixels.ndim == 4:  # a volume shows its middle slice
         pixels = pixels[:, pixels.shape[1] // 2]
     if pixels.ndim == 1:
         side = math.ceil(math.sqrt(len(pixels)))
@@ -79,5 +86,5 @@ def _picture(sample: np.ndarray) -> Image.Image:
 
 
 def _save(canvas: Image.Image, path: Path) -> None:
-    with written_beside(path) as partial:
+    with atomic_write(path) as partial:
         canvas.save(partial, format="PNG")

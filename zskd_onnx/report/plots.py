@@ -1,4 +1,4 @@
-"""Plots, which need matplotlib: the extra ``plots``."""
+"""Plots. They need matplotlib, which the extra ``plots`` installs."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zskd_onnx.errors import MissingExtraError
-from zskd_onnx.system.files import written_beside
+from zskd_onnx.system.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Point = tuple[float, float, float]
-"""Where on the x axis, the mean there, and its deviation."""
+"""Position on the x axis, mean, and standard deviation."""
 
 
 def check_matplotlib() -> None:
-    """Raise MissingExtraError where matplotlib is not installed."""
+    """Raise MissingExtraError if matplotlib is not installed."""
     _figure()
 
 
-def draw_transitions(student: Sequence[float], teacher: Sequence[float], path: Path) -> None:
-    """The mean curves of belief matching, as a PNG (ABM, figure 3).
+def draw_transition_curves(student: Sequence[float], teacher: Sequence[float], path: Path) -> None:
+    """Write the mean curves of belief matching as a PNG (ABM, figure 3).
 
     Args:
-        student, teacher: probability of the class that is walked to, after each step.
+        student, teacher: mean probability of the other class after each step, by student and teacher.
+        path: the PNG file.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -39,8 +40,14 @@ def draw_transitions(student: Sequence[float], teacher: Sequence[float], path: P
         axes.legend()
 
 
-def draw_sweep(lines: Mapping[str, Sequence[Point]], field: str, measure: str, path: Path) -> None:
-    """A measure over the values of a field, as a PNG; a line each, deviations as bars.
+def draw_sweep(lines: Mapping[str, Sequence[Point]], field: str, metric: str, path: Path) -> None:
+    """Write a plot of a metric over the values of a recipe field as a PNG, with standard deviations as bars.
+
+    Args:
+        lines: points of each line, by its name.
+        field: the recipe field, on the x axis.
+        metric: the metric, on the y axis.
+        path: the PNG file.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -49,27 +56,27 @@ def draw_sweep(lines: Mapping[str, Sequence[Point]], field: str, measure: str, p
         for name, points in lines.items():
             x, means, deviations = zip(*sorted(points), strict=True)
             axes.errorbar(x, means, yerr=deviations, marker="o", capsize=3, label=name)
-        axes.set(xlabel=field, ylabel=measure)
+        axes.set(xlabel=field, ylabel=metric)
         axes.legend()
 
 
 @contextmanager
 def _axes(path: Path) -> Iterator[Axes]:
-    """Axes to draw on; the file appears when they are left."""
+    """Axes to draw on; the file is written when the context ends."""
     figure = _figure()
     yield figure.subplots()
-    with written_beside(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=150)
 
 
 def _figure() -> Figure:
-    """A figure outside pyplot, which would keep it, and look for a display."""
+    """A figure without pyplot, which would store the figure and look for a display."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError(
-            "plots need matplotlib, which is not installed; pip install 'zskd-onnx[plots]'"
+            "plots need matplotlib, which is not installed; run pip install 'zskd-onnx[plots]'"
         ) from error
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,1 +1,1 @@
-"""Students: architectures, the user's own modules, and pruned initialisation."""
+"""Student networks: built-in architectures, the user's own modules, and pruned initialisation."""

@@ -1,4 +1,4 @@
-"""Which runs a sweep makes."""
+"""The grid of a sweep: which runs it makes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zskd_onnx.config.files import parse_yaml
-from zskd_onnx.config.recipe import Recipe, load_recipe
+from zskd_onnx.config.load import load_recipe
+from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
 
 
@@ -19,7 +20,7 @@ class Run:
 
     Attributes:
         recipe: a built-in name or a .yaml file.
-        settings: the fields that the sweep sets, and their values.
+        settings: field -> value that the sweep sets.
         seed: of every random draw.
     """
 
@@ -40,24 +41,25 @@ class Run:
         return load_recipe(self.recipe, overrides).model_copy(update={"seed": self.seed})
 
 
-def grid(recipes: Sequence[str], settings: Iterable[str], seeds: int) -> list[Run]:
+def run_grid(recipes: Sequence[str], settings: Iterable[str], seeds: int) -> list[Run]:
     """Every recipe with every combination of values, each with the seeds 0 to ``seeds`` - 1.
 
     Args:
-        settings: "prior.sigma=0.5,1,2" and the like. Values are YAML; commas inside brackets belong
-            to the value, so "synthesis.resolution=[0.5,1],[1]" has two.
+        settings: "prior.sigma=0.5,1,2" and the like. Values are YAML. A comma inside brackets belongs to the
+            value, so "synthesis.resolution=[0.5,1],[1]" has two values.
+        seeds: number of seeds.
 
     Raises:
-        UsageError: a setting that cannot be read, or one given twice, or no seed.
+        UsageError: a setting cannot be read or is repeated, or there is no seed.
     """
     if seeds < 1:
         raise UsageError(f"seeds {seeds}: expected 1 or more")
     values: dict[str, list[Any]] = {}
     for setting in settings:
-        key, found = _values(setting)
+        key, options = _values(setting)
         if key in values:
-            raise UsageError(f"--set {key}: given twice; write all its values with commas between them")
-        values[key] = found
+            raise UsageError(f"--set {key}: is repeated; give all values in one option, with commas between them")
+        values[key] = options
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     return [Run(*parts) for parts in itertools.product(recipes, combinations, range(seeds))]
 
@@ -68,12 +70,12 @@ def _values(setting: str) -> tuple[str, list[Any]]:
     if not equals or not key or not text.strip():
         raise UsageError(f"--set {setting}: expected key=value,value, such as distillation.epochs=20,50")
     if key == "seed":
-        raise UsageError("--set seed: a sweep counts seeds from 0; say how many with --seeds")
+        raise UsageError("--set seed: a sweep counts seeds from 0; give their number with --seeds")
     return key, [_number(value) for value in parse_yaml(f"[{text}]", f"--set {setting}")]
 
 
 def _number(value: Any) -> Any:
-    """A value, and a number where YAML 1.1 sees text: 1e-3."""
+    """A value; text such as 1e-3, which YAML 1.1 does not read as a number, becomes one."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

@@ -1,4 +1,4 @@
-"""The plot of a sweep over one field of numbers."""
+"""The plot of a sweep over one numeric field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zskd_onnx.sweeps.table import Summary
 
 
 def draw(summaries: Sequence[Summary], path: Path) -> None:
-    """Draw accuracy, or agreement without evaluation data, where exactly one field varies, and by numbers.
+    """Draw accuracy (agreement without evaluation data) where exactly one field varies and is numeric.
 
     Args:
         path: of the PNG.
@@ -21,22 +21,22 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
     field = _varied(summaries)
     if field is None:
         return
-    measure = "student_accuracy" if any(s.student_accuracy for s in summaries) else "agreement"
+    metric = "student_accuracy" if any(s.student_accuracy for s in summaries) else "agreement"
     lines: dict[str, list[Point]] = {}
     for summary in summaries:
-        spread = getattr(summary, measure)
+        spread = getattr(summary, metric)
         if spread is not None:
             lines.setdefault(summary.run.recipe, []).append(
                 (summary.run.settings[field], spread.mean, spread.deviation or 0.0)
             )
     if lines:
-        draw_sweep(lines, field, measure.replace("_", " "), path)
+        draw_sweep(lines, field, metric.replace("_", " "), path)
 
 
 def _varied(summaries: Sequence[Summary]) -> str | None:
     """The one field that has several values, if all of them are numbers."""
     values = {key: [s.run.settings[key] for s in summaries] for key in summaries[0].run.settings}
-    varied = [key for key, found in values.items() if any(value != found[0] for value in found)]
+    varied = [key for key, options in values.items() if any(value != options[0] for value in options)]
     numbers = [
         key for key in varied if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values[key])
     ]

@@ -1,4 +1,4 @@
-"""What a sweep found: a row for each run, and the mean over seeds of each setting."""
+"""The tables of a sweep: a row for each run, and the mean over seeds of each setting."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from zskd_onnx.sweeps.grid import Run
 
 @dataclass(frozen=True)
 class Row:
-    """One run that ended. Fractions lie in [0, 1]; None where there is nothing.
+    """One run that ended. Accuracies and agreement are fractions in [0, 1]; None where there is no value.
 
     Attributes:
-        run: what was asked for.
-        folder: where its student lies.
+        run: recipe, settings and seed.
+        folder: its output folder.
         agreement: with the teacher, on held-out synthesised samples.
         teacher_accuracy, student_accuracy: on the evaluation data.
         parity: largest difference between onnxruntime and torch on the student.
-        seconds: the time of all stages, of the last attempt where it was interrupted.
-        parameters: of the student.
-        error: why it failed.
+        seconds: duration of all stages; of the last attempt where the run was interrupted.
+        parameters: number of the student's weights.
+        error: the reason of a failure.
     """
 
     run: Run
@@ -56,17 +56,17 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON."""
-        found = asdict(self)
-        return {**found.pop("run"), **found}
+        content = asdict(self)
+        return {**content.pop("run"), **content}
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Of some seeds.
+    """Mean and spread over seeds.
 
     Attributes:
-        mean: their mean.
-        deviation: their standard deviation (n - 1); None of one seed.
+        mean: the mean.
+        deviation: the standard deviation with n - 1; None for one seed.
     """
 
     mean: float
@@ -82,9 +82,9 @@ class Summary:
     """One recipe and its settings, over all seeds.
 
     Attributes:
-        run: its first run.
-        seeds, failed: how many runs finished, and how many failed.
-        agreement, student_accuracy: over the runs that finished; None where there is nothing.
+        run: the first run.
+        seeds, failed: number of runs that succeeded and that failed.
+        agreement, student_accuracy: over the runs that succeeded; None where there is no value.
     """
 
     run: Run
@@ -95,9 +95,9 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON."""
-        found = asdict(self)
-        run = found.pop("run")
-        return {"recipe": run["recipe"], "settings": run["settings"], **found}
+        content = asdict(self)
+        run = content.pop("run")
+        return {"recipe": run["recipe"], "settings": run["settings"], **content}
 
 
 def summarise(rows: Sequence[Row]) -> list[Summary]:
@@ -118,17 +118,17 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
 
 
 def _spread(values: Sequence[float | None]) -> Spread | None:
-    there = [value for value in values if value is not None]
-    return Spread.of(there) if there else None
+    present = [value for value in values if value is not None]
+    return Spread.of(present) if present else None
 
 
 def to_csv(rows: Sequence[Row]) -> str:
     """A line for each run, a column for each field that the sweep sets."""
     lines = []
     for row in rows:
-        found = row.to_dict()
-        settings = {key: v if isinstance(v, str) else json.dumps(v) for key, v in found.pop("settings").items()}
-        lines.append({"recipe": found.pop("recipe"), **settings, **found})
+        content = row.to_dict()
+        settings = {key: v if isinstance(v, str) else json.dumps(v) for key, v in content.pop("settings").items()}
+        lines.append({"recipe": content.pop("recipe"), **settings, **content})
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()

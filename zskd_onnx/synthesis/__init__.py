@@ -1,4 +1,4 @@
-"""Ways to make inputs for soft targets. A new one is a file here and a line in ``SYNTHESES``."""
+"""Synthesis of samples for soft targets. To add a kind, write a module here and add its class to ``SYNTHESES``."""
 
 from zskd_onnx.synthesis.base import Synthesis
 from zskd_onnx.synthesis.deep_inversion import DeepInversion

@@ -1,4 +1,4 @@
-"""What a synthesiser is: it turns soft targets into inputs that the teacher answers with them."""
+"""The interface of a synthesis, which makes samples whose teacher outputs match soft targets."""
 
 from __future__ import annotations
 
@@ -14,71 +14,70 @@ from zskd_onnx.settings import Settings
 from zskd_onnx.system.devices import memory
 from zskd_onnx.teacher.teacher import Teacher
 
-LARGEST = {"cpu": 100, "cuda": 1000}
-"""Samples made together where nothing else is asked for: more leave a CPU's cache; the GPU's is not measured yet."""
+MAX_BATCH = {"cpu": 100, "cuda": 1000}
+"""Default batch size by device. Larger batches do not fit into a CPU's cache; the GPU's value is not tuned."""
 
-Student = Callable[[Tensor], Tensor]
-"""From samples of the unit space to logits (N, K)."""
+Logits = Callable[[Tensor], Tensor]
+"""From samples (N, *shape) of the unit space to logits (N, K)."""
 
 
 class Synthesis(Settings):
-    """A way to make inputs, with its parameters as fields.
+    """A way to make samples, with its parameters as fields.
 
     Attributes:
-        needs_prior: whether inputs are made for targets.
-        count: samples in the transfer set.
-        batch_size: samples made together; a matter of speed and memory alone where samples are
-            independent. None fits it to the device: 100 on a CPU, 1000 on a GPU, fewer where the
-            teacher's activations would not fit.
+        count: number of samples in the transfer set. More samples improve the student, and synthesis time
+            grows in proportion.
+        batch_size: number of samples that are synthesised together. If samples are independent of each
+            other, it affects speed and memory only. None adapts it to the device: 100 on a CPU, 1000 on
+            a GPU, fewer if the teacher's activations would not fit into memory.
     """
 
     needs_prior: ClassVar[bool] = True
+    """Whether samples are made for soft targets that a prior draws."""
 
     count: Annotated[int, Field(gt=0, le=10**8)] = 48_000
     batch_size: PositiveInt | None = None
 
     @property
     def effective_batch_size(self) -> int:
-        """``batch_size``, or the CPU's where it is left open and no device is known."""
-        return self.batch_size or LARGEST["cpu"]
+        """``batch_size``, or the default for a CPU if it is None."""
+        return self.batch_size or MAX_BATCH["cpu"]
 
     def fitted(self, teacher: Teacher, device: torch.device) -> Self:
-        """With ``batch_size`` as a number that suits the device and its memory."""
+        """These settings with a number for ``batch_size`` that suits the device and its memory."""
         if self.batch_size is not None:
             return self
         fits = memory(device) // activation_bytes(teacher)
-        return self.model_copy(update={"batch_size": max(1, min(LARGEST[device.type], fits))})
+        return self.model_copy(update={"batch_size": max(1, min(MAX_BATCH[device.type], fits))})
 
     @property
     def chunk(self) -> int:
-        """Samples that one call of ``make`` is given; a batch where nothing is gained by more."""
+        """Number of samples per call of ``make``: one batch, unless larger chunks are faster."""
         return self.effective_batch_size
 
     @property
     def rounds(self) -> int:
-        """Parts that a transfer set is made in; for each after the first, a student learns from those before it."""
+        """Number of rounds; before each round after the first, a student is trained on the samples so far."""
         return 1
 
     @property
     @abstractmethod
     def passes(self) -> int:
-        """Passes through the teacher and back that one batch takes."""
+        """Number of forward and backward passes through the teacher per batch."""
 
     @property
     def ends_early(self) -> bool:
-        """Whether a sample ends once it is done: most then take far fewer passes than ``passes``."""
+        """Whether each sample stops at its own criterion, so that most need far fewer passes than ``passes``."""
         return False
 
     @abstractmethod
-    def make(
-        self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
-    ) -> Tensor:
-        """Inputs for soft targets.
+    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
+        """Samples for soft targets.
 
         Args:
-            targets: (N, K), on the teacher's device.
-            generator: on the teacher's device.
-            student: what learned from the rounds before; None in the first.
+            targets: soft targets (N, K) on the teacher's device.
+            rng: random generator on the teacher's device.
+            student: the student trained on the previous rounds, in inference mode; None in the first round.
 
         Returns:
             (N, *teacher.domain.shape) in the unit space, within [0, 1].
@@ -86,5 +85,5 @@ class Synthesis(Settings):
 
 
 def activation_bytes(teacher: Teacher) -> int:
-    """What one sample takes on the way through the teacher and back, roughly."""
+    """Rough number of bytes that a forward and backward pass through the teacher takes per sample."""
     return max(1, 4 * 2 * teacher.cost.activations)

@@ -1,4 +1,4 @@
-"""DeepInversion: inputs whose statistics are those that batch normalisation remembers.
+"""DeepInversion: samples with the batch statistics that the teacher's batch normalisations have stored.
 
 Yin et al. 2020, Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion, eq. 2-9.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.settings import Requirement
-from zskd_onnx.synthesis.base import Student, Synthesis
+from zskd_onnx.synthesis.base import Logits, Synthesis
 from zskd_onnx.synthesis.objectives import competition_loss, statistics_loss, target_loss, total_variation
 from zskd_onnx.teacher.probes.probe import BatchNormProbe, batch_norm_probe
 from zskd_onnx.teacher.teacher import Teacher
@@ -22,24 +22,29 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class DeepInversion(Synthesis):
-    """argmin_x CE + a_tv TV + a_l2 |x|^2 + a_bn R_bn + a_c R_compete, from noise, with Adam.
+    """Adam minimises CE + a_tv TV + a_l2 |x|^2 + a_bn R_bn + a_c R_compete over x, starting from noise.
 
-    CE is at tau = 1. Every term is a mean over the batch or speaks of the batch as a whole: its mean
-    and variance at each batch normalisation are to be those of the training data. So samples of one
-    batch depend on each other, ``batch_size`` matters, and targets should hold all classes.
+    The cross-entropy CE is at temperature 1. R_bn compares the mean and variance of the batch at each
+    batch normalisation with the stored ones. So samples of a batch depend on each other, ``batch_size``
+    affects the result, and the targets of a batch should cover all classes.
 
     Attributes:
-        iterations: steps of Adam.
-        learning_rate: of Adam, in units of the unit space.
-        total_variation: a_tv, of the sample in the unit space; see ``losses.total_variation``.
-        l2: a_l2, of the sample as the file takes it: it draws normalised inputs to the mean image.
-        statistics: a_bn; the authors take 10 for CIFAR-10.
-        competition: a_c (Adaptive DeepInversion): after the first round, inputs are sought on which the
-            student of the rounds before disagrees with the teacher.
-        competing_rounds: how many rounds follow the first, each as large; 0 is plain DeepInversion.
-        jitter: every step the batch is rolled by up to this share of its sides.
-        flip: how often a step sees images mirrored left to right; 0 for digits and other inputs
-            whose mirror image is another thing.
+        kind: selects DeepInversion. The teacher must have batch normalisation.
+        batch_size: number of samples whose joint statistics are matched. Larger batches match them better
+            and take more memory.
+        iterations: number of Adam steps per batch. Synthesis time grows in proportion.
+        learning_rate: learning rate of Adam, in units of the unit space.
+        total_variation: weight a_tv of the total variation in the unit space. Raise it for smoother images.
+        l2: weight a_l2 of the squared L2 norm in the teacher's own input range. It pulls normalised
+            inputs towards the mean image.
+        statistics: weight a_bn of the batch-normalisation statistics. The authors use 10 for CIFAR-10.
+        competition: weight a_c of the competition term (Adaptive DeepInversion). After the first round, it
+            favours samples on which the student trained so far disagrees with the teacher.
+        competing_rounds: number of rounds with the competition term after the first round; all have the
+            same size. 0 is plain DeepInversion.
+        jitter: largest circular shift of the batch, as a share of each side; every step draws one.
+        flip: probability that a step mirrors images left to right. Set it to 0 for digits and other
+            classes whose mirror image means something else.
     """
 
     kind: Literal["deep-inversion"] = "deep-inversion"
@@ -66,41 +71,42 @@ class DeepInversion(Synthesis):
 
     @property
     def passes(self) -> int:
-        """One for each iteration."""
+        """One per iteration."""
         return self.iterations
 
-    def make(
-        self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
-    ) -> Tensor:
+    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
         """See ``Synthesis.make``.
 
         Raises:
-            UnsupportedTeacherError: no batch normalisation is left in the teacher.
+            UnsupportedTeacherError: the teacher has no batch normalisation.
         """
         probe = _probe(teacher)
         shape = teacher.domain.shape
-        noise = torch.randn((len(targets), *shape), generator=generator, device=targets.device)
+        noise = torch.randn((len(targets), *shape), generator=rng, device=targets.device)
         x = (0.5 + 0.25 * noise).clamp_(0, 1).requires_grad_()
-        rolls, mirrored = self._moves(shape, generator)
+        rolls, mirrored = self._draw_transforms(shape, rng)
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
         for offsets, mirror in zip(rolls, mirrored, strict=True):
-            seen = x.roll(offsets, tuple(range(2, x.ndim))) if offsets else x
+            transformed = x.roll(offsets, tuple(range(2, x.ndim))) if offsets else x
             if mirror and teacher.domain.is_image:
-                seen = seen.flip(-1)
-            x.grad = torch.autograd.grad(self._loss(teacher, probe, seen, targets, student), x)[0]
+                transformed = transformed.flip(-1)
+            x.grad = torch.autograd.grad(self._loss(teacher, probe, transformed, targets, student), x)[0]
             optimiser.step()
             x.data.clamp_(0, 1)
         return x.detach()
 
-    def _moves(self, shape: tuple[int, ...], generator: torch.Generator) -> tuple[list[list[int]], list[bool]]:
-        """For every step how far to roll each spatial axis and whether to mirror, drawn at once: no step waits."""
-        most = torch.tensor([int(self.jitter * side) for side in shape[1:]], device=generator.device)
-        random = torch.rand((self.iterations, len(shape)), generator=generator, device=generator.device)
-        rolls = (random[:, 1:] * (2 * most + 1)).long() - most
+    def _draw_transforms(self, shape: tuple[int, ...], rng: torch.Generator) -> tuple[list[list[int]], list[bool]]:
+        """Circular shifts along the spatial axes and whether to mirror, for every step.
+
+        All are drawn at once, so that no step waits for the device.
+        """
+        largest = torch.tensor([int(self.jitter * side) for side in shape[1:]], device=rng.device)
+        random = torch.rand((self.iterations, len(shape)), generator=rng, device=rng.device)
+        rolls = (random[:, 1:] * (2 * largest + 1)).long() - largest
         return rolls.tolist(), (random[:, 0] < self.flip).tolist()
 
     def _loss(
-        self, teacher: Teacher, probe: BatchNormProbe, x: Tensor, targets: Tensor, student: Student | None
+        self, teacher: Teacher, probe: BatchNormProbe, x: Tensor, targets: Tensor, student: Logits | None
     ) -> Tensor:
         inputs = teacher.domain.to_file(x)
         logits, values = probe(inputs)
@@ -117,4 +123,6 @@ def _probe(teacher: Teacher) -> BatchNormProbe:
     try:
         return batch_norm_probe(teacher)
     except UnsupportedTeacherError as error:
-        raise UnsupportedTeacherError(f"{error}; synthesis kinds that do not: impressions, noise") from error
+        raise UnsupportedTeacherError(
+            f"{error}; the synthesis kinds impressions and noise need no batch normalisation"
+        ) from error

@@ -1,4 +1,4 @@
-"""Descent in which each sample ends when it is done, and another takes its place."""
+"""Gradient descent in which each sample stops on its own, and another one takes its slot."""
 
 from __future__ import annotations
 
@@ -7,87 +7,88 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-CHECK = 5
-"""Steps between two looks at which samples are done: each look waits for the device."""
+CHECK_INTERVAL = 5
+"""Steps between two checks for finished samples; each check waits for the device."""
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 
-Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From samples (S, *shape) and their numbers (S,) to gradients (S, *shape) and whether each is done (S,)."""
+Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From samples (S, *shape) and their indices (S,) to gradients (S, *shape) and whether each is finished (S,)."""
 
 
 class SampleAdam:
-    """Adam (Kingma & Ba 2015) for which every sample has moments and a step count of its own."""
+    """Adam (Kingma & Ba 2015) with moments and a step count for each sample."""
 
     def __init__(self, x: Tensor, learning_rate: float) -> None:
         """``x``: samples (S, *shape), all before their first step."""
         self.learning_rate = learning_rate
-        self.steps = torch.zeros(len(x), dtype=torch.float64, device=x.device)  # 1 - 0.999 has four digits in float32
+        # In float32, 1 - 0.999 would have four digits.
+        self.steps = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
 
     def step(self, x: Tensor, gradient: Tensor, moving: Tensor) -> Tensor:
-        """Samples after a step; those that are not ``moving`` (S,) stay where they are."""
-        x = x.detach()  # a look wants its gradient, nobody one through the step
+        """Samples after a step; samples that are not ``moving`` (S,) are returned unchanged."""
+        x = x.detach()  # no gradient flows through the step
         self.steps += moving
-        each = (-1, *(1,) * (x.ndim - 1))
+        per_sample = (-1, *(1,) * (x.ndim - 1))
         self.mean.lerp_(gradient, 1 - BETAS[0])
         self.square.lerp_(gradient.square(), 1 - BETAS[1])
-        first, second = ((1 - beta**self.steps).to(x.dtype).view(each) for beta in BETAS)
+        first, second = ((1 - beta**self.steps).to(x.dtype).view(per_sample) for beta in BETAS)
         moved = x - self.learning_rate * (self.mean / first) / ((self.square / second).sqrt() + EPS)
-        return torch.where(moving.view(each), moved, x)
+        return torch.where(moving.view(per_sample), moved, x)
 
     def restart(self, slots: Tensor) -> None:
-        """New samples stand in these places."""
+        """Reset the state of slots that hold new samples."""
         for state in (self.steps, self.mean, self.square):
             state[slots] = 0
 
     def keep(self, slots: Tensor) -> None:
-        """Only the samples in these places go on."""
+        """Drop the state of all other slots."""
         self.steps, self.mean, self.square = self.steps[slots], self.mean[slots], self.square[slots]
 
 
 def descend_each(
-    start: Tensor, look: Look, *, slots: int, iterations: int, learning_rate: float, clip: bool = False
+    start: Tensor, evaluate: Evaluate, *, slots: int, iterations: int, learning_rate: float, clamp: bool = False
 ) -> Tensor:
-    """Move each sample with Adam until ``look`` says that it is done.
+    """Samples after descent with Adam, each until ``evaluate`` says that it is finished.
 
-    Samples go through ``slots`` places together. One that is done stays as it was when it was found
-    to be, leaves at the next check, and the next of ``start`` takes its place with moments of zero.
-    So a sample is the same whichever samples stand beside it, but for the rounding of sums.
+    ``slots`` samples are computed together. A finished sample stops moving at once. At the next check it is
+    stored, and the next sample of ``start`` takes its slot with moments of zero. So the result for a sample
+    does not depend on the other samples, except for rounding.
 
     Args:
-        start: where samples begin, (N, *shape).
-        look: judges samples as they are before the step that its gradient makes.
-        slots: samples that are computed together.
-        iterations: steps after which a sample ends in any case.
-        clip: whether samples are kept within [0, 1], from the start on.
+        start: initial samples (N, *shape).
+        evaluate: gradients, and which samples are finished before the step along them.
+        slots: number of samples that are computed together.
+        iterations: largest number of steps of a sample.
+        clamp: whether samples are clamped to [0, 1], initially and after every step.
 
     Returns:
         (N, *shape), in the order of ``start``.
     """
-    start = start.clamp(0, 1) if clip else start
-    made = torch.empty_like(start)
+    start = start.clamp(0, 1) if clamp else start
+    results = torch.empty_like(start)
     rows = torch.arange(min(slots, len(start)), device=start.device)
     waiting = len(rows)
     x, moving = start[rows], torch.ones_like(rows, dtype=torch.bool)
     adam = SampleAdam(x, learning_rate)
     while len(rows):
-        for _ in range(CHECK):
-            gradient, done = look(x, rows)
-            moving = moving & ~done & (adam.steps < iterations)
+        for _ in range(CHECK_INTERVAL):
+            gradient, finished = evaluate(x, rows)
+            moving = moving & ~finished & (adam.steps < iterations)
             x = adam.step(x, gradient, moving)
-            if clip:
+            if clamp:
                 x.clamp_(0, 1)
-        ended = (~moving).nonzero().flatten()
-        made[rows[ended]] = x[ended]
-        entering = torch.arange(waiting, min(waiting + len(ended), len(start)), device=start.device)
+        stopped = (~moving).nonzero().flatten()
+        results[rows[stopped]] = x[stopped]
+        entering = torch.arange(waiting, min(waiting + len(stopped), len(start)), device=start.device)
         waiting += len(entering)
-        filled = ended[: len(entering)]
-        rows[filled], x[filled], moving[filled] = entering, start[entering], True
-        adam.restart(filled)
-        if len(filled) < len(ended):
-            left = moving.nonzero().flatten()
-            rows, x, moving = rows[left], x[left], moving[left]
-            adam.keep(left)
-    return made
+        refilled = stopped[: len(entering)]
+        rows[refilled], x[refilled], moving[refilled] = entering, start[entering], True
+        adam.restart(refilled)
+        if len(refilled) < len(stopped):
+            occupied = moving.nonzero().flatten()
+            rows, x, moving = rows[occupied], x[occupied], moving[occupied]
+            adam.keep(occupied)
+    return results

@@ -1,4 +1,4 @@
-"""Filling a transfer set: prior, targets, inputs, shard after shard."""
+"""Synthesis of a transfer set: targets from a prior, samples for them, shard after shard."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch import Tensor
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors.base import Prior
-from zskd_onnx.synthesis.base import Student, Synthesis, activation_bytes
+from zskd_onnx.synthesis.base import Logits, Synthesis, activation_bytes
 from zskd_onnx.system.devices import memory
-from zskd_onnx.system.randomness import generator_for
-from zskd_onnx.system.threads import in_order
+from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.system.threads import map_in_order
+from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.teacher.teacher import Teacher
 
 SHARD_BYTES = 32 << 20
 SHARD_BATCHES = 20
 SHARD_SECONDS = 60.0
-"""A shard is written after so long at the latest: what ends a run without a word loses what is in none yet."""
+"""Longest time between two shards: a process that is killed loses the samples that no shard holds yet."""
 
 
 def fill(
@@ -32,27 +33,29 @@ def fill(
     device: torch.device,
     listener: Listener,
     *,
-    student: Student | None = None,
+    student: Logits | None = None,
 ) -> None:
-    """Synthesise until the transfer set holds ``count`` samples, the last batch whole.
+    """Synthesise samples until the transfer set holds at least ``count``; the last batch is completed.
 
-    ``student`` is what learned from the rounds before, in inference mode.
+    Every batch has its own random generators, seeded by the index of its first sample, and shards hold
+    whole batches. So a set that was interrupted or enlarged equals a set made in one run. An
+    interruption loses the few batches that threads are working on.
 
-    Without a prior, the teacher's own answers are kept as targets.
-    Every batch has its own generators, named after its first sample, and shards hold whole
-    batches: a set that was interrupted, or made larger, is the set that one run makes. An interruption loses what threads
-    are making, a few batches.
+    Args:
+        prior: draws the soft targets; None stores the teacher's own answers as targets.
+        student: the student trained on the previous rounds, in inference mode; see ``Synthesis.make``.
     """
 
     draw = None if prior is None else prior.sampler(teacher)
+    view = TeacherView(teacher)
 
     def make(first: int) -> tuple[Tensor, Tensor]:
-        noise = generator_for(seed, "synthesis", first, device=device)
+        rng = rng_for(seed, "synthesis", first, device=device)
         if draw is None:
-            x = synthesis.make(teacher, torch.zeros((synthesis.chunk, teacher.classes), device=device), noise, student)
-            return x.cpu(), _answer(teacher, x).cpu()
-        targets = draw(first, synthesis.chunk, generator_for(seed, "prior", first)).to(device)
-        return synthesis.make(teacher, targets, noise, student).cpu(), targets.cpu()
+            x = synthesis.make(teacher, torch.zeros((synthesis.chunk, teacher.classes), device=device), rng, student)
+            return x.cpu(), _answers(view, x).cpu()
+        targets = draw(first, synthesis.chunk, rng_for(seed, "prior", first)).to(device)
+        return synthesis.make(teacher, targets, rng, student).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
     samples_in_shard = min(SHARD_BATCHES * synthesis.effective_batch_size, SHARD_BYTES // sample_bytes)
@@ -67,8 +70,8 @@ def fill(
 
     workers, written = _workers(teacher, synthesis.effective_batch_size, device), time.monotonic()
     try:
-        for first, made in zip(batches, in_order(make, batches, workers), strict=True):
-            pending.append(made)
+        for first, batch in zip(batches, map_in_order(make, batches, workers), strict=True):
+            pending.append(batch)
             if len(pending) == batches_in_shard or time.monotonic() - written >= SHARD_SECONDS:
                 write()
                 written = time.monotonic()
@@ -81,13 +84,13 @@ def fill(
 
 
 @torch.no_grad()
-def _answer(teacher: Teacher, x: Tensor) -> Tensor:
-    """What the teacher says of samples that were made for no target."""
-    return teacher.logits(teacher.domain.to_file(x)).float().softmax(1)
+def _answers(view: TeacherView, x: Tensor) -> Tensor:
+    """The teacher's class probabilities (N, K), as targets of samples that were made without any."""
+    return view.logits(x).softmax(1)
 
 
 def _workers(teacher: Teacher, batch_size: int, device: torch.device) -> int:
-    """Threads that make batches: as many as torch has, fewer where memory would not do."""
+    """Number of threads that make batches: as many as torch has, fewer if memory is short, 0 on a GPU."""
     if device.type != "cpu":
         return 0
     return max(1, min(torch.get_num_threads(), memory(device) // (activation_bytes(teacher) * batch_size)))

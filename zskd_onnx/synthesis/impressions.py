@@ -1,7 +1,7 @@
-"""Data impressions: inputs optimised until the teacher answers with the soft target.
+"""Data impressions: samples that are optimised until the teacher's output matches a soft target.
 
-Nayak et al. 2019, Zero-Shot Knowledge Distillation, eq. 6 and section 3.3. Two options make it Wang
-2021's synthesis (``activation``) and class impressions (``confidence``).
+Nayak et al. 2019, Zero-Shot Knowledge Distillation, eq. 6 and section 3.3. Two options give other methods:
+``activation`` the synthesis of Wang 2021, ``confidence`` class impressions (Mopuri et al. 2018).
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from torch import Tensor
 
 from zskd_onnx.settings import Requirement
-from zskd_onnx.synthesis.base import Student, Synthesis
-from zskd_onnx.synthesis.coarse_grid import Grid
+from zskd_onnx.synthesis.base import Logits, Synthesis
+from zskd_onnx.synthesis.coarse_grid import CoarseGrid
 from zskd_onnx.synthesis.descent import descend_each
 from zskd_onnx.synthesis.objectives import activation_loss, target_loss
+from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.teacher.probes.probe import last_convolution_probe
 from zskd_onnx.teacher.teacher import Teacher
 
 CHUNK_BATCHES = 10
-"""Batches that go through the places of one where samples end one by one."""
+"""Batches per chunk when samples stop one by one: a sample that stops is replaced by the next one of the chunk."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -31,30 +32,30 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Impressions(Synthesis):
-    """x* = argmin_x CE(y, softmax(T(x) / tau)) + l2 / 2 * |x|^2, from noise, with Adam.
+    """Adam minimises CE(y, softmax(T(x) / tau)) + l2 / 2 * |x|^2 over x, starting from noise.
 
-    Wang 2021 minimises KL(y || softmax(T(x) / tau)); its gradient is the same.
+    Wang 2021 minimises KL(y || softmax(T(x) / tau)), which has the same gradient.
 
     Attributes:
-        iterations: steps of Adam for each sample; with ``confidence`` the most that one takes.
-        learning_rate: of Adam, in units of the unit space.
-        temperature: tau.
-        l2: weight of the squared norm of each sample on the grid that it is optimised on, see ``resolution``:
-            the coarser the grid, the fewer values count.
-        activation: lambda_a of Wang 2021, eq. 10: how much the last convolution's output is to be
-            active, 0.05 to 0.1 in the paper; see ``losses.activation_loss``. Both terms are means over
-            the batch there and sums here: the balance is the same, and samples stay independent.
-        confidence: class impressions (Mopuri et al. 2018; ZSKD supplement, 0.55 to 0.70): every
-            sample draws a value from U(low, high) and ends once softmax(T(x)) at tau = 1 gives that
-            much to the class its target is highest at. Take ``clip: step``: what is judged is x before
-            a last clip, after which 14 % of LeNet-5's were still as sure. None takes ``iterations``
-            steps for all.
-        start: noise to start from, "normal" N(0, 1) or "uniform" U(0, 1).
-        clip: when values are brought into [0, 1]: "end", once after the last step, or "step".
-        resolution: images, sequences and volumes are optimised on a grid of this share of their
-            sides and enlarged linearly, each batch at one of the values by chance. Impressions at full
-            resolution are noise that no photograph or scan resembles; a coarse grid makes them
-            smooth. Not in the paper, where it is 1.
+        kind: selects data impressions.
+        iterations: number of Adam steps per sample. With ``confidence`` it is the largest number. The ZSKD
+            paper takes 1500; synthesis time grows in proportion.
+        learning_rate: learning rate of Adam, in units of the unit space.
+        temperature: softmax temperature tau of the objective. The ZSKD paper uses 20.
+        l2: weight of the squared L2 norm of a sample, measured on the grid of ``resolution``. It keeps
+            values small, as on a dark background. The paper has no such term.
+        activation: weight lambda_a of large outputs of the last convolution (Wang 2021, eq. 10). The paper
+            uses 0.05 to 0.1. 0 leaves the term out; otherwise the teacher must have a convolution.
+        confidence: range [low, high] of the confidence at which samples stop: class impressions (Mopuri et
+            al. 2018; the ZSKD supplement uses 0.55 to 0.70). Each sample draws its threshold from
+            U(low, high), and stops when the teacher gives its class that probability at temperature 1.
+            Combine it with ``clamp: step``, because a clamp at the end would change the confidence. None
+            runs ``iterations`` steps for every sample.
+        start: distribution of the initial noise: "normal" is N(0, 1), "uniform" is U(0, 1).
+        clamp: when values are clamped to [0, 1]: "end" after the last step, "step" after every step.
+        resolution: sizes of the grid on which samples are optimised, as shares of their sides; each batch
+            draws one of them. The result is enlarged linearly, so small shares give smooth samples.
+            At 1, the paper's value, impressions look like noise. Vectors have no grid.
     """
 
     kind: Literal["impressions"] = "impressions"
@@ -65,12 +66,12 @@ class Impressions(Synthesis):
     activation: NonNegativeFloat = 0.0
     confidence: tuple[Share, Share] | None = None
     start: Literal["normal", "uniform"] = "normal"
-    clip: Literal["end", "step"] = "end"
+    clamp: Literal["end", "step"] = "end"
     resolution: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.375, 0.5)
 
     @field_validator("confidence")
     @classmethod
-    def _ascends(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+    def _is_ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
         if value is not None and value[0] > value[1]:
             raise ValueError(f"expected a low and a high end, such as [0.55, 0.7], not {list(value)}")
         return value
@@ -82,22 +83,20 @@ class Impressions(Synthesis):
 
     @property
     def chunk(self) -> int:
-        """See ``Synthesis.chunk``: more than a batch where samples end one by one."""
+        """See ``Synthesis.chunk``: several batches if samples stop one by one."""
         return self.effective_batch_size * (CHUNK_BATCHES if self.ends_early else 1)
 
     @property
     def passes(self) -> int:
-        """One for each iteration, at most."""
+        """One per iteration; fewer with ``confidence``."""
         return self.iterations
 
     @property
     def ends_early(self) -> bool:
-        """With ``confidence``."""
+        """Whether ``confidence`` is set."""
         return self.confidence is not None
 
-    def make(
-        self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
-    ) -> Tensor:
+    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
         """See ``Synthesis.make``.
 
         Raises:
@@ -105,29 +104,35 @@ class Impressions(Synthesis):
         """
         shape, share = teacher.domain.shape, 1.0
         if len(shape) > 1:
-            chosen = torch.randint(len(self.resolution), (), generator=generator, device=generator.device)
-            share = self.resolution[int(chosen)]
-        grid = Grid(shape, share, targets.device)
+            index = torch.randint(len(self.resolution), (), generator=rng, device=rng.device)
+            share = self.resolution[int(index)]
+        grid = CoarseGrid(shape, share, targets.device)
         noise = torch.randn if self.start == "normal" else torch.rand
-        x = noise((len(targets), *grid.shape), generator=generator, device=targets.device)
+        x = noise((len(targets), *grid.shape), generator=rng, device=targets.device)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         objective = self._objective(teacher, grid)
         if self.confidence is None:
             x = self._descend(x, targets, objective)
         else:
-            x = self._descend_each(x, targets, objective, self.confidence, generator)
+            x = self._descend_each(x, targets, objective, self.confidence, rng)
         return grid.enlarge(x).clamp_(0, 1)
 
-    def _objective(self, teacher: Teacher, grid: Grid) -> Objective:
+    def _objective(self, teacher: Teacher, grid: CoarseGrid) -> Objective:
+        view = TeacherView(teacher)
         probe = last_convolution_probe(teacher) if self.activation else None
 
+        # Wang's terms are means over the batch. Sums keep their balance, and samples stay independent.
         def objective(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            inputs = teacher.domain.to_file(grid.enlarge(x))
-            logits, inner = (teacher.logits(inputs), ()) if probe is None else probe(inputs)
-            logits = logits.float()
+            unit = grid.enlarge(x)
+            convolved: tuple[Tensor, ...] = ()
+            if probe is None:
+                logits = view.logits(unit)
+            else:
+                logits, convolved = probe(teacher.domain.to_file(unit))
+                logits = logits.float()
             loss = target_loss(logits, targets, self.temperature)
-            for activations in inner:
+            for activations in convolved:
                 loss = loss + self.activation * activation_loss(activations)
             if self.l2:
                 loss = loss + 0.5 * self.l2 * x.square().sum()
@@ -136,14 +141,14 @@ class Impressions(Synthesis):
         return objective
 
     def _descend(self, x: Tensor, targets: Tensor, objective: Objective) -> Tensor:
-        """The same number of steps for all samples."""
+        """Samples after ``iterations`` steps."""
         x.requires_grad_()
-        # A fresh optimiser for each batch: moments belong to these samples alone.
+        # Each batch has a new optimiser, because moments belong to its samples.
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
         for _ in range(self.iterations):
             x.grad = torch.autograd.grad(objective(x, targets)[0], x)[0]
             optimiser.step()
-            if self.clip == "step":
+            if self.clamp == "step":
                 x.data.clamp_(0, 1)
         return x.detach()
 
@@ -153,25 +158,25 @@ class Impressions(Synthesis):
         targets: Tensor,
         objective: Objective,
         confidence: tuple[float, float],
-        generator: torch.Generator,
+        rng: torch.Generator,
     ) -> Tensor:
-        """Until the teacher is as sure of each sample's class as a draw for that sample says."""
+        """Samples that each reach a confidence drawn from the range."""
         low, high = confidence
-        wanted = low + (high - low) * torch.rand(len(x), generator=generator, device=x.device)
+        thresholds = low + (high - low) * torch.rand(len(x), generator=rng, device=x.device)
         classes = targets.argmax(1)
 
-        def look(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        def evaluate(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             x.requires_grad_()
             loss, logits = objective(x, targets[rows])
             (gradient,) = torch.autograd.grad(loss, x)
-            sure = logits.detach().softmax(1).gather(1, classes[rows, None]).squeeze(1)
-            return gradient, sure >= wanted[rows]
+            reached = logits.detach().softmax(1).gather(1, classes[rows, None]).squeeze(1)
+            return gradient, reached >= thresholds[rows]
 
         return descend_each(
             x,
-            look,
+            evaluate,
             slots=self.effective_batch_size,
             iterations=self.iterations,
             learning_rate=self.learning_rate,
-            clip=self.clip == "step",
+            clamp=self.clamp == "step",
         )

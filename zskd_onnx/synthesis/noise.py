@@ -1,4 +1,4 @@
-"""Noise: inputs that nobody optimised, the floor that other ways are measured against."""
+"""Noise samples, a baseline for other kinds of synthesis."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from zskd_onnx.synthesis.base import Student, Synthesis
+from zskd_onnx.synthesis.base import Logits, Synthesis
 from zskd_onnx.teacher.teacher import Teacher
 
 
 class Noise(Synthesis):
-    """Every value is drawn alone (Wang 2021, table 1, row "Noise input").
+    """Independent random values (Wang 2021, table 1, row "Noise input").
 
     Attributes:
-        distribution: "normal", N(0.5, 0.25) clipped to the unit space, or "uniform", U(0, 1). The
-            paper draws N(0, 1) in the file's space, which leaves most ranges for half of the values.
+        kind: selects noise samples.
+        distribution: "normal" is N(0.5, 0.25^2), clamped to [0, 1]; "uniform" is U(0, 1). The paper draws
+            N(0, 1) in the teacher's own input space, where about half of the values leave the input range.
     """
 
     needs_prior: ClassVar[bool] = False
@@ -26,14 +27,12 @@ class Noise(Synthesis):
 
     @property
     def passes(self) -> int:
-        """None."""
+        """None: the teacher is not used."""
         return 0
 
-    def make(
-        self, teacher: Teacher, targets: Tensor, generator: torch.Generator, student: Student | None = None
-    ) -> Tensor:
-        """See ``Synthesis.make``; targets only say how many."""
+    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
+        """See ``Synthesis.make``; only the number of targets is used."""
         shape = (len(targets), *teacher.domain.shape)
         if self.distribution == "uniform":
-            return torch.rand(shape, generator=generator, device=targets.device)
-        return (0.5 + 0.25 * torch.randn(shape, generator=generator, device=targets.device)).clamp_(0, 1)
+            return torch.rand(shape, generator=rng, device=targets.device)
+        return (0.5 + 0.25 * torch.randn(shape, generator=rng, device=targets.device)).clamp_(0, 1)

@@ -1,1 +1,1 @@
-"""The machine: devices, files, threads, interrupts, random generators, onnxruntime sessions."""
+"""Access to the machine: devices, files, threads, interrupts, random generators, onnxruntime sessions."""

@@ -1,4 +1,4 @@
-"""Where tensors go."""
+"""Choice of the torch device, and its memory."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import torch
 from zskd_onnx.errors import UsageError
 
 CPU_MEMORY = 4 << 30
-"""Bytes."""
+"""Bytes of a CPU's memory that activations may take; other processes share it."""
 
 
 def memory(device: torch.device) -> int:
-    """Bytes that activations may take: half of a GPU's memory, 4 GiB of a CPU's, which others share."""
+    """Number of bytes that activations may take: half of a GPU's memory, or 4 GiB on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory) // 2
     return CPU_MEMORY
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name: "auto" is CUDA where one answers, and else the CPU.
+    """The torch device for "auto", "cpu" or "cuda"; "auto" is CUDA if it is available, otherwise the CPU.
 
     Raises:
-        UsageError: another name than auto, cpu or cuda, or no CUDA device answers.
+        UsageError: the name is another one, or CUDA is not available.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"device '{name}': expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "device 'cuda': no CUDA device answers; use --device cpu (zskd-onnx doctor shows what is there)"
+            "device 'cuda': no CUDA device is available; use --device cpu (zskd-onnx doctor lists the devices)"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

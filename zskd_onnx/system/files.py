@@ -1,4 +1,4 @@
-"""Files: what is expected of a path, and writing them whole or not at all."""
+"""Checks of file paths, and atomic writes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from zskd_onnx.errors import UsageError
 
 def expect_file(path: Path, what: str) -> None:
     """Raise UsageError unless ``path`` is a regular file; the message says that ``what`` was expected."""
-    if not os.path.isfile(path):  # where a path is too long, or may not be entered, Path's own raise
-        found = "is no regular file" if os.path.exists(path) else "no such file"
-        raise UsageError(f"{path}: {found}; expected {what}")
+    if not os.path.isfile(path):  # Path.is_file raises if a path is too long or may not be entered
+        problem = "not a regular file" if os.path.exists(path) else "no such file"
+        raise UsageError(f"{path}: {problem}; expected {what}")
 
 
-def expect_place(path: Path, option: str) -> None:
-    """Raise UsageError unless a file may be written to ``path``; ``option`` is what the message names."""
-    if os.path.isdir(path) or not os.path.isdir(path.parent):
-        raise UsageError(f"{option} {path}: expected a file in a folder that there is")
+def expect_parent(path: Path, option: str) -> None:
+    """Raise UsageError if ``path`` is a folder or its parent does not exist; the message names ``option``."""
+    if os.path.isdir(path):
+        raise UsageError(f"{option} {path}: is a folder; expected the path of a file")
+    if not os.path.isdir(path.parent):
+        raise UsageError(f"{option} {path}: parent folder does not exist; create it first")
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, renamed to ``path`` on success and removed otherwise."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder: it is renamed to ``path`` on success, and removed after an error."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
@@ -37,6 +39,6 @@ def written_beside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file whole."""
-    with written_beside(path) as partial:
+    """Write a text file atomically, in UTF-8."""
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps rather than within one, so that what is saved belongs together."""
+"""Delayed handling of Ctrl-C, so that it stops training between two steps and checkpoints are consistent."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Tells, when asked, whether an interrupt has come; the next one is not held back.
+    """A function that returns whether an interrupt has arrived within the context.
 
-    Only the main thread may set a signal's handler; on others nothing is held back, and the answer
-    is always no.
+    The first interrupt is only recorded; a second one is raised as usual. Only the main thread may handle
+    signals: in other threads nothing is delayed, and the function returns False.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    came = False
+    interrupted = False
 
-    def note(number: int, frame: Any) -> None:
-        nonlocal came
-        came = True
+    def record(number: int, frame: Any) -> None:
+        nonlocal interrupted
+        interrupted = True
         signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, record)
     try:
-        yield lambda: came
+        yield lambda: interrupted
     finally:
         signal.signal(signal.SIGINT, before)

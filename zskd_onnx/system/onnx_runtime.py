@@ -1,4 +1,4 @@
-"""onnxruntime sessions: the providers that this machine has, integers added up exactly, and no chatter."""
+"""onnxruntime sessions with this machine's providers, exact integer sums and no log output."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 EXACT_INTEGERS = "session.x64quantprecision"
-"""On x86 without VNNI onnxruntime adds up products of 8-bit integers in 16 bits, which saturate, unless its optimiser is told not
-to. What it gives then is not what the file says, nor what it gives on another machine."""
+"""Option for exact sums of 8-bit products.
+
+Without it, onnxruntime on x86 CPUs without VNNI adds them in 16 bits, which saturate. Its results then
+differ from the ONNX specification and between machines."""
 
 ort.set_default_logger_severity(4)
 
 
 def providers() -> list[str]:
-    """CUDA where a device answers, then the CPU.
+    """The execution providers: CUDA if a device is available, then the CPU.
 
-    onnxruntime-gpu lists CUDA even on a machine without a device, and complains at every session
-    that asks for it; torch knows whether there is one.
+    onnxruntime-gpu lists CUDA even on a machine without a device, and warns in every session that
+    requests it. So torch is asked.
     """
     import torch
 
-    wanted = ["CUDAExecutionProvider"] if torch.cuda.is_available() else []
-    return [p for p in wanted if p in ort.get_available_providers()] + ["CPUExecutionProvider"]
+    gpu = ["CUDAExecutionProvider"] if torch.cuda.is_available() else []
+    return [p for p in gpu if p in ort.get_available_providers()] + ["CPUExecutionProvider"]
 
 
 def open_session(
     model: str | Path | bytes, *, folder: Path | None = None, optimise: bool = True, reuse_memory: bool = True
 ) -> ort.InferenceSession:
-    """A session on a file, or on a serialised model.
+    """An onnxruntime session for a file or a serialised model.
 
     Args:
-        folder: where a serialised model's external data lie.
-        optimise: False runs the graph node by node, as it is written.
-        reuse_memory: False keeps every value to the end; a session on thousands of nodes then
-            opens ten times as fast.
+        model: a path, or the bytes of a serialised model.
+        folder: folder with the external data of a serialised model.
+        optimise: whether onnxruntime may optimise the graph; False runs it node by node.
+        reuse_memory: whether buffers are reused. False makes the session for a graph of thousands of nodes
+            ten times as fast to open.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -46,33 +49,33 @@ def open_session(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
-    given = model if isinstance(model, bytes) else str(model)
+    source = model if isinstance(model, bytes) else str(model)
     options.add_session_config_entry(EXACT_INTEGERS, "1")
     try:
-        return ort.InferenceSession(given, sess_options=options, providers=providers())
+        return ort.InferenceSession(source, sess_options=options, providers=providers())
     except NoKernel:
-        # Exact sums need unsigned weights, and there is no kernel for those where a convolution's input is signed.
+        # Exact sums convert weights to unsigned integers; convolutions of signed inputs have no kernel for these.
         options.add_session_config_entry(EXACT_INTEGERS, "0")
-        return ort.InferenceSession(given, sess_options=options, providers=providers())
+        return ort.InferenceSession(source, sess_options=options, providers=providers())
 
 
 def run(session: ort.InferenceSession, x: np.ndarray, outputs: list[str] | None = None) -> list[np.ndarray]:
-    """Run a one-input session, whatever batch size the file allows.
+    """Outputs of a session with one input, for any number of samples.
 
     Args:
-        x: the input, (N, ...). Where the file fixes its batch size to B, the last samples are
-            repeated up to a multiple of B, and what they give is left out.
-        outputs: names to compute; all if None.
+        x: the input (N, ...). For a file with a fixed batch size B, the last sample is repeated up to a
+            multiple of B, and the surplus results are dropped.
+        outputs: names of the outputs to compute; None computes all.
 
     Returns:
-        An array for each output, (N, ...). A ZipMap's becomes (N, K), its keys in order.
+        An array (N, ...) for each output. The output of a ZipMap becomes (N, K) with sorted keys.
     """
     (declared,) = session.get_inputs()
     batch = declared.shape[0] if declared.shape else None
     step = batch if isinstance(batch, int) and batch > 0 else len(x)
-    missing = -len(x) % step
-    filled = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) if missing else x
-    parts = [session.run(outputs, {declared.name: filled[i : i + step]}) for i in range(0, len(filled), step)]
+    surplus = -len(x) % step
+    padded = np.concatenate([x, np.repeat(x[-1:], surplus, axis=0)]) if surplus else x
+    parts = [session.run(outputs, {declared.name: padded[i : i + step]}) for i in range(0, len(padded), step)]
     return [np.concatenate([_array(part) for part in column])[: len(x)] for column in zip(*parts, strict=True)]
 
 

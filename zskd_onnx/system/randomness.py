@@ -1,4 +1,4 @@
-"""Random generators: one for each purpose, all from one seed."""
+"""Random generators for each purpose, derived from one seed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 
 
 def seed_for(seed: int, *purpose: object) -> int:
-    """A 63-bit seed that depends on the run's seed and on what it is for.
+    """A 63-bit seed that depends on the run's seed and on a purpose.
 
-    Purposes do not disturb each other: the third batch of impressions is the same whether or not
-    the first two were drawn in this process.
+    Purposes are independent of each other: the third batch of impressions is the same whether or not the
+    first two were drawn in this process.
     """
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator_for(seed: int, *purpose: object, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator seeded with ``seed_for``."""
+def rng_for(seed: int, *purpose: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch random generator, seeded with ``seed_for``."""
     return torch.Generator(device=device).manual_seed(seed_for(seed, *purpose))

@@ -1,8 +1,8 @@
-"""Batches on several CPU threads, results in order.
+"""A map on several CPU threads with results in order.
 
-Small nets gain little from torch's own threads and lose much when another program wants a core;
-whole batches on threads of their own scale. Every batch has its own random generator, so results
-do not depend on how many threads there are.
+Small networks gain little from torch's own threads, and lose much when another program uses a core.
+Whole batches on separate threads scale better. Every batch has its own random generator, so results do
+not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(
+def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int = 2
 ) -> Iterator[Result]:
     """``map(function, items)`` on worker threads.
 
     Args:
-        workers: threads, each with one torch thread; the caller keeps the others of torch's
-            threads for its own work. 0 calls in place.
-        ahead: results that may wait for the caller.
+        workers: number of threads; each uses one torch thread, and the caller keeps the rest of torch's
+            threads. 0 runs in the calling thread.
+        ahead: number of results that may be ready before the caller takes them.
     """
     if workers == 0:
         yield from map(function, items)

@@ -1,4 +1,4 @@
-"""The road inside ``teacher/``: read, clean, locate, import, compare."""
+"""Loading a classifier from an ONNX file: read, clean, find input and output, import, compare with onnxruntime."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict, Unpack
 
 import onnx_ir as ir
 import torch
@@ -17,20 +17,22 @@ from torch import fx
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError, UsageError
 from zskd_onnx.importer.cost import SAMPLES, measure
 from zskd_onnx.importer.file.fixed_inputs import Fixed
-from zskd_onnx.importer.file.source import read_source
+from zskd_onnx.importer.file.source import read_onnx_file
 from zskd_onnx.importer.free_batch import free_batch
 from zskd_onnx.importer.onnx2torch import import_with_onnx2torch
 from zskd_onnx.importer.passes import clean
 from zskd_onnx.importer.translate import import_graph
-from zskd_onnx.system.randomness import generator_for
+from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.class_labels import class_names, find_labels, zipped_names
+from zskd_onnx.teacher.classifier import Classifier
+from zskd_onnx.teacher.graphs import Graphs, channels_last, select_output
 from zskd_onnx.teacher.parity import check_parity
 from zskd_onnx.teacher.signature.domain import Domain
-from zskd_onnx.teacher.signature.find_output import find_tail, settle
-from zskd_onnx.teacher.signature.infer_domain import InputOptions, resolve_domain
-from zskd_onnx.teacher.signature.inventory import count_operators, find_layers
-from zskd_onnx.teacher.signature.output import Output
-from zskd_onnx.teacher.teacher import Teacher, channels_last, select_output
+from zskd_onnx.teacher.signature.find_output import find_output, settle_output
+from zskd_onnx.teacher.signature.infer_domain import InputOptions, infer_domain
+from zskd_onnx.teacher.signature.inventory import Inventory, count_operators, take_inventory
+from zskd_onnx.teacher.signature.output import Names, Output
+from zskd_onnx.teacher.teacher import Teacher
 
 IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
     "native": import_graph,
@@ -39,7 +41,7 @@ IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
 
 
 class TeacherOptions(TypedDict, total=False):
-    """The keyword arguments of ``load_teacher``, for functions that hand them on."""
+    """The keyword arguments of ``load_teacher``, for functions that pass them on."""
 
     input_range: Sequence[float] | None
     mean: Sequence[float] | None
@@ -63,7 +65,7 @@ def load_teacher(
     fix: Fixed | None = None,
     importer: str = "native",
 ) -> Teacher:
-    """Read an ONNX classifier and prove the import against onnxruntime.
+    """Load an ONNX classifier as a differentiable torch module, and compare it with onnxruntime.
 
     Args:
         path: the .onnx file; external weights must lie in its folder.
@@ -71,7 +73,7 @@ def load_teacher(
         mean, std: the file expects (raw - mean) / std; one number, or one for each channel.
         layout: "NCHW" or "NHWC", and likewise for sequences and volumes.
         input_shape: one sample in the file's order, where the file leaves its size open.
-        output_name: which output holds the classes.
+        output_name: the output that holds the classes.
         fix: constants for all inputs but one, by name.
         importer: "native", or "onnx2torch" (an extra) for converters registered there.
 
@@ -84,17 +86,29 @@ def load_teacher(
         ParityError: the import and onnxruntime disagree.
         MissingExtraError: the importer is not installed.
     """
-    if importer not in IMPORTERS:
-        raise UsageError(f"importer '{importer}': expected {' or '.join(IMPORTERS)}")
-    options = InputOptions(input_range, mean, std, layout, input_shape)
-    with _without_collection():
-        return _load(path, options, output_name, fix, importer)
+    parts, zipped, inventory = _load(
+        path,
+        input_range=input_range,
+        mean=mean,
+        std=std,
+        layout=layout,
+        input_shape=input_shape,
+        output_name=output_name,
+        fix=fix,
+        importer=importer,
+    )
+    labels = find_labels(parts["source"], parts["output"], parts["domain"], rng_for(0, "labels"))
+    return Teacher(**parts, inventory=inventory, labels=labels, zipped=zipped)
+
+
+def load_classifier(path: str | Path, **options: Unpack[TeacherOptions]) -> Classifier:
+    """Load an ONNX classifier that is no teacher, such as a student's file; see ``load_teacher``."""
+    return Classifier(**_load(path, **options)[0])
 
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """A graph of thousands of nodes makes millions of objects, and all of them live: to go through
-    them again and again for garbage takes a third of the time."""
+    """Suspend garbage collection: a graph of thousands of nodes makes millions of objects, all of them in use."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -105,76 +119,82 @@ def _without_collection() -> Iterator[None]:
 
 
 def _load(
-    path: str | Path, options: InputOptions, output_name: str | None, fix: Fixed | None, importer: str
-) -> Teacher:
-    """See ``load_teacher``."""
-    source = read_source(path, fix)
-    model = source.model
-    operators = count_operators(model)
-    clean(model)
-    domain = resolve_domain(model, options)
-    tail = find_tail(model, output_name)
-    # Taken down now: fusing nodes renames the values that it replaces.
-    name, scores_name = tail.output.name or "", tail.scores.name
-    zipped = zipped_names(source.proto, name)
-    layers = find_layers(model, tail.features, operators)
-    declared = model.graph.inputs[0].shape
-    batch = declared[0] if declared is not None and isinstance(declared[0], int) else None
-    outputs = list(dict.fromkeys((tail.values, tail.scores, *tail.features)))
-    model.graph.outputs[:] = outputs
+    path: str | Path,
+    *,
+    input_range: Sequence[float] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    layout: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    output_name: str | None = None,
+    fix: Fixed | None = None,
+    importer: str = "native",
+) -> tuple[dict[str, Any], Names | None, Inventory]:
+    """The arguments of ``Classifier``, the keys of a ZipMap, and the inventory."""
+    if importer not in IMPORTERS:
+        raise UsageError(f"importer '{importer}': expected {' or '.join(IMPORTERS)}")
+    with _without_collection():
+        source = read_onnx_file(path, fix)
+        model = source.model
+        operators = count_operators(model)
+        clean(model)
+        domain = infer_domain(model, InputOptions(input_range, mean, std, layout, input_shape))
+        trace = find_output(model, output_name)
+        # Fusing nodes renames the values that it replaces, so names are read before.
+        name, scores_name = trace.output.name or "", trace.scores.name
+        zipped = zipped_names(source.proto, name)
+        inventory = take_inventory(model, operators)
+        declared = model.graph.inputs[0].shape
+        batch = declared[0] if declared is not None and isinstance(declared[0], int) else None
+        outputs = list(dict.fromkeys((trace.values, trace.scores, *trace.features)))
+        model.graph.outputs[:] = outputs
 
-    def build(bound: int | None) -> Teacher:
-        """The teacher, run at the one batch size that the file fixes, or at any."""
-        module = IMPORTERS[importer](model)
-        channels_last(module)
-        sample = domain.file_shape(1)[1:]
-        if batch is not None and bound is None:
-            free_batch(module, sample, batch, domain.torch_dtype)
-        cost = measure(module, sample, domain.torch_dtype, batch or 1, bound or SAMPLES)
-        parts = {value: select_output(module, i) for i, value in enumerate(outputs)}
-        file, scores, *features = (parts[value] for value in (tail.values, tail.scores, *tail.features))
-        width = math.prod(cost.outputs[outputs.index(tail.scores)][1:])
-        settled = settle(tail, width, cost.outputs[0][1:])
-        if settled.kind == "logits" and _gives_probabilities(file, domain, bound or 8):
-            settled = replace(settled, kind="probabilities")
-        output = Output(
-            name=name,
-            kind=settled.kind,
-            shape=cost.outputs[0][1:],
-            classes=width if settled.mix is None else len(settled.mix),
-            dtype=cost.dtype,
-            mix=settled.mix,
-        )
-        teacher = Teacher(
-            file,
-            scores,
-            features,
-            domain=domain,
-            output=output,
-            head=settled.head,
-            cost=cost,
-            layers=layers,
-            source=source,
-            batch=bound,
-        )
-        teacher.parity = check_parity(teacher, scores_name, generator_for(0, "parity"))
-        return teacher
+        def build(bound: int | None) -> dict[str, Any]:
+            """The classifier at any batch size, or bound to the one that the file fixes."""
+            module = IMPORTERS[importer](model).eval()
+            channels_last(module)
+            sample = domain.file_shape(1)[1:]
+            if batch is not None and bound is None:
+                free_batch(module, sample, batch, domain.torch_dtype)
+            cost = measure(module, sample, domain.torch_dtype, batch or 1, bound or SAMPLES)
+            parts = {value: select_output(module, i) for i, value in enumerate(outputs)}
+            graphs = Graphs(parts[trace.values], parts[trace.scores], tuple(parts[v] for v in trace.features), bound)
+            width = math.prod(cost.outputs[outputs.index(trace.scores)][1:])
+            settled = settle_output(trace, width, cost.outputs[0][1:])
+            if settled.kind == "logits" and _gives_probabilities(graphs.file, domain, bound or 8):
+                settled = replace(settled, kind="probabilities")
+            output = Output(
+                name=name,
+                kind=settled.kind,
+                shape=cost.outputs[0][1:],
+                classes=width if settled.mix is None else len(settled.mix),
+                dtype=cost.dtype,
+                mix=settled.mix,
+            )
+            parity = check_parity(graphs, source, domain, output, cost.activations, scores_name, rng_for(0, "parity"))
+            return {
+                "graphs": graphs,
+                "domain": domain,
+                "output": output,
+                "head": settled.head,
+                "cost": cost,
+                "source": source,
+                "parity": parity,
+            }
 
-    try:
-        teacher = build(None)
-    except (UnsupportedTeacherError, ParityError):
-        if batch is None:
-            raise
-        teacher = build(batch)
-    teacher.zipped = zipped
-    teacher.class_names = class_names(source.proto, teacher.classes)
-    teacher.labels = find_labels(teacher, generator_for(0, "labels"))
-    return teacher
+        try:
+            parts = build(None)
+        except (UnsupportedTeacherError, ParityError):
+            if batch is None:
+                raise
+            parts = build(batch)
+        parts["class_names"] = class_names(source.proto, parts["output"].classes)
+    return parts, zipped, inventory
 
 
 @torch.no_grad()
 def _gives_probabilities(file: fx.GraphModule, domain: Domain, batch: int) -> bool:
-    """Whether what looks like logits sums to one on random inputs: probabilities of unknown making."""
-    unit = torch.rand((batch, *domain.shape), generator=generator_for(0, "probabilities"))
+    """Whether what looks like logits sums to one on random inputs, and so is probabilities computed in some other way."""
+    unit = torch.rand((batch, *domain.shape), generator=rng_for(0, "probabilities"))
     values = file(domain.to_file(unit)).float().flatten(1)
     return bool((values >= 0).all()) and torch.allclose(values.sum(1), torch.ones(batch), atol=1e-3)

@@ -1,8 +1,10 @@
-"""The gate: an import counts only if it computes what onnxruntime computes."""
+"""The parity check: an import is accepted only if it computes what onnxruntime computes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,40 +13,42 @@ import onnxruntime as ort
 import torch
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError
-from zskd_onnx.importer.file.source import Source
-from zskd_onnx.importer.file.subgraph import keep_needed
+from zskd_onnx.importer.file.source import OnnxFile
+from zskd_onnx.importer.file.subgraph import keep_only
 from zskd_onnx.importer.passes.single_precision import ROUNDED_TO
 from zskd_onnx.system.onnx_runtime import open_session, run
+from zskd_onnx.teacher.graphs import Graphs
 from zskd_onnx.teacher.quantisation_step import quantisation_step, rounds_to_integers
-from zskd_onnx.teacher.teacher import Teacher
+from zskd_onnx.teacher.signature.domain import Domain
+from zskd_onnx.teacher.signature.output import Output
 
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest value where that exceeds one."""
 
 HALF_TOLERANCE = {ir.DataType.FLOAT16: 1e-2, ir.DataType.BFLOAT16: 8e-2}
-"""The same of files in half precision, which runtimes round at different places."""
+"""The same for files in half precision, which runtimes round at different places."""
 
-KEPT = 1 << 26
-"""Values of one sample up to which onnxruntime may keep all of them."""
+UNSHARED = 1 << 26
+"""Largest number of values of one sample for which onnxruntime may keep every value in memory."""
 
 NOISE_SAMPLES = 16
-"""On which a deep quantised file is compared with itself."""
+"""Samples on which a quantised file is compared with itself, with and without the optimiser."""
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Largest absolute difference, over max(1, largest magnitude); infinite where either is not finite."""
-    if ours.shape != theirs.shape or not np.isfinite(ours).all() or not np.isfinite(theirs).all():
+def difference(values: np.ndarray, reference: np.ndarray) -> float:
+    """Largest absolute difference over max(1, largest magnitude of the reference); infinite if any value is not finite."""
+    if values.shape != reference.shape or not np.isfinite(values).all() or not np.isfinite(reference).all():
         return float("inf")
-    return float(np.abs(ours - theirs).max()) / _scale(theirs)
+    return float(np.abs(values - reference).max()) / _scale(reference)
 
 
-def open_source(
-    source: Source, outputs: Sequence[str], *, optimise: bool = True, reuse_memory: bool = True
+def open_onnx_file(
+    source: OnnxFile, outputs: Sequence[str], *, optimise: bool = True, reuse_memory: bool = True
 ) -> ort.InferenceSession:
-    """A session on a teacher's file as it was read, inputs fixed, and no more of it than is needed.
+    """An onnxruntime session on a file as it was read: inputs fixed, and only the nodes that the outputs need.
 
     Args:
-        outputs: what to compute: outputs, or inner values.
+        outputs: names of the outputs or inner values to compute.
         optimise, reuse_memory: see ``open_session``.
 
     Raises:
@@ -54,7 +58,7 @@ def open_source(
     model.CopyFrom(source.proto)
     for name in set(outputs) - {value.name for value in model.graph.output}:
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    keep_needed(model, outputs)
+    keep_only(model, outputs)
     try:
         return open_session(
             model.SerializeToString(), folder=source.path.parent, optimise=optimise, reuse_memory=reuse_memory
@@ -63,38 +67,61 @@ def open_source(
         raise UnsupportedTeacherError(f"{source.path}: onnxruntime cannot load it ({_reason(error)})") from error
 
 
-def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Generator) -> float:
-    """Compare file output and scores with onnxruntime on random inputs at two batch sizes.
+@dataclass(frozen=True)
+class _Values:
+    """Values of the import that are compared with a value of the file.
 
-    The scores are compared too, where the file names them: a saturated softmax hides differences.
-    And the logits must give the file's output back, the way that a student's will.
+    Attributes:
+        what: how messages name them.
+        values: computed by the import.
+        index: of the file's value, among those that onnxruntime computes.
+        steps: quantisation steps by which they may differ.
+    """
 
-    The file is run node by node, as it is written: the optimiser fuses quantised ones into integer
-    kernels that round elsewhere. Where a sum lies between two integers, the order of additions
-    decides which it becomes, so one quantisation step is allowed; and as many more as
-    onnxruntime differs from itself with its optimiser, for in deep files such steps add up. On x86
-    without VNNI the optimised run is the one whose integer sums are exact, so agreeing with that is
-    enough.
+    what: str
+    values: torch.Tensor
+    index: int
+    steps: int
+
+
+def check_parity(
+    graphs: Graphs,
+    source: OnnxFile,
+    domain: Domain,
+    output: Output,
+    activations: int,
+    scores_name: str | None,
+    rng: torch.Generator,
+) -> float:
+    """Compare file output and scores with onnxruntime on random inputs, at two batch sizes.
+
+    The scores are compared where the file names them, because a saturated softmax hides differences. The
+    logits must also reproduce the file's output, in the way that a student's will.
+
+    onnxruntime runs the file node by node, as it is written: its optimiser fuses quantised nodes into
+    integer kernels that round at other places. Where a sum lies between two integers, the order of additions
+    decides which it becomes, so one quantisation step is allowed. As many more steps are allowed as
+    onnxruntime differs from itself with its optimiser, because steps add up in deep files. On x86 without
+    VNNI only the optimised run sums integers exactly, so agreement with that run is enough.
 
     Args:
-        scores_name: the scores' name in the file, or None.
+        activations: number of values that one sample takes on the way.
+        scores_name: name of the scores in the file, or None.
 
     Returns:
-        The largest difference.
+        The largest relative difference.
 
     Raises:
-        ParityError: a difference over the tolerance.
+        ParityError: a difference exceeds the tolerance.
         UnsupportedTeacherError: onnxruntime cannot run the file.
     """
-    path, name = teacher.source.path, teacher.output.name
-    model = teacher.source.model
+    path, name, model = source.path, output.name, source.model
     quantised = rounds_to_integers(model)
-    named = any(scores_name in node.output for node in teacher.source.proto.graph.node)
-    wanted = list(dict.fromkeys([name, scores_name] if named and scores_name is not None else [name]))
-    # The optimiser computes what no run needs, such as the constants of a branch never taken.
-    large = teacher.cost.activations > KEPT
-    session = open_source(teacher.source, wanted, optimise=False, reuse_memory=large)
-    values = [next((v for v in model.graph.outputs if v.name == w), model.graph.outputs[0]) for w in wanted]
+    is_named = any(scores_name in node.output for node in source.proto.graph.node)
+    names = list(dict.fromkeys([name, scores_name] if is_named and scores_name is not None else [name]))
+    # The optimiser would also compute values that no run needs, such as the constants of a branch that is never taken.
+    session = open_onnx_file(source, names, optimise=False, reuse_memory=activations > UNSHARED)
+    nodes = [next((v for v in model.graph.outputs if v.name == n), model.graph.outputs[0]) for n in names]
     tolerance = HALF_TOLERANCE.get(model.meta.get(ROUNDED_TO, ir.DataType.FLOAT), TOLERANCE)
     batch = session.get_inputs()[0].shape[0]
     sizes = (batch, 2 * batch) if isinstance(batch, int) else (2, 3)
@@ -102,77 +129,82 @@ def check_parity(teacher: Teacher, scores_name: str | None, generator: torch.Gen
     noise: list[float] = []
     fused: ort.InferenceSession | None = None
     for size in sizes:
-        shape = (size, *teacher.domain.shape)
-        x = teacher.domain.to_array(teacher.domain.to_file(torch.rand(shape, generator=generator)))
+        x = domain.to_array(domain.to_file(torch.rand((size, *domain.shape), generator=rng)))
+        references = _run_onnxruntime(session, x, names, path)
         try:
-            given = run(session, x, wanted)
-        except Exception as error:
-            raise UnsupportedTeacherError(f"{path}: onnxruntime cannot run it ({_reason(error)})") from error
-        if not all(np.isfinite(values).all() for values in given):
-            raise UnsupportedTeacherError(
-                f"{path}: answers NaN or infinity, by onnxruntime, to inputs drawn from its domain; say the right one with "
-                "--input-range, and look at the constants of --fix"
-            )
-        try:
-            imported = _run_teacher(teacher, torch.from_numpy(x), len(wanted))
+            imported = _run_import(graphs, output, torch.from_numpy(x), len(names), quantised=quantised)
         except RuntimeError as error:
             raise UnsupportedTeacherError(
                 f"{path}: the graph does not run at batch size {size} ({_reason(error)}); export it with a free batch size"
             ) from error
-        # Logits so large that float32 cannot hold them to the tolerance decide alone: a softmax of
-        # such is made of rounding.
-        coarse = np.spacing(np.float32(np.abs(given[-1]).max())) > tolerance
-        for what, ours, i, steps in imported[2:] if coarse and len(wanted) > 1 else imported:
-            theirs, mine = given[i], ours.numpy()
-            mine = mine.reshape(theirs.shape) if mine.size == theirs.size else mine
-            gap = difference(mine, theirs)
+        # Logits too large for float32 to hold them to the tolerance decide alone: their softmax consists of
+        # rounding errors.
+        coarse = np.spacing(np.float32(np.abs(references[-1]).max())) > tolerance
+        for value in imported[2:] if coarse and len(names) > 1 else imported:
+            reference, values = references[value.index], value.values.numpy()
+            values = values.reshape(reference.shape) if values.size == reference.size else values
+            gap = difference(values, reference)
             allowed = tolerance
             if quantised:
-                allowed += steps * quantisation_step(values[i], theirs) / _scale(theirs)
+                allowed += value.steps * quantisation_step(nodes[value.index], reference) / _scale(reference)
             if quantised and gap > allowed:
-                fused = fused or open_source(teacher.source, wanted)
-                gap = min(gap, difference(mine, run(fused, x, wanted)[i]))
+                fused = fused or open_onnx_file(source, names)
+                gap = min(gap, difference(values, run(fused, x, names)[value.index]))
                 if gap > allowed:
-                    noise = noise or _own_noise(teacher, session, fused, wanted, generator)
-                    allowed += noise[i]
+                    noise = noise or _optimiser_noise(domain, session, fused, names, rng)
+                    allowed += noise[value.index]
             if gap > allowed:
                 raise ParityError(
-                    f"{path}: {what.format(*wanted)} at batch size {size} differs from onnxruntime by {gap:.3g} "
+                    f"{path}: {value.what.format(*names)} at batch size {size} differs from onnxruntime by {gap:.3g} "
                     f"(tolerance {allowed:g}); please report this model"
                 )
             worst = max(worst, gap)
     return worst
 
 
-def _own_noise(
-    teacher: Teacher,
+def _run_onnxruntime(session: ort.InferenceSession, x: np.ndarray, names: list[str], path: Path) -> list[np.ndarray]:
+    """The file's values, which must be finite."""
+    try:
+        references = run(session, x, names)
+    except Exception as error:
+        raise UnsupportedTeacherError(f"{path}: onnxruntime cannot run it ({_reason(error)})") from error
+    if not all(np.isfinite(values).all() for values in references):
+        raise UnsupportedTeacherError(
+            f"{path}: onnxruntime gives NaN or infinity for inputs drawn from the input domain; give the right domain "
+            "with --input-range, and check the constants of --fix"
+        )
+    return references
+
+
+def _optimiser_noise(
+    domain: Domain,
     plain: ort.InferenceSession,
     fused: ort.InferenceSession,
-    wanted: list[str],
-    generator: torch.Generator,
+    names: list[str],
+    rng: torch.Generator,
 ) -> list[float]:
-    """How far onnxruntime's optimiser moves each value of a file, from a session without it to one with it."""
-    unit = torch.rand((NOISE_SAMPLES, *teacher.domain.shape), generator=generator)
-    x = teacher.domain.to_array(teacher.domain.to_file(unit))
-    return [difference(a, b) for a, b in zip(run(fused, x, wanted), run(plain, x, wanted), strict=True)]
+    """How much onnxruntime's optimiser changes each value of a file."""
+    x = domain.to_array(domain.to_file(torch.rand((NOISE_SAMPLES, *domain.shape), generator=rng)))
+    return [difference(a, b) for a, b in zip(run(fused, x, names), run(plain, x, names), strict=True)]
 
 
 @torch.no_grad()
-def _run_teacher(teacher: Teacher, x: torch.Tensor, count: int) -> list[tuple[str, torch.Tensor, int, int]]:
-    """What the import gives: its name in messages, the values, which value of the file, tolerances allowed."""
+def _run_import(graphs: Graphs, output: Output, x: torch.Tensor, count: int, *, quantised: bool) -> list[_Values]:
+    """Values of the import to compare with the first ``count`` values of the file."""
     x = x if x.is_floating_point() else x.float()
-    # A quantised softmax saturates below one and rounds as it likes: its logits may be two steps away.
-    steps = 2 if rounds_to_integers(teacher.source.model) else 1
-    found = [
-        ("output '{0}'", teacher(x), 0, 1),
-        ("output '{0}' from logits", teacher.output.from_logits(teacher.logits(x)), 0, steps),
-        ("'{1}'", teacher.scores(x), 1, 1),
+    # A quantised softmax saturates below one and rounds in its own way, so its logits may be two steps away.
+    steps = 2 if quantised else 1
+    scores = graphs.run_scores(x)
+    values = [
+        _Values("output '{0}'", graphs.run(graphs.file, x), 0, 1),
+        _Values("output '{0}' from logits", output.from_logits(output.to_logits(scores)), 0, steps),
+        _Values("'{1}'", scores, 1, 1),
     ]
-    return found if count > 1 else found[:2]
+    return values if count > 1 else values[:2]
 
 
 def _scale(values: np.ndarray) -> float:
-    """What differences are relative to."""
+    """The magnitude that differences are relative to."""
     return max(1.0, float(np.abs(values).max()))
 
 

@@ -1,4 +1,4 @@
-"""How far the rounding of a quantised file lets two runtimes differ: one quantisation step."""
+"""The quantisation step of a value: how far rounding lets two runtimes differ in a quantised file."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from zskd_onnx.teacher.signature.head import SAME_VALUES
 from zskd_onnx.teacher.signature.quantized_head import is_quantizer
 
 STEPS = 255
-"""Steps of eight bits."""
+"""Number of steps between the lowest and highest value of eight bits."""
 
 
 def rounds_to_integers(model: ir.Model) -> bool:
-    """Whether a cleaned graph quantises what it computes, not only its weights."""
-    return any(_rounds(node) for node in model.graph)
+    """Whether a cleaned graph quantises activations, not only weights."""
+    return any(_quantises_activations(node) for node in model.graph)
 
 
-def _rounds(node: ir.Node) -> bool:
+def _quantises_activations(node: ir.Node) -> bool:
     name = node.op_type
     return name != "DequantizeLinear" and (name.startswith(("QLinear", "QGemm")) or "Quantize" in name)
 
 
 def quantisation_step(value: ir.Value, computed: np.ndarray) -> float:
-    """The step that a value of a quantised graph comes in.
+    """The quantisation step of a value: the scale of the quantiser that computes it.
 
     Args:
-        computed: the value; without a quantiser of its own, its step is what eight bits resolve.
+        value: a value of a quantised graph.
+        computed: the same value for some inputs. Without a quantiser of its own, the step is the
+            range of these numbers divided by ``STEPS``.
     """
     while (node := value.producer()) is not None:
         if is_quantizer(node, "DequantizeLinear"):

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits; every fourth is held out, as the demo does."""
+"""scikit-learn's handwritten digits; every fourth one is held out, as in the demo."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
-"""Where the training scripts write."""
+"""Folder that the training scripts write to."""
 
 
 def split() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Images (N, 8, 8) from 0 to 16 and classes: those to train on, then those held out."""
+    """Images (N, 8, 8) from 0 to 16 and classes (N,) for training, then the same held out."""
     bunch = load_digits()
     x, y = bunch.images.astype(np.float32), bunch.target.astype(np.int64)
     held_out = np.arange(len(x)) % 4 == 0
@@ -21,9 +21,11 @@ def split() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def save(name: str, x: np.ndarray, y: np.ndarray, **facts: np.ndarray) -> None:
-    """What the tests compare with: held-out digits as the file takes them, and what the framework says.
+    """Save the arrays that the tests compare with.
 
     Args:
-        facts: ``scores`` of the framework for x; ``weight`` (K, F) and ``bias`` of its last layer.
+        x: held-out digits in the range and layout of the file.
+        y: their classes.
+        facts: ``scores`` of the framework for x; ``weight`` (K, F) and ``bias`` (K,) of its last layer.
     """
     np.savez(FOLDER / f"{name}.npz", x=x, y=y, **facts)

@@ -1,4 +1,4 @@
-"""The network of train_jax.py, in Linen and in NNX."""
+"""The network of train_jax.py, in Flax Linen and in Flax NNX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flax import linen, nnx
 
 
 class Net(linen.Module):
-    """A convolutional net for 8x8 digits from 0 to 16."""
+    """A convolutional network for 8x8 digits from 0 to 16."""
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -22,7 +22,7 @@ class Net(linen.Module):
 
 
 class NnxNet(nnx.Module):
-    """The same, with its convolutions in a list."""
+    """The same network, with its convolutions in a list."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.convolutions = nnx.List([nnx.Conv(1, 16, (3, 3), rngs=rngs), nnx.Conv(16, 32, (3, 3), rngs=rngs)])

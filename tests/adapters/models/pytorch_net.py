@@ -1,4 +1,4 @@
-"""The network of train_pytorch.py, in a module that a pickle can name."""
+"""The network of train_pytorch.py, in a module that a pickle can refer to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Net(nn.Module):
-    """A convolutional net for 8x8 digits."""
+    """A convolutional network for 8x8 digits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,12 +27,12 @@ def make() -> nn.Module:
 
 
 def make_other() -> nn.Module:
-    """Which the weights do not fit."""
+    """A module that the weights do not fit."""
     return nn.Linear(64, 10)
 
 
 def make_unstable() -> nn.Module:
-    """The same weights, and an answer that is never the same twice."""
+    """A module with the same weights whose output is random."""
 
     class Unstable(Net):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Train the net of jax_net.py; save its weights for Linen and for NNX."""
+"""Train the network of jax_net.py, and save its weights for Linen and for NNX."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def step(weights, state, x, y):
     return optax.apply_updates(weights, updates), state
 
 
-draw = np.random.default_rng(0)
+rng = np.random.default_rng(0)
 for _ in range(15):
-    order = draw.permutation(len(x))
+    order = rng.permutation(len(x))
     for start in range(0, len(x) - 63, 64):
-        chosen = order[start : start + 64]
-        weights, state = step(weights, state, x[chosen], y[chosen])
+        batch = order[start : start + 64]
+        weights, state = step(weights, state, x[batch], y[batch])
 
 scores = np.asarray(net.apply(weights, held_out))
 print(f"flax {(scores.argmax(1) == classes).mean():.4f}")

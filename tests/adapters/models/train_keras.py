@@ -1,4 +1,4 @@
-"""Train Keras models; save them as .keras, .h5 and SavedModel."""
+"""Train Keras models, and save them as .keras, .h5 and SavedModel."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def trained(model: keras.Model, loss: str, y: np.ndarray) -> keras.Model:
 
 def record(name: str, model: keras.Model, layer: layers.Dense, y: np.ndarray) -> None:
     scores = model.predict(held_out, verbose=0)
-    right = (scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0] > 0.5) == y
-    print(f"keras {name} {right.mean():.4f}")
+    correct = (scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0] > 0.5) == y
+    print(f"keras {name} {correct.mean():.4f}")
     save(name, held_out, y, scores=scores, weight=np.asarray(layer.kernel).T, bias=np.asarray(layer.bias))
 
 

@@ -1,4 +1,4 @@
-"""Train the net of pytorch_net.py; save weights, module and exported programs."""
+"""Train the network of pytorch_net.py, and save its weights, the module and exported programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytorch_net import Net
 from safetensors.torch import save_file
 
 MEAN, STD = 4.9, 6.0
-"""The net takes (raw - MEAN) / STD."""
+"""The network expects (raw - MEAN) / STD."""
 
 torch.manual_seed(0)
 x, y, held_out, classes = (torch.from_numpy(a) for a in split())
@@ -17,9 +17,9 @@ x, held_out = ((a[:, None] - MEAN) / STD for a in (x, held_out))
 net = Net()
 optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
 for _ in range(15):
-    for chosen in torch.randperm(len(x)).split(64):
+    for batch in torch.randperm(len(x)).split(64):
         optimiser.zero_grad()
-        F.cross_entropy(net(x[chosen]), y[chosen]).backward()
+        F.cross_entropy(net(x[batch]), y[batch]).backward()
         optimiser.step()
 net.eval()
 with torch.no_grad():

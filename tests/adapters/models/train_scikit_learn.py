@@ -1,4 +1,4 @@
-"""Train scikit-learn's classifiers, of ten digits and of odd and even; save them with pickle and skops."""
+"""Train scikit-learn classifiers for ten digits and for even and odd, and save them with pickle and skops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-warnings.simplefilter("ignore")  # of convergence
+warnings.simplefilter("ignore")  # about convergence
 x, y, held_out, classes = split()
 x, held_out = x.reshape(-1, 64), held_out.reshape(-1, 64)
 

@@ -1,4 +1,4 @@
-"""Files made to do harm, through the real command line: each is refused in one line, in seconds, in little memory."""
+"""Hostile files on the real command line: each is refused in one line, in seconds, in little memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 from tests.importer.bounded import command_line
 
 MEMORY = 1 << 30
+"""Bytes that one file may need."""
+
 SECONDS = 15
+"""Processor time that one file may need."""
 
 node = helper.make_node
 Make = Callable[[Path], ModelProto]
@@ -39,7 +42,7 @@ def values(name: str, shape: list[int | str] | None = None, kind: int = TensorPr
 
 
 def model(nodes: list[NodeProto], shape: list[int | str] | None = None, **parts: object) -> ModelProto:
-    """From x, (N, 4) unless said otherwise, to y."""
+    """A model from x, of shape (N, 4) by default, to y."""
     weights: list[TensorProto] = parts.pop("weights", [])  # type: ignore[assignment]
     opset = parts.pop("opset", 17)
     graph = helper.make_graph(nodes, "g", [values("x", shape or ["N", 4])], [values("y")], weights)
@@ -86,9 +89,9 @@ def escape_by_linked_folder(folder: Path) -> ModelProto:
 
 def with_external(folder: Path, location: str) -> ModelProto:
     (folder.parent / "secret.bin").write_bytes(b"\0" * 80)
-    made = linear()
-    external(made.graph.initializer[0], location)
-    return made
+    built = linear()
+    external(built.graph.initializer[0], location)
+    return built
 
 
 def external_in_a_subgraph(folder: Path) -> ModelProto:
@@ -101,22 +104,22 @@ def external_in_a_subgraph(folder: Path) -> ModelProto:
 
 def external_in_an_attribute(folder: Path) -> ModelProto:
     (folder / "w.bin").write_bytes(b"\0" * 80)
-    made = model([node("Constant", [], ["w"], value=weight()), node("MatMul", ["x", "w"], ["y"])])
-    external(made.graph.node[0].attribute[0].t, "w.bin")
-    return made
+    built = model([node("Constant", [], ["w"], value=weight()), node("MatMul", ["x", "w"], ["y"])])
+    external(built.graph.node[0].attribute[0].t, "w.bin")
+    return built
 
 
 def external_in_a_function(folder: Path) -> ModelProto:
     (folder / "w.bin").write_bytes(b"\0" * 80)
-    made = model([node("F", ["x"], ["y"], domain="local")])
+    built = model([node("F", ["x"], ["y"], domain="local")])
     body = [node("Constant", [], ["w"], value=weight()), node("MatMul", ["a", "w"], ["b"])]
     external(body[0].attribute[0].t, "w.bin")
-    made.functions.append(helper.make_function("local", "F", ["a"], ["b"], body, made.opset_import))
-    return made
+    built.functions.append(helper.make_function("local", "F", ["a"], ["b"], body, built.opset_import))
+    return built
 
 
 def external_many_times(folder: Path) -> ModelProto:
-    """Thousands of weights that lie over each other: a small folder asks for terabytes."""
+    """Thousands of weights that overlap, so that a small folder needs terabytes of memory."""
     data = folder / "w.bin"
     with data.open("wb") as file:
         file.truncate(1 << 24)
@@ -129,14 +132,14 @@ def external_many_times(folder: Path) -> ModelProto:
     )
 
 
-# Tensors that are not what they say
+# Tensors whose data does not match their declaration
 
 
-def spoilt(change: Callable[[TensorProto], object]) -> Make:
+def with_weight(change: Callable[[TensorProto], object]) -> Make:
     def make(folder: Path) -> ModelProto:
-        made = linear()
-        change(made.graph.initializer[0])
-        return made
+        built = linear()
+        change(built.graph.initializer[0])
+        return built
 
     return make
 
@@ -148,7 +151,7 @@ def typed(field: str, kind: int, count: int, dims: tuple[int, ...] = (4, 5)) -> 
         w.dims[:] = dims
         getattr(w, field).extend([1] * count)
 
-    return spoilt(change)
+    return with_weight(change)
 
 
 def no_data(dims: tuple[int, ...]) -> Make:
@@ -156,21 +159,21 @@ def no_data(dims: tuple[int, ...]) -> Make:
 
 
 def sparse(folder: Path) -> ModelProto:
-    """Two numbers in a matrix of 2^60."""
-    made = model([node("MatMul", ["x", "w"], ["y"])])
-    entries = made.graph.sparse_initializer.add(dims=[4, 1 << 58])
+    """A matrix of 2^60 elements, of which two are stored."""
+    built = model([node("MatMul", ["x", "w"], ["y"])])
+    entries = built.graph.sparse_initializer.add(dims=[4, 1 << 58])
     entries.values.CopyFrom(numpy_helper.from_array(np.ones(2, np.float32), "w"))
     entries.indices.CopyFrom(ints(0, 3))
-    return made
+    return built
 
 
 def sparse_attribute(folder: Path) -> ModelProto:
-    made = model([node("Constant", [], ["w"]), node("MatMul", ["x", "w"], ["y"])])
-    attribute = made.graph.node[0].attribute.add(name="sparse_value", type=AttributeProto.SPARSE_TENSOR)
+    built = model([node("Constant", [], ["w"]), node("MatMul", ["x", "w"], ["y"])])
+    attribute = built.graph.node[0].attribute.add(name="sparse_value", type=AttributeProto.SPARSE_TENSOR)
     attribute.sparse_tensor.dims[:] = [4, 1 << 58]
     attribute.sparse_tensor.values.CopyFrom(numpy_helper.from_array(np.ones(2, np.float32), "w"))
     attribute.sparse_tensor.indices.CopyFrom(ints(0, 3))
-    return made
+    return built
 
 
 def huge_attribute(folder: Path) -> ModelProto:
@@ -178,40 +181,40 @@ def huge_attribute(folder: Path) -> ModelProto:
     return model([node("Constant", [], ["w"], value=tensor), node("MatMul", ["x", "w"], ["y"])])
 
 
-# Graphs that are none
+# Malformed graphs
 
 
 def cyclic(folder: Path) -> ModelProto:
     return model([node("Add", ["x", "b"], ["a"]), node("Relu", ["a"], ["b"]), node("Relu", ["b"], ["y"])])
 
 
-def own_input(folder: Path) -> ModelProto:
+def reads_its_own_output(folder: Path) -> ModelProto:
     return model([node("Add", ["x", "y"], ["y"])])
 
 
-def made_twice(folder: Path) -> ModelProto:
+def value_defined_twice(folder: Path) -> ModelProto:
     return model([node("Relu", ["x"], ["a"]), node("Neg", ["x"], ["a"]), node("Relu", ["a"], ["y"])])
 
 
-def makes_its_input(folder: Path) -> ModelProto:
+def redefines_its_input(folder: Path) -> ModelProto:
     return model([node("Relu", ["x"], ["x"]), node("Relu", ["x"], ["y"])])
 
 
-def two_weights_of_one_name(folder: Path) -> ModelProto:
+def two_weights_with_the_same_name(folder: Path) -> ModelProto:
     return model([node("MatMul", ["x", "w"], ["y"])], weights=[weight(), weight(shape=(4, 6))])
 
 
-def output_of_nothing(folder: Path) -> ModelProto:
+def output_that_no_node_computes(folder: Path) -> ModelProto:
     return model([node("Relu", ["x"], ["z"])])
 
 
 def output_without_a_name(folder: Path) -> ModelProto:
-    made = linear()
-    made.graph.output[0].name = ""
-    return made
+    built = linear()
+    built.graph.output[0].name = ""
+    return built
 
 
-def input_of_nothing(folder: Path) -> ModelProto:
+def input_that_no_node_computes(folder: Path) -> ModelProto:
     return model([node("Add", ["x", "nowhere"], ["y"])])
 
 
@@ -220,9 +223,9 @@ def weight_that_is_the_input(folder: Path) -> ModelProto:
 
 
 def weight_declared_with_another_shape(folder: Path) -> ModelProto:
-    made = linear()
-    made.graph.input.append(values("w", [1000, 1000]))
-    return made
+    built = linear()
+    built.graph.input.append(values("w", [1000, 1000]))
+    return built
 
 
 def negative_input(folder: Path) -> ModelProto:
@@ -230,9 +233,9 @@ def negative_input(folder: Path) -> ModelProto:
 
 
 def not_utf8(folder: Path) -> bytes:
-    made = linear()
-    made.graph.node[0].name = "replaceme"
-    return made.SerializeToString().replace(b"replaceme", b"\xff\xfe\xff\xff\xff\xff\xff\xff\xff")
+    built = linear()
+    built.graph.node[0].name = "replaceme"
+    return built.SerializeToString().replace(b"replaceme", b"\xff\xfe\xff\xff\xff\xff\xff\xff\xff")
 
 
 def operator_not_utf8(folder: Path) -> bytes:
@@ -255,19 +258,40 @@ def branch_without_its_graphs(folder: Path) -> ModelProto:
     return model([number("c", True), node("If", ["c"], ["y"])])
 
 
-# What a file must not say
+# All of them
 
 REFUSED: dict[str, Make] = {
     **{
         f.__name__: f
         for f in (
-            *(escape_by_dots, escape_by_absolute_path, escape_by_linked_file, escape_by_linked_folder),
-            *(external_in_a_subgraph, external_in_an_attribute, external_in_a_function, external_many_times),
-            *(sparse, sparse_attribute, huge_attribute, cyclic, own_input, made_twice, makes_its_input),
-            *(two_weights_of_one_name, output_of_nothing, output_without_a_name, input_of_nothing),
-            *(weight_that_is_the_input, weight_declared_with_another_shape, negative_input),
-            *(not_utf8, operator_not_utf8, attribute_of_another_type, attribute_that_is_missing),
-            *(node_without_inputs, branch_without_its_graphs),
+            escape_by_dots,
+            escape_by_absolute_path,
+            escape_by_linked_file,
+            escape_by_linked_folder,
+            external_in_a_subgraph,
+            external_in_an_attribute,
+            external_in_a_function,
+            external_many_times,
+            sparse,
+            sparse_attribute,
+            huge_attribute,
+            cyclic,
+            reads_its_own_output,
+            value_defined_twice,
+            redefines_its_input,
+            two_weights_with_the_same_name,
+            output_that_no_node_computes,
+            output_without_a_name,
+            input_that_no_node_computes,
+            weight_that_is_the_input,
+            weight_declared_with_another_shape,
+            negative_input,
+            not_utf8,
+            operator_not_utf8,
+            attribute_of_another_type,
+            attribute_that_is_missing,
+            node_without_inputs,
+            branch_without_its_graphs,
         )
     },
     "3 GB without data": no_data((1000, 750_000)),
@@ -281,19 +305,19 @@ REFUSED: dict[str, Make] = {
     "too few uint64": typed("uint64_data", TensorProto.UINT64, 3),
     "too few halves": typed("int32_data", TensorProto.FLOAT16, 3),
     "floats in the field of integers": typed("int64_data", TensorProto.FLOAT, 20),
-    "two kinds of data": spoilt(lambda w: w.float_data.extend([1.0] * 20)),
-    "an unknown type": spoilt(lambda w: setattr(w, "data_type", 9999)),
-    "no type": spoilt(lambda w: setattr(w, "data_type", 0)),
-    "a negative dimension": spoilt(lambda w: w.dims.__setitem__(0, -(1 << 63))),
+    "two fields with data": with_weight(lambda w: w.float_data.extend([1.0] * 20)),
+    "an unknown type": with_weight(lambda w: setattr(w, "data_type", 9999)),
+    "no type": with_weight(lambda w: setattr(w, "data_type", 0)),
+    "a negative dimension": with_weight(lambda w: w.dims.__setitem__(0, -(1 << 63))),
 }
 
 
 def run(make: Make, tmp_path: Path) -> tuple[int | None, str]:
     folder = tmp_path / "in"
     folder.mkdir()
-    made = make(folder)
+    built = make(folder)
     path = folder / "model.onnx"
-    path.write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
+    path.write_bytes(built if isinstance(built, bytes) else built.SerializeToString())
     outcome = command_line("inspect", path, folder=folder)
     assert outcome.code in (0, 3), outcome.stderr
     assert "Traceback" not in outcome.stderr
@@ -307,7 +331,7 @@ def run(make: Make, tmp_path: Path) -> tuple[int | None, str]:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(tmp_path: Path, name: str) -> None:
+def test_hostile_file_is_refused(tmp_path: Path, name: str) -> None:
     code, message = run(REFUSED[name], tmp_path)
     assert code == 3
-    assert "onnxruntime" not in message, "our own checks come first"
+    assert "onnxruntime" not in message, "the package's own checks must come first"

@@ -1,4 +1,4 @@
-"""Small files that unfold into something large: loops, functions, shapes."""
+"""Small files that expand to something very large: loops, functions, shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def boolean(name: str) -> onnx.ValueInfoProto:
 
 
 def loop(trips: str, condition: str, body: list[NodeProto], carried: str, out: str, name: str) -> NodeProto:
-    """A loop whose body makes z of s; its condition is handed on."""
+    """A loop whose body computes z from s; its condition is passed on."""
     ends = [values(f"{name}_i", [], TensorProto.INT64), boolean(f"{name}_c"), values(f"{name}_s")]
     graph = helper.make_graph(
         [node("Identity", [f"{name}_c"], [f"{name}_go"]), *body],
@@ -38,29 +38,29 @@ def endless_by_condition(folder: Path) -> ModelProto:
     return model([number("c", True), loop("", "c", [node("Relu", ["l_s"], ["l_z"])], "x", "y", "l")])
 
 
-def endless_that_no_output_needs(folder: Path) -> ModelProto:
-    made = endless_by_condition(folder)
-    made.graph.node[-1].output[0] = "unused"
-    made.graph.node.append(node("Identity", ["x"], ["y"]))
-    return made
+def endless_and_unused(folder: Path) -> ModelProto:
+    built = endless_by_condition(folder)
+    built.graph.node[-1].output[0] = "unused"
+    built.graph.node.append(node("Identity", ["x"], ["y"]))
+    return built
 
 
 def endless_behind_another_output(folder: Path) -> ModelProto:
-    """An integer output, which is never asked for, behind a loop that depends on the data."""
-    made = linear()
+    """An integer output, which is never needed, behind a loop that depends on the data."""
+    built = linear()
     nodes = [
         node("ReduceSum", ["x"], ["total"], keepdims=0),
         node("Cast", ["total"], ["c"], to=TensorProto.BOOL),
         loop("", "c", [node("Identity", ["l_s"], ["l_z"])], "total", "spun", "l"),
         node("Cast", ["spun"], ["label"], to=TensorProto.INT64),
     ]
-    made.graph.node.extend(nodes)
-    made.graph.output.append(values("label", [], TensorProto.INT64))
-    return made
+    built.graph.node.extend(nodes)
+    built.graph.output.append(values("label", [], TensorProto.INT64))
+    return built
 
 
 def division_in_a_branch_not_taken(folder: Path) -> ModelProto:
-    """The smallest integer by -1, which onnxruntime's constant folding would compute."""
+    """Divides the smallest integer by -1, which onnxruntime's constant folding would compute."""
     taken = helper.make_graph([node("Relu", ["x"], ["z"])], "taken", [], [values("z")])
     nodes = [number("a", -(1 << 63)), number("b", -1), node("Div", ["a", "b"], ["v"])]
     nodes += [node("Cast", ["v"], ["o"], to=TensorProto.FLOAT)]
@@ -87,7 +87,7 @@ def branches(depth: int) -> Make:
 
 
 def nested_messages(depth: int) -> Make:
-    """If in If in If, written by hand: protobuf's own writer would not."""
+    """If in If in If, encoded by hand, because protobuf does not write messages so deep."""
 
     def make(folder: Path) -> bytes:
         def field(number: int, content: bytes) -> bytes:
@@ -105,16 +105,16 @@ def nested_messages(depth: int) -> Make:
 
 
 def functions(levels: int, *, circle: bool = False) -> Make:
-    """Each calls the one below twice."""
+    """Each function calls the one below it twice."""
 
     def make(folder: Path) -> ModelProto:
-        made = model([node(f"F{levels}", ["x"], ["y"], domain="local")])
+        built = model([node(f"F{levels}", ["x"], ["y"], domain="local")])
         for level in range(levels + 1):
             below = f"F{level - 1}" if level else f"F{levels}"
             calls = [node(below, ["a"], ["m"], domain="local"), node(below, ["m"], ["b"], domain="local")]
             body = calls if level or circle else [node("Relu", ["a"], ["b"])]
-            made.functions.append(helper.make_function("local", f"F{level}", ["a"], ["b"], body, made.opset_import))
-        return made
+            built.functions.append(helper.make_function("local", f"F{level}", ["a"], ["b"], body, built.opset_import))
+        return built
 
     return make
 
@@ -124,8 +124,8 @@ def many_nodes(folder: Path) -> ModelProto:
     return model([node("Relu", [a], [b]) for a, b in pairwise(names)])
 
 
-def many_nodes_to_squares(folder: Path) -> ModelProto:
-    """Shape arithmetic that squares a number 60 times: 2^60 digits."""
+def repeated_squares(folder: Path) -> ModelProto:
+    """Shape arithmetic that squares a number 60 times, to 2^60 digits."""
     nodes = [node("Shape", ["x"], ["s0"]), *(node("Mul", [f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(60))]
     return model([*nodes, node("Reshape", ["x", "s60"], ["y"])])
 
@@ -147,14 +147,14 @@ def huge_batch(folder: Path) -> ModelProto:
 
 
 def huge_images(folder: Path) -> ModelProto:
-    """Each layer is small in the file, and a sample takes terabytes."""
+    """Layers that are small in the file, but need terabytes for one sample."""
     upsampled = [constant("s", 1, 1, 4096, 4096), node("Expand", ["x", "s"], ["e"])]
     nodes = [*upsampled, node("Conv", ["e", "w"], ["c"]), node("GlobalAveragePool", ["c"], ["y"])]
     return model(nodes, ["N", 3, 1, 1], weights=[weight(shape=(512, 3, 1, 1))])
 
 
 def of_constants(*nodes: NodeProto, result: str = "v", opset: int = 17) -> Make:
-    """Something huge made of constants alone, and summed so that it looks small."""
+    """Something huge built only from constants, and summed so that it looks small."""
 
     def make(folder: Path) -> ModelProto:
         cast = node("Cast", [result], ["f"], to=TensorProto.FLOAT)
@@ -165,7 +165,7 @@ def of_constants(*nodes: NodeProto, result: str = "v", opset: int = 17) -> Make:
 
 
 def of_data(*nodes: NodeProto, shape: list[int | str] | None = None, result: str = "v") -> Make:
-    """Something huge made of x, and summed so that it looks small."""
+    """Something huge built from x, and summed so that it looks small."""
 
     def make(folder: Path) -> ModelProto:
         ends = [node("ReduceSum", [result], ["t"], keepdims=0), node("Add", ["x", "t"], ["y"])]
@@ -195,7 +195,7 @@ def floats(name: str, *numbers: float) -> NodeProto:
 
 
 def many_large_constants(folder: Path) -> ModelProto:
-    """Each is allowed by itself."""
+    """Many constants of which each alone is allowed."""
     nodes = [constant("n", 1 << 26)]
     for i in range(500):
         nodes += [node("ConstantOfShape", ["n"], [f"c{i}"]), node("ReduceSum", [f"c{i}"], [f"t{i}"], keepdims=0)]
@@ -203,8 +203,8 @@ def many_large_constants(folder: Path) -> ModelProto:
 
 
 def product_of_large_constants(folder: Path) -> ModelProto:
-    made = [constant("n", 8000, 8000), node("ConstantOfShape", ["n"], ["a"])]
-    return of_constants(*made, *(node("MatMul", ["a", "a"], ["v"]),))(folder)
+    constants = [constant("n", 8000, 8000), node("ConstantOfShape", ["n"], ["a"])]
+    return of_constants(*constants, *(node("MatMul", ["a", "a"], ["v"]),))(folder)
 
 
 def recurrent_over_a_million_steps(folder: Path) -> ModelProto:
@@ -225,16 +225,16 @@ GROWING: dict[str, Make] = {
     "loops in loops": nested_loops,
     "10,000 branches in branches": nested_messages(10_000),
     "200 branches in branches": nested_messages(200),
-    "functions that double": functions(40),
+    "functions that call each other twice": functions(40),
     "functions in a circle": functions(3, circle=True),
     "a function that calls itself": functions(0, circle=True),
     "2,000 functions deep": functions(2000),
     "100,000 nodes": many_nodes,
-    "squares of squares": many_nodes_to_squares,
+    "squares of squares": repeated_squares,
     "a power": power,
     "an input of 2^40": huge_input,
     "a batch of 2^40": huge_batch,
-    "images of terabytes": huge_images,
+    "images that need terabytes": huge_images,
     "many large constants": many_large_constants,
     "a product of large constants": product_of_large_constants,
     "ConstantOfShape": of_constants(constant("n", HUGE), node("ConstantOfShape", ["n"], ["v"])),
@@ -318,7 +318,7 @@ GROWING: dict[str, Make] = {
     "Conv, one pad": convolution(pads=[1]),
     "Reshape to negative sizes": of_data(constant("n", -5, -7), node("Reshape", ["x", "n"], ["v"])),
     "Reshape to two unknowns": of_data(constant("n", -1, -1), node("Reshape", ["x", "n"], ["v"])),
-    "Einsum that is none": of_data(node("Einsum", ["x"], ["v"], equation="((((->->...,,")),
+    "Einsum with a malformed equation": of_data(node("Einsum", ["x"], ["v"], equation="((((->->...,,")),
     "Einsum of 26 outer products": of_data(
         node("Einsum", ["x"] * 26, ["v"], equation=",".join("abcdefghijklmnopqrstuvwxyz") + "->"),
     ),
@@ -335,7 +335,7 @@ GROWING: dict[str, Make] = {
     "the smallest integer by -1": of_constants(
         number("a", -(1 << 63)), number("b", -1), node("Div", ["a", "b"], ["v"])
     ),
-    "many groups of work": images(
+    "too many operations": images(
         *(constant("n", 1, 1, 512, 512), node("Tile", ["x", "n"], ["t"])),
         *(floats("k", 1.0), constant("s", 64, 3, 511, 511), node("Expand", ["k", "s"], ["w"])),
         node("Conv", ["t", "w"], ["v"]),
@@ -344,33 +344,33 @@ GROWING: dict[str, Make] = {
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_refused(tmp_path: Path, name: str) -> None:
+def test_growing_file_is_refused(tmp_path: Path, name: str) -> None:
     code, message = run(GROWING[name], tmp_path)
     assert code == 3
-    assert "onnxruntime" not in message, "our own checks come first"
+    assert "onnxruntime" not in message, "the package's own checks must come first"
 
 
-# What looks dangerous and is not
+# Files that look dangerous but are harmless
 
 
 def huge_metadata(folder: Path) -> ModelProto:
-    made = linear()
-    helper.set_model_props(made, {"notes": "n" * (1 << 24), "zskd.other": "fine"})
-    made.doc_string = "d" * (1 << 24)
-    return made
+    built = linear()
+    helper.set_model_props(built, {"notes": "n" * (1 << 24), "zskd.other": "fine"})
+    built.doc_string = "d" * (1 << 24)
+    return built
 
 
 HARMLESS: dict[str, Make] = {
     "metadata of 16 MB": huge_metadata,
     "5 branches in branches": branches(5),
     "functions of functions": functions(6),
-    "a loop that no output needs": endless_that_no_output_needs,
+    "a loop that no output needs": endless_and_unused,
     "a loop without end behind another output": endless_behind_another_output,
-    "a division that a branch never taken would end with": division_in_a_branch_not_taken,
+    "a division by -1 in a branch that is never taken": division_in_a_branch_not_taken,
 }
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_read(tmp_path: Path, name: str) -> None:
+def test_harmless_file_is_read(tmp_path: Path, name: str) -> None:
     code, message = run(HARMLESS[name], tmp_path)
     assert code == 0, message

@@ -1,4 +1,4 @@
-"""One ONNX node, run by onnxruntime and by this package's importer."""
+"""Run a single ONNX node in onnxruntime and in the importer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build(
     domain: str,
     attributes: dict[str, Any],
 ) -> onnx.ModelProto:
-    """A model of one node; the inputs in ``frozen`` are initialisers."""
+    """A model of one node; the inputs at the positions ``frozen`` are initialisers."""
     names = ["" if x is None else f"x{i}" for i, x in enumerate(inputs)]
     results = [f"y{i}" for i in range(outputs)]
     node = helper.make_node(op_type, names, results, name="node", domain=domain, **attributes)
@@ -50,7 +50,7 @@ def build(
 
 
 def imported(model: onnx.ModelProto) -> fx.GraphModule:
-    """The importer's module for a model that is no classifier."""
+    """The imported module of a model that need not be a classifier."""
     loaded = ir.from_proto(model)
     fold_constants(loaded)
     return import_graph(loaded)
@@ -65,7 +65,7 @@ def run(
     domain: str = "",
     **attributes: Any,
 ) -> list[Tensor]:
-    """What the importer gives for one node."""
+    """The importer's outputs for one node."""
     model = build(op_type, opset, inputs, frozen, outputs, domain, attributes)
     free = [torch.from_numpy(x) for i, x in enumerate(inputs) if x is not None and i not in frozen]
     return list(imported(model)(*free))
@@ -82,18 +82,30 @@ def assert_as_onnxruntime(
     steps: int | None = None,
     **attributes: Any,
 ) -> None:
-    """Compare every output with onnxruntime's, within ``tolerance`` or so many quantisation steps."""
+    """Compare every output of one node with onnxruntime's.
+
+    Args:
+        op_type: the operator.
+        opset: opset version of its domain.
+        inputs: its inputs; None for an optional one.
+        frozen: positions of the inputs that are initialisers.
+        outputs: number of outputs.
+        domain: the operator's domain.
+        tolerance: relative and absolute tolerance.
+        steps: absolute tolerance in quantisation steps, instead of ``tolerance``.
+        attributes: the node's attributes.
+    """
     model = build(op_type, opset, inputs, frozen, outputs, domain, attributes)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    # Without it sums of integers saturate on x86 without VNNI; with it they do not where the weights are frozen.
+    # Without this option, sums of 8-bit products saturate on x86 without VNNI. It works for frozen weights.
     options.add_session_config_entry(EXACT_INTEGERS, "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = {f"x{i}": x for i, x in enumerate(inputs) if x is not None and i not in frozen}
-    theirs = session.run(None, feeds)
-    ours = run(op_type, opset, *inputs, frozen=frozen, outputs=outputs, domain=domain, **attributes)
-    assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs, strict=True):
+    expected = session.run(None, feeds)
+    results = run(op_type, opset, *inputs, frozen=frozen, outputs=outputs, domain=domain, **attributes)
+    assert len(results) == len(expected)
+    for a, b in zip(results, expected, strict=True):
         assert tuple(a.shape) == b.shape
         relative, absolute = (tolerance, tolerance) if steps is None else (0, steps)
         np.testing.assert_allclose(a.numpy().astype(np.float64), b.astype(np.float64), rtol=relative, atol=absolute)

@@ -1,4 +1,4 @@
-"""If and Loop: written out where they are constant, refused by name where they are not."""
+"""If and Loop: inlined if their conditions are constant, refused by name otherwise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def info(name: str, kind: int = TensorProto.FLOAT, shape: tuple[int, ...] | None
 
 
 def branch(op_type: str) -> onnx.GraphProto:
-    """A branch that reads x from outside."""
+    """A branch that reads x from the outer graph."""
     return helper.make_graph([helper.make_node(op_type, ["x"], ["out"])], op_type, [], [info("out")])
 
 
@@ -28,7 +28,7 @@ def with_condition(condition: onnx.NodeProto, *initialisers: onnx.TensorProto) -
 
 
 @pytest.mark.parametrize(("left", "expected"), [(1, torch.neg), (2, torch.exp)])
-def test_if_takes_the_constant_branch(left: int, expected: object) -> None:
+def test_if_with_constant_condition_is_inlined(left: int, expected: object) -> None:
     condition = helper.make_node("Equal", ["a", "b"], ["go"])
     numbers = (numpy_helper.from_array(np.array(v), n) for v, n in ((left, "a"), (1, "b")))
     x = torch.tensor([0.5, -1.0, 2.0])
@@ -36,7 +36,7 @@ def test_if_takes_the_constant_branch(left: int, expected: object) -> None:
     torch.testing.assert_close(y, expected(x))  # type: ignore[operator]
 
 
-def test_if_on_data_is_refused() -> None:
+def test_if_that_depends_on_data_is_refused() -> None:
     condition = helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0)
     model = with_condition(condition)
     model.graph.node.insert(1, helper.make_node("Cast", ["top"], ["go"], to=TensorProto.BOOL))
@@ -45,12 +45,15 @@ def test_if_on_data_is_refused() -> None:
 
 
 def loop(*, stop: bool, trips: int | None) -> onnx.ModelProto:
-    """Doubles x and adds the iteration; hands on each state. ``stop`` computes the condition from the data."""
+    """Doubles x and adds the iteration number; returns the last state and all states.
+
+    With ``stop``, the body computes its condition from the data.
+    """
     nodes = [
         helper.make_node("Add", ["state", "state"], ["twice"]),
         helper.make_node("Cast", ["i"], ["step"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["twice", "step"], ["next"]),
-        helper.make_node("Identity", ["next"], ["seen"]),
+        helper.make_node("Identity", ["next"], ["row"]),
     ]
     if stop:
         nodes += [helper.make_node("ReduceMax", ["next"], ["top"], keepdims=0)]
@@ -61,7 +64,7 @@ def loop(*, stop: bool, trips: int | None) -> onnx.ModelProto:
         nodes,
         "body",
         [info("i", TensorProto.INT64, ()), info("go", TensorProto.BOOL, ()), info("state")],
-        [info("go_on", TensorProto.BOOL, ()), info("next"), info("seen")],
+        [info("go_on", TensorProto.BOOL, ()), info("next"), info("row")],
     )
     node = helper.make_node("Loop", ["" if trips is None else "trips", "start", "x"], ["y", "all"], "steps", body=body)
     constants = [numpy_helper.from_array(np.array(True), "start")]
@@ -81,11 +84,11 @@ def test_loop_is_unrolled() -> None:
 
 
 @pytest.mark.parametrize(("stop", "trips"), [(True, 3), (False, None)])
-def test_loop_of_unknown_length_is_refused(stop: bool, trips: int | None) -> None:
+def test_loop_with_unknown_trip_count_is_refused(stop: bool, trips: int | None) -> None:
     with pytest.raises(UnsupportedTeacherError, match=r"'steps' \(Loop\): its trip count"):
         imported(loop(stop=stop, trips=trips))
 
 
-def test_endless_loops_are_refused() -> None:
+def test_loop_with_too_many_iterations_is_refused() -> None:
     with pytest.raises(UnsupportedTeacherError, match="at most 1024"):
         imported(loop(stop=False, trips=10**9))

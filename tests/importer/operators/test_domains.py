@@ -1,4 +1,4 @@
-"""onnxruntime's own operators and ai.onnx.ml's, against onnxruntime."""
+"""Operators of com.microsoft and ai.onnx.ml, compared with onnxruntime."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_fused_matmul_moves_the_batch(trans_a: int) -> None:
     assert_as_onnxruntime("FusedMatMul", 1, a, b, transBatchA=1, transA=trans_a, **MICROSOFT)
 
 
-def test_layer_normalization_before_onnx_had_it() -> None:
+def test_layer_normalization_at_old_opsets() -> None:
     inputs = normal(2, 3, 8), normal(8, seed=1), normal(8, seed=2)
     assert_as_onnxruntime("LayerNormalization", 14, *inputs, axis=-1, epsilon=1e-5, tolerance=1e-4)
 
@@ -61,8 +61,8 @@ def test_layer_normalization_before_onnx_had_it() -> None:
 def test_skip_layer_normalization() -> None:
     inputs = [normal(2, 3, 8, seed=i) for i in range(2)] + [normal(8, seed=i) for i in range(2, 5)]
     assert_as_onnxruntime("SkipLayerNormalization", 1, *inputs, epsilon=1e-5, tolerance=1e-4, **MICROSOFT)
-    ours = run("SkipLayerNormalization", 1, *inputs, outputs=4, **MICROSOFT)  # type: ignore[arg-type]
-    np.testing.assert_allclose(ours[3].numpy(), inputs[0] + inputs[1] + inputs[4], rtol=1e-6)
+    results = run("SkipLayerNormalization", 1, *inputs, outputs=4, **MICROSOFT)  # type: ignore[arg-type]
+    np.testing.assert_allclose(results[3].numpy(), inputs[0] + inputs[1] + inputs[4], rtol=1e-6)
 
 
 @pytest.mark.parametrize("post_transform", ["NONE", "SOFTMAX", "LOGISTIC"])
@@ -78,7 +78,7 @@ def test_linear_classifier(post_transform: str) -> None:
     )
 
 
-def test_linear_classifier_with_words_gives_scores() -> None:
+def test_linear_classifier_with_string_labels_gives_scores() -> None:
     options: dict[str, Any] = {"classlabels_strings": ["cat", "dog"], **ML}
     labels, scores = run("LinearClassifier", 1, normal(5, 2), outputs=2, coefficients=[1.0, 0.0, 0.0, 1.0], **options)
     assert labels is None
@@ -114,8 +114,8 @@ def test_label_encoder() -> None:
     assert_as_onnxruntime("LabelEncoder", 2, x, keys_int64s=[3, 5], values_int64s=[1, 0], **ML)
 
 
-def test_label_encoder_of_words_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match="words"):
+def test_label_encoder_of_strings_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match="strings"):
         run("LabelEncoder", 2, np.array([3], np.int64), keys_int64s=[3], values_strings=["cat"], **ML)  # type: ignore[arg-type]
 
 
@@ -125,7 +125,7 @@ def test_array_feature_extractor() -> None:
     assert_as_onnxruntime("ArrayFeatureExtractor", 1, normal(4), indices, **ML)
 
 
-def test_zip_map_hands_the_tensor_on() -> None:
+def test_zip_map_returns_the_tensor() -> None:
     x = normal(3, 2)
     (y,) = run("ZipMap", 1, x, classlabels_int64s=[0, 1], **ML)  # type: ignore[arg-type]
     np.testing.assert_array_equal(y.numpy(), x)

@@ -1,4 +1,4 @@
-"""Shape arithmetic as exporters write it: correct at every batch size, compiled without a break."""
+"""Shape arithmetic of exporters: correct at every batch size, and compiled without a graph break."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zskd_onnx.importer.operators import host
 
 
 class ClassToken(nn.Module):
-    """Expands a parameter to the batch: Shape, ConstantOfShape, Mul, Equal, Where, Expand."""
+    """Expands a parameter to the batch, as Shape, ConstantOfShape, Mul, Equal, Where and Expand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ClassToken(nn.Module):
 
 
 class Zeros(nn.Module):
-    """Makes a tensor from a shape, and positions from a length."""
+    """Creates zeros from a shape, and positions from a length."""
 
     def forward(self, x: Tensor) -> Tensor:
         start = torch.zeros(x.shape[0], x.shape[1], 4)
@@ -38,7 +38,7 @@ class Zeros(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """An LSTM whose initial state has the batch in its shape."""
+    """An LSTM whose initial state has the batch size in its shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,15 +54,15 @@ def test_exports_run_at_every_batch_size(make: Callable[[], nn.Module], tmp_path
     module = make().eval()
     path = f"{tmp_path}/model.onnx"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the legacy exporter is deprecated, and files by it abound
+        warnings.simplefilter("ignore")  # the legacy exporter is deprecated, but many files come from it
         torch.onnx.export(
             module, (torch.randn(2, 3, 4),), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}}
         )
-    ours = imported(onnx.load(path))
-    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    model = imported(onnx.load(path))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     for batch in (1, 2, 5):
         x = torch.randn(batch, 3, 4)
-        torch.testing.assert_close(ours(x)[0], module(x))
+        torch.testing.assert_close(model(x)[0], module(x))
         torch.testing.assert_close(compiled(x)[0], module(x))
 
 
@@ -87,7 +87,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("op_type", "inputs", "attributes"), NUMBERS)
-def test_host_operators_agree_with_the_standard(
+def test_host_operators_match_the_reference_implementation(
     op_type: str, inputs: tuple[np.ndarray, ...], attributes: dict[str, int]
 ) -> None:
     names = [f"x{i}" for i in range(len(inputs))]
@@ -98,5 +98,5 @@ def test_host_operators_agree_with_the_standard(
     (expected,) = onnx.reference.ReferenceEvaluator(model).run(None, {})
     function = host.find_host_operator("", op_type)
     assert function is not None
-    ours = host.as_tensor(function(*(host.as_host(torch.from_numpy(x)) for x in inputs), **attributes))
-    np.testing.assert_array_equal(ours.numpy(), expected)
+    result = host.as_tensor(function(*(host.as_host(torch.from_numpy(x)) for x in inputs), **attributes))
+    np.testing.assert_array_equal(result.numpy(), expected)

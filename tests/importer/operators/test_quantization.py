@@ -39,7 +39,7 @@ def test_per_block() -> None:
     assert_as_onnxruntime("DequantizeLinear", 21, integers(0, 255, 3, 5), scale, zero, axis=1, block_size=2)
 
 
-def test_the_gradient_passes_rounding_and_stops_at_saturation() -> None:
+def test_gradient_passes_rounding_and_stops_at_saturation() -> None:
     x = torch.tensor([-1.0, 0.013, 0.5, 0.98, 7.0], requires_grad=True)
     model = build("QuantizeLinear", 13, [x.detach().numpy(), number(0.02), number(0, np.int8)], [1, 2], 1, "", {})
     (y,) = imported(model)(x)
@@ -49,8 +49,8 @@ def test_the_gradient_passes_rounding_and_stops_at_saturation() -> None:
     torch.testing.assert_close(x.grad, torch.tensor([50.0, 50.0, 50.0, 50.0, 0.0]))
 
 
-def test_the_ends_of_the_range_have_their_whole_gradient() -> None:
-    """Black and white pixels lie there exactly, so half of a gradient would turn the direction."""
+def test_ends_of_the_range_have_their_whole_gradient() -> None:
+    """Black and white pixels are exactly at the ends of the range."""
     x = torch.tensor([0.0, 0.5, 1.0], requires_grad=True)
     model = build("QuantizeLinear", 13, [x.detach().numpy(), number(1 / 255), number(0, np.uint8)], [1, 2], 1, "", {})
     (y,) = imported(model)(x)
@@ -109,8 +109,11 @@ def test_quantised_arithmetic(op_type: str) -> None:
 
 @pytest.mark.parametrize("zero", [12, 13])
 @pytest.mark.parametrize("op_type", ["QLinearAdd", "QLinearMul"])
-def test_halves_round_as_onnxruntime_rounds_them(op_type: str, zero: int) -> None:
-    """All pairs of bytes at scales that give halves: these kernels round after they add the zero point."""
+def test_halves_round_like_onnxruntime(op_type: str, zero: int) -> None:
+    """All pairs of bytes, at scales that give halves.
+
+    These kernels of onnxruntime add the zero point before they round.
+    """
     a, b = (side.reshape(256, 256).astype(np.uint8) for side in np.meshgrid(np.arange(256), np.arange(256)))
     end = [number(1.0 if op_type == "QLinearAdd" else 4.0), number(zero, np.uint8)]
     inputs = [a, number(0.5), number(7, np.uint8), b, number(0.25), number(100, np.uint8), *end]
@@ -119,14 +122,14 @@ def test_halves_round_as_onnxruntime_rounds_them(op_type: str, zero: int) -> Non
 
 @pytest.mark.parametrize("zero", [12, 13])
 @pytest.mark.parametrize("op_type", ["QLinearAveragePool", "QLinearGlobalAveragePool"])
-def test_halves_round_as_onnxruntime_rounds_means(op_type: str, zero: int) -> None:
+def test_halves_of_means_round_like_onnxruntime(op_type: str, zero: int) -> None:
     x = [integers(0, 256, 8, 4, 4, 4), number(0.5), number(7, np.uint8), number(0.25), number(zero, np.uint8)]
     window = {} if "Global" in op_type else {"kernel_shape": [2, 2], "strides": [2, 2]}
     assert_as_onnxruntime(op_type, 1, *x, frozen=[1, 2, 3, 4], domain=MICROSOFT, steps=0, **window)  # type: ignore[arg-type]
 
 
-def test_long_sums_stay_as_precise_as_onnxruntimes_scales() -> None:
-    """Sums of 25,088 products exceed 2**24, from where float32 no longer holds every integer."""
+def test_sums_beyond_float32_integers() -> None:
+    """Sums of 25,088 products exceed 2**24, beyond which float32 does not hold every integer."""
     a, b = integers(0, 256, 8, 25088), integers(0, 128, 25088, 16, dtype=np.int8, seed=1)
     assert_as_onnxruntime("MatMulInteger", 10, a, b, frozen=[1], tolerance=1e-6)
     scales = [number(0.01), number(0, np.uint8), b, number(0.01), number(0, np.int8), number(200.0)]
@@ -151,13 +154,13 @@ def test_quantised_functions() -> None:
 
 @pytest.mark.parametrize(("opset", "axis"), [(12, 1), (13, -1)])
 def test_quantised_softmax(opset: int, axis: int) -> None:
-    """The attribute ``opset`` would clash with the helper's, so the expected values come from the formula."""
+    """The attribute ``opset`` clashes with the helper's parameter, so a formula gives the expected values."""
     x = integers(0, 256, 2, 3, 4)
     inputs = [x, number(0.05), number(120, np.uint8), number(1 / 256), number(0, np.uint8)]
     attributes = {"axis": axis, "opset": opset}
     (y,) = imported(build("QLinearSoftmax", 1, inputs, range(1, 5), 1, MICROSOFT, attributes))(torch.from_numpy(x))
-    real = 0.05 * (x.astype(np.float64) - 120)
-    rows = np.exp(real.reshape(2, -1) if opset < 13 else real)
+    values = 0.05 * (x.astype(np.float64) - 120)
+    rows = np.exp(values.reshape(2, -1) if opset < 13 else values)
     expected = np.round(256 * rows / rows.sum(-1, keepdims=True)).clip(0, 255)
     np.testing.assert_allclose(y.numpy(), expected.reshape(x.shape), rtol=0, atol=1)
 

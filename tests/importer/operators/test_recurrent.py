@@ -1,4 +1,4 @@
-"""RNN, GRU and LSTM against onnxruntime, whose kernels know all of their options."""
+"""RNN, GRU and LSTM with all their options, compared with onnxruntime."""
 
 from __future__ import annotations
 

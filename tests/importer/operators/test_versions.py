@@ -1,4 +1,4 @@
-"""Older schema versions, which the conformance suite no longer covers, against onnxruntime."""
+"""Older schema versions, which the conformance suite does not contain, compared with onnxruntime."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_resize_10(scales: list[float], mode: str) -> None:
 @pytest.mark.parametrize("coordinates", ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])
 @pytest.mark.parametrize("scale", [2.0, 0.6, 1.7])
 def test_resize_by_scales(opset: int, mode: str, coordinates: str, scale: float) -> None:
-    # Ten times each scale is whole: where it is not, onnxruntime's align_corners leaves the standard.
+    # Ten times each scale is an integer; otherwise onnxruntime's align_corners differs from the standard.
     scales = np.array([1, 1, scale, scale], np.float32)
     options: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
     assert_as_onnxruntime(
@@ -301,12 +301,12 @@ def test_cumulative_sum(opset: int) -> None:
 
 def test_group_normalization_18_scales_groups() -> None:
     x, scale, bias = normal(2, 4, 3, 3), normal(2, seed=1), normal(2, seed=2)
-    ours = run("GroupNormalization", 18, x, scale, bias, num_groups=2)[0].numpy()
+    result = run("GroupNormalization", 18, x, scale, bias, num_groups=2)[0].numpy()
     grouped = x.reshape(2, 2, -1)
     plain = (grouped - grouped.mean(-1, keepdims=True)) / np.sqrt(grouped.var(-1, keepdims=True) + 1e-5)
-    np.testing.assert_allclose(ours, (plain * scale[:, None] + bias[:, None]).reshape(x.shape), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result, (plain * scale[:, None] + bias[:, None]).reshape(x.shape), rtol=1e-4, atol=1e-5)
 
 
-def test_a_condition_from_the_data_is_refused_by_name() -> None:
+def test_shape_from_the_data_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedTeacherError, match=r"'node' \(Slice\).*'x1' must be a constant"):
         run("Slice", 13, normal(4), np.array([1], INT), np.array([2], INT))

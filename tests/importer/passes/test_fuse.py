@@ -1,4 +1,4 @@
-"""Nodes that are fused: the same values and gradients, and nothing that only looks alike."""
+"""Fused nodes: the same values and gradients, and only where it is valid."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from zskd_onnx.teacher.load import load_teacher
 
 node = helper.make_node
 SHAPE = ["N", 2, 4, 6]
-GENERATOR = torch.Generator().manual_seed(0)
+RNG = torch.Generator().manual_seed(0)
 WEIGHTS = {
     "half": torch.tensor(0.5),
     "one": torch.tensor(1.0),
     "root": torch.tensor(math.sqrt(2)),
-    "w": torch.randn(6, 6, generator=GENERATOR),
-    "b": torch.randn(6, generator=GENERATOR),
-    "column": torch.randn(4, 1, generator=GENERATOR),
+    "w": torch.randn(6, 6, generator=RNG),
+    "b": torch.randn(6, generator=RNG),
+    "column": torch.randn(4, 1, generator=RNG),
     **{f"i{i}": torch.tensor([i]) for i in (0, 1, 2, 4, 9)},
-    "head": torch.randn(48, 3, generator=GENERATOR),
+    "head": torch.randn(48, 3, generator=RNG),
 }
 
 
@@ -60,12 +60,12 @@ def linear(bias: str) -> list[NodeProto]:
     return [node("MatMul", ["x", "w"], ["m"]), node("Add", [bias, "m"], ["v"])]
 
 
-def linear_read_twice() -> list[NodeProto]:
+def linear_with_two_readers() -> list[NodeProto]:
     return [*linear("b")[:1], node("Add", ["m", "b"], ["a"]), node("Mul", ["a", "m"], ["v"])]
 
 
 def sliced(*ends: int, axis: int = 2) -> list[NodeProto]:
-    """Pieces of x, each times another number, put together again."""
+    """Pieces of x, each times another number, concatenated again."""
     starts = [0, *ends[:-1]]
     cuts = [
         node("Slice", ["x", f"i{start}", f"i{end}", f"i{axis}"], [f"c{start}"])
@@ -77,7 +77,7 @@ def sliced(*ends: int, axis: int = 2) -> list[NodeProto]:
 
 CASES: dict[str, tuple[list[NodeProto], list[str]]] = {
     "gelu": (gelu(), ["gelu"]),
-    "another root": (gelu(root="one"), []),
+    "another divisor": (gelu(root="one"), []),
     "another factor": (gelu(half="one"), []),
     "attention": (attention(), ["attention"]),
     "attention with scales": (scaled_attention(), ["attention"]),
@@ -87,7 +87,7 @@ CASES: dict[str, tuple[list[NodeProto], list[str]]] = {
     "slices": (sliced(1, 2, 4), ["parts"]),
     "slices beyond the end": (sliced(1, 2, 9), ["parts"]),
     "one slice": (sliced(4), []),
-    "a product that is read twice": (linear_read_twice(), []),
+    "a product with two readers": (linear_with_two_readers(), []),
 }
 
 
@@ -99,13 +99,13 @@ def value_and_gradient(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_fused(save_model: SaveModel, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_nodes_are_fused_where_valid(save_model: SaveModel, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     nodes, expected = CASES[name]
     ends = [node("Flatten", ["v"], ["f"]), node("MatMul", ["f", "head"], ["y"])]
     path = save_model([*nodes, *ends], SHAPE, ["N", 3], WEIGHTS)
     x = torch.rand(5, 2, 4, 6) * 4 - 2
     teacher = load_teacher(path)
-    functions = [n.target.__name__ for n in teacher._scores.graph.nodes if n.op == "call_function"]
+    functions = [n.target.__name__ for n in teacher._graphs.scores.graph.nodes if n.op == "call_function"]
     assert [f for f in functions if f in ("gelu", "attention", "linear", "parts")] == expected
 
     y, gradient = value_and_gradient(path, x)

@@ -1,4 +1,4 @@
-"""Graph clean-up, each pass on a graph small enough to read."""
+"""Each pass on a graph that is small enough to read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from zskd_onnx.teacher.load import load_teacher
 node = helper.make_node
 
 
-def kinds(model: ir.Model) -> list[str]:
+def op_types(model: ir.Model) -> list[str]:
     return [n.op_type for n in model.graph]
 
 
-def test_constants_fold_to_their_values(save_model: SaveModel) -> None:
+def test_constants_are_folded(save_model: SaveModel) -> None:
     w = torch.arange(6.0).reshape(2, 3)
     nodes = [
         node("Transpose", ["w"], ["t"]),
@@ -33,7 +33,7 @@ def test_constants_fold_to_their_values(save_model: SaveModel) -> None:
     ]
     model = ir.load(save_model(nodes, ["N", 3], ["N", 2], {"w": w, "two": torch.tensor(2.0)}))
     fold_constants(model)
-    assert kinds(model) == ["Gemm"]
+    assert op_types(model) == ["Gemm"]
     folded = next(iter(model.graph)).inputs[1]
     assert folded is not None
     assert folded.const_value is not None
@@ -47,16 +47,16 @@ def test_folding_has_a_limit(save_model: SaveModel) -> None:
         fold_constants(model)
 
 
-def test_what_no_output_needs_is_dropped(save_model: SaveModel) -> None:
+def test_unused_nodes_weights_and_inputs_are_removed(save_model: SaveModel) -> None:
     nodes = [node("Relu", ["x"], ["y"]), node("Add", ["x", "unused"], ["z"])]
     model = ir.load(save_model(nodes, ["N", 3], ["N", 3], {"unused": torch.ones(3)}))
     drop_dangling(model)
-    assert kinds(model) == ["Relu"]
+    assert op_types(model) == ["Relu"]
     assert not model.graph.initializers
     assert [v.name for v in model.graph.inputs] == ["x"]
 
 
-def test_weights_declared_as_inputs_are_weights(save_model: SaveModel) -> None:
+def test_weights_declared_as_inputs_are_not_inputs(save_model: SaveModel) -> None:
     path = save_model([node("MatMul", ["x", "w"], ["y"])], ["N", 4], ["N", 5], {"w": torch.randn(4, 5)})
     proto = onnx.load(path)
     proto.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 5]))
@@ -78,26 +78,26 @@ def test_model_local_functions_are_inlined(save_model: SaveModel) -> None:
 
 
 @pytest.mark.parametrize("shape", [[1, -1], [1, 12]])
-def test_a_reshape_to_a_fixed_batch_is_freed(save_model: SaveModel, shape: list[int]) -> None:
+def test_reshape_to_a_fixed_batch_size_is_freed(save_model: SaveModel, shape: list[int]) -> None:
     nodes = [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "s"], ["y"])]
     path = save_model(nodes, [1, 3, 2, 2], [1, 12], {"s": torch.tensor(shape)})
     teacher = load_teacher(path)
     x = torch.rand(5, 3, 2, 2) - 0.5
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    theirs = np.concatenate([session.run(None, {"x": part[None].numpy()})[0] for part in x])
-    np.testing.assert_array_equal(teacher(x).numpy(), theirs)
+    expected = np.concatenate([session.run(None, {"x": part[None].numpy()})[0] for part in x])
+    np.testing.assert_array_equal(teacher(x).numpy(), expected)
 
 
-def test_a_weight_reshaped_to_a_leading_one_keeps_it(save_model: SaveModel) -> None:
-    """A 1 in front is the batch size only if it stands where the batch was."""
+def test_reshape_of_a_weight_keeps_a_leading_one(save_model: SaveModel) -> None:
+    """A 1 in front is the batch size only if the batch is at that position."""
     nodes = [node("Reshape", ["b", "s"], ["bias"]), node("Add", ["x", "bias"], ["y"])]
     path = save_model(nodes, [1, 4], [1, 4], {"b": torch.arange(4.0), "s": torch.tensor([1, 4])})
     x = torch.rand(3, 4)
     torch.testing.assert_close(load_teacher(path)(x), x + torch.arange(4.0))
 
 
-def test_a_batch_size_baked_into_a_constant_is_refused_or_right(save_model: SaveModel) -> None:
-    """Reshape over the batch mixes samples: never a silent wrong answer."""
+def test_batch_size_in_a_constant_is_refused(save_model: SaveModel) -> None:
+    """A Reshape over the batch mixes samples; the result must be an error or right."""
     nodes = [
         node("Reshape", ["x", "s"], ["r"]),
         node("Softmax", ["r"], ["p"], axis=0),
@@ -109,8 +109,8 @@ def test_a_batch_size_baked_into_a_constant_is_refused_or_right(save_model: Save
         load_teacher(path)
 
 
-def test_a_clean_graph_keeps_its_meaning(exports: Exports) -> None:
-    """Every pass together, run by onnxruntime before and after."""
+def test_clean_keeps_the_values(exports: Exports) -> None:
+    """All passes together, with onnxruntime before and after."""
     path = exports.path("resnet", "17")
     model = ir.load(path)
     clean(model)

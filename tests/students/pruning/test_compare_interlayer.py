@@ -1,4 +1,4 @@
-"""What a student does between its layers, beside what its teacher does."""
+"""Comparison of the operations between layers of student and teacher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.conftest import export
 from zskd_onnx import load_teacher, prepare
-from zskd_onnx.students.pruning.inherit import deviates, inherits
+from zskd_onnx.students.pruning.inherit import interlayer_mismatch, why_not_inheritable
 
 
 def net(width: int, hidden: int, activation: type[nn.Module], pool: type[nn.Module]) -> nn.Sequential:
@@ -22,8 +22,8 @@ def net(width: int, hidden: int, activation: type[nn.Module], pool: type[nn.Modu
     ).eval()
 
 
-class Written(nn.Module):
-    """The same without modules for what has no weights; the size of what is flattened is a number."""
+class Functional(nn.Module):
+    """The same network with functions for operations without weights, and a fixed size for flattening."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -36,12 +36,14 @@ class Written(nn.Module):
 
 
 class Normalising(nn.Sequential):
+    """A network that normalises its input."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward((x - 0.1307) / 0.3081)
 
 
-class Unsqueezing(nn.Sequential):
-    """Dimensions that the teacher's values have not."""
+class Unflattening(nn.Sequential):
+    """Operations on dimensions that the teacher's activations do not have."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self[:5]:
@@ -49,59 +51,65 @@ class Unsqueezing(nn.Sequential):
         return self[7](self[6](self[5](x.unflatten(1, (3, 9)).transpose(1, 2).movedim(2, 3).flatten(1))))
 
 
-class Leak(nn.LeakyReLU):
+class SmallLeak(nn.LeakyReLU):
+    """A slope within the tolerance of the comparison."""
+
     def __init__(self) -> None:
         super().__init__(0.005)
 
 
-MOST = nn.MaxPool2d
+MAX_POOL = nn.MaxPool2d
 
 
 @pytest.mark.parametrize(
-    ("given", "student", "where"),
+    ("modules", "student", "place"),
     [
-        ((nn.ReLU, MOST), net(3, 4, nn.ReLU, MOST), None),
+        ((nn.ReLU, MAX_POOL), net(3, 4, nn.ReLU, MAX_POOL), None),
         ((nn.Tanh, nn.AvgPool2d), net(3, 4, nn.Tanh, nn.AvgPool2d), None),
-        ((nn.ReLU, MOST), Written(3), None),
-        ((nn.ReLU, MOST), net(3, 4, Leak, MOST), None),
-        ((nn.ReLU, MOST), net(3, 4, nn.ReLU, nn.AvgPool2d), "layer '5'"),
-        ((nn.Tanh, MOST), net(3, 4, nn.ReLU, MOST), "layer '5'"),
-        ((nn.SiLU, MOST), net(3, 4, nn.ReLU, MOST), "layer '5'"),
-        ((nn.ReLU, nn.AvgPool2d), Written(3), "layer 'hidden'"),
-        ((nn.ReLU, MOST), Normalising(*net(3, 4, nn.ReLU, MOST)), "its input before its layer '0'"),
-        ((nn.ReLU, MOST), Unsqueezing(*net(3, 4, nn.ReLU, MOST)), "layer '5'"),
-        ((nn.ReLU, MOST), nn.Sequential(*net(3, 4, nn.ReLU, MOST)[:6], nn.Tanh(), nn.Linear(4, 3)), "layer '7'"),
+        ((nn.ReLU, MAX_POOL), Functional(3), None),
+        ((nn.ReLU, MAX_POOL), net(3, 4, SmallLeak, MAX_POOL), None),
+        ((nn.ReLU, MAX_POOL), net(3, 4, nn.ReLU, nn.AvgPool2d), "layer '5'"),
+        ((nn.Tanh, MAX_POOL), net(3, 4, nn.ReLU, MAX_POOL), "layer '5'"),
+        ((nn.SiLU, MAX_POOL), net(3, 4, nn.ReLU, MAX_POOL), "layer '5'"),
+        ((nn.ReLU, nn.AvgPool2d), Functional(3), "layer 'hidden'"),
+        ((nn.ReLU, MAX_POOL), Normalising(*net(3, 4, nn.ReLU, MAX_POOL)), "on its input before layer '0'"),
+        ((nn.ReLU, MAX_POOL), Unflattening(*net(3, 4, nn.ReLU, MAX_POOL)), "layer '5'"),
+        (
+            (nn.ReLU, MAX_POOL),
+            nn.Sequential(*net(3, 4, nn.ReLU, MAX_POOL)[:6], nn.Tanh(), nn.Linear(4, 3)),
+            "layer '7'",
+        ),
     ],
     ids=[
         "same",
-        "same, tanh",
-        "written out",
-        "a small leak",
-        "pooling",
-        "activation",
-        "silu",
+        "same with tanh",
         "functions",
-        "input",
-        "another rank",
-        "only the last",
+        "small leak",
+        "other pooling",
+        "other activation",
+        "silu",
+        "functions with other pooling",
+        "normalised input",
+        "other rank",
+        "other last activation",
     ],
 )
-def test_where_they_differ(
-    tmp_path: Path, given: tuple[type[nn.Module], type[nn.Module]], student: nn.Module, where: str | None
+def test_a_difference_is_reported_with_its_layer(
+    tmp_path: Path, modules: tuple[type[nn.Module], type[nn.Module]], student: nn.Module, place: str | None
 ) -> None:
-    export(net(5, 6, *given), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
+    export(net(5, 6, *modules), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
     teacher = load_teacher(tmp_path / "net.onnx", input_range=(-1, 1))
     student.train()
-    assert inherits(student, teacher) is None
-    found = deviates(student, teacher)
-    assert (found is None) == (where is None)
-    assert where is None or where in str(found)
+    assert why_not_inheritable(student, teacher) is None
+    mismatch = interlayer_mismatch(student, teacher)
+    assert (mismatch is None) == (place is None)
+    assert place is None or place in str(mismatch)
     assert student.training
 
 
 @pytest.mark.parametrize("flattened", [False, True])
-def test_normalisations_between(tmp_path: Path, flattened: bool) -> None:
-    """The teacher's is compared on both of its sides; one that the student alone has does nothing."""
+def test_batch_normalisations(tmp_path: Path, flattened: bool) -> None:
+    """The comparison covers both sides of the teacher's, and skips one that only the student has."""
     torch.manual_seed(0)
     norm = [nn.BatchNorm1d(36)] if flattened else []
     teacher_net = nn.Sequential(
@@ -114,18 +122,18 @@ def test_normalisations_between(tmp_path: Path, flattened: bool) -> None:
             nn.init.uniform_(layer.weight, -2, 2)
     export(teacher_net.eval(), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
     teacher = load_teacher(tmp_path / "net.onnx", input_range=(0, 1))
-    own = [nn.BatchNorm1d(18)] if flattened else []
+    student_norm = [nn.BatchNorm1d(18)] if flattened else []
     for activation, same in ((nn.ReLU, True), (nn.Tanh, False)):
         student = nn.Sequential(
             *(nn.Conv2d(1, 2, 3), *([] if flattened else [nn.BatchNorm2d(2)]), activation(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), *own, nn.Linear(18, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3)),
+            *(nn.Flatten(), *student_norm, nn.Linear(18, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3)),
         )
-        assert inherits(student, teacher) is None
-        assert (deviates(student, teacher) is None) is same
+        assert why_not_inheritable(student, teacher) is None
+        assert (interlayer_mismatch(student, teacher) is None) is same
 
 
 @pytest.mark.parametrize("teacher_first", [True, False])
-def test_flattening_before_or_after_a_normalisation_is_the_same(tmp_path: Path, teacher_first: bool) -> None:
+def test_flattening_before_or_after_batch_normalisation_is_equivalent(tmp_path: Path, teacher_first: bool) -> None:
     def pooled(width: int, flat_first: bool) -> nn.Sequential:
         torch.manual_seed(0)
         norm = [nn.Flatten(), nn.BatchNorm1d(width)] if flat_first else [nn.BatchNorm2d(width), nn.Flatten()]
@@ -137,21 +145,21 @@ def test_flattening_before_or_after_a_normalisation_is_the_same(tmp_path: Path, 
     export(pooled(5, teacher_first), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
     teacher = load_teacher(tmp_path / "net.onnx", input_range=(0, 1))
     student = pooled(3, not teacher_first)
-    assert inherits(student, teacher) is None
-    assert deviates(student, teacher) is None
+    assert why_not_inheritable(student, teacher) is None
+    assert interlayer_mismatch(student, teacher) is None
 
 
-def test_it_starts_fresh_unless_it_must_not(tmp_path: Path) -> None:
-    """What the user asks for is done; what is left to the program is no other function."""
+def test_auto_initialises_at_random_after_a_mismatch(tmp_path: Path) -> None:
+    """``init: inherit`` ignores the mismatch."""
     export(net(8, 16, nn.Tanh, nn.AvgPool2d), (1, 8, 8), tmp_path / "net.onnx", "17", fixed=False)
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "own.py").write_text(
         "from torch import nn\n"
         "def make(shape, classes):\n"
         "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),\n"
         "                         nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, classes))\n"
     )
-    options = {"student": f"{tmp_path}/mine.py:make", "input_range": (0, 1)}
+    options = {"student": f"{tmp_path}/own.py:make", "input_range": (0, 1)}
     auto = prepare(tmp_path / "net.onnx", init="auto", **options)
-    assert not auto.inherits
-    assert any("starts fresh" in note and "activation, pooling" in note for note in auto.notes)
-    assert prepare(tmp_path / "net.onnx", init="inherit", **options).inherits
+    assert not auto.pruned
+    assert any("random initialisation" in note and "activation, pooling" in note for note in auto.notes)
+    assert prepare(tmp_path / "net.onnx", init="inherit", **options).pruned

@@ -1,4 +1,4 @@
-"""Students that start from the teacher's channels."""
+"""Pruned initialisation."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from tests.conftest import Exports, SaveModel, export
 from zskd_onnx import UsageError, load_teacher
 from zskd_onnx.pipeline.demo import held_out_digits
-from zskd_onnx.students.pruning.inherit import inherit, inherits
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.pruning.inherit import inherit, why_not_inheritable
+from zskd_onnx.students.zoo.architecture import STUDENTS
 from zskd_onnx.teacher.teacher import Teacher
 
 Load = Callable[..., Teacher]
 
 
 def randomised(module: nn.Module) -> nn.Module:
-    """With weights and statistics that are no initialisation's, in inference mode."""
+    """The module with biases and statistics other than initial ones, in inference mode."""
     torch.manual_seed(0)
     for layer in module.modules():
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -37,7 +37,7 @@ def randomised(module: nn.Module) -> nn.Module:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """A torch module as a teacher."""
+    """A function that exports a torch module and loads it as a teacher."""
 
     def make(module: nn.Module, shape: tuple[int, ...], **options: object) -> Teacher:
         export(module, shape, tmp_path / "teacher.onnx", "17", fixed=False)
@@ -47,12 +47,12 @@ def load(tmp_path: Path) -> Load:
 
 
 def start(student: nn.Module, teacher: Teacher) -> None:
-    generator = torch.Generator().manual_seed(0)
-    inherit(student, teacher, torch.rand((512, *teacher.domain.shape), generator=generator), generator)
+    rng = torch.Generator().manual_seed(0)
+    inherit(student, teacher, torch.rand((512, *teacher.domain.shape), generator=rng), rng)
 
 
 def assert_same(student: nn.Module, teacher: Teacher, tolerance: float = 1e-4) -> None:
-    """On samples of the unit space."""
+    """Student and teacher have the same logits on samples of the unit space."""
     torch.manual_seed(1)
     x = torch.rand(8, *teacher.domain.shape)
     expected = teacher.logits(teacher.domain.to_file(x))
@@ -60,10 +60,10 @@ def assert_same(student: nn.Module, teacher: Teacher, tolerance: float = 1e-4) -
 
 
 @pytest.mark.parametrize("name", ["lenet5", "alexnet"])
-def test_a_student_of_the_teachers_shape_is_the_teacher(name: str, exports: Exports) -> None:
+def test_a_student_of_the_teachers_shape_computes_the_same(name: str, exports: Exports) -> None:
     teacher = load_teacher(exports.path(name, "17"))
     student = STUDENTS[name].build(teacher.domain.shape, 10)
-    assert inherits(student, teacher) is None
+    assert why_not_inheritable(student, teacher) is None
     start(student, teacher)
     assert_same(student, teacher)
 
@@ -79,7 +79,7 @@ def test_folded_normalisation_and_other_inputs(name: str, shape: tuple[int, ...]
 
 
 class Scaled(nn.Module):
-    """Raw pixels, brought to [-1, 1] inside."""
+    """A network that scales raw pixels to [-1, 1] itself."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Scaled(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """Channels last outside, and where it flattens, as Keras has it."""
+    """A network with channels last at its input and where it flattens, as in Keras."""
 
     def __init__(self, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -104,8 +104,7 @@ class ChannelsLast(nn.Module):
     "options",
     [{"input_range": (0, 255)}, {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}],
 )
-def test_the_student_takes_the_unit_space(options: dict[str, object], load: Load) -> None:
-    """Whatever the file takes."""
+def test_the_student_takes_the_unit_space_for_any_input_range(options: dict[str, object], load: Load) -> None:
     net = randomised(STUDENTS["lenet5"].build((3, 16, 16), 10))
     teacher, student = load(net, (3, 16, 16), **options), STUDENTS["lenet5"].build((3, 16, 16), 10)
     start(student, teacher)
@@ -120,7 +119,7 @@ def test_scaling_inside_the_graph(load: Load) -> None:
     assert_same(student, teacher)
 
 
-def test_a_file_with_its_channels_last(load: Load) -> None:
+def test_a_file_with_channels_last(load: Load) -> None:
     def body() -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
 
@@ -135,7 +134,7 @@ def test_a_file_with_its_channels_last(load: Load) -> None:
 def doubled(net: nn.Sequential) -> nn.Sequential:
     """The same function with every hidden channel twice, in a random order."""
     net = copy.deepcopy(net)
-    generator = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     *hidden, last = (layer for layer in net if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)))
     width = hidden[0].weight.shape[1]
     order = torch.arange(width)
@@ -149,7 +148,7 @@ def doubled(net: nn.Sequential) -> nn.Sequential:
         layer.weight.data = layer.weight.data[:, inputs] * (width / len(order))
         width = len(layer.weight)
         if layer is not last:
-            order = torch.randperm(2 * width, generator=generator) % width
+            order = torch.randperm(2 * width, generator=rng) % width
             layer.weight.data, layer.bias.data = layer.weight.data[order], layer.bias.data[order]
     return net
 
@@ -167,8 +166,8 @@ NETS: dict[str, Callable[[], tuple[nn.Module, ...]]] = {
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_channels_that_come_twice_are_not_missed(name: str, load: Load) -> None:
-    """A student of half the width is the teacher, whichever of two twins goes."""
+def test_pruning_duplicate_channels_changes_nothing(name: str, load: Load) -> None:
+    """A student of half the width computes the same, whichever of two equal channels is removed."""
     torch.manual_seed(0)
     net = randomised(nn.Sequential(*NETS[name]()))
     student, teacher = nn.Sequential(*NETS[name]()), load(doubled(net), (3, 8, 8))
@@ -176,8 +175,8 @@ def test_channels_that_come_twice_are_not_missed(name: str, load: Load) -> None:
     assert_same(student, teacher, tolerance=0.01)
 
 
-def test_channels_that_come_twice_where_they_stand_last(load: Load) -> None:
-    """The runs of inputs that belong to a channel lie apart where the file flattens."""
+def test_pruning_duplicate_channels_with_channels_last(load: Load) -> None:
+    """The inputs of a channel are not adjacent after the file flattens."""
     torch.manual_seed(0)
     body, head = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Linear(4 * 6 * 8, 10)
     wide = nn.Conv2d(3, 8, 3)
@@ -191,20 +190,20 @@ def test_channels_that_come_twice_where_they_stand_last(load: Load) -> None:
     assert_same(student, teacher, tolerance=0.01)
 
 
-def test_a_half_begins_near_its_teacher(digits: Teacher) -> None:
-    """On real digits, before any training. Noise is all that it has been judged by; the channels with the largest weights agree on 0.12."""
+def test_a_half_size_student_starts_close_to_the_teacher(digits: Teacher) -> None:
+    """Agreement on real digits before training, pruned with noise. Magnitude pruning reaches an agreement of 0.12."""
     student = nn.Sequential(
         *(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(16 * 16, 26), nn.ReLU(), nn.Linear(26, 10)),
     )
     x = digits.domain.to_unit(torch.from_numpy(held_out_digits()[0]))
-    theirs = digits.logits(digits.domain.to_file(x)).argmax(1)
+    classes = digits.logits(digits.domain.to_file(x)).argmax(1)
     start(student, digits)
-    assert float((student.eval()(x).argmax(1) == theirs).float().mean()) > 0.6
+    assert float((student.eval()(x).argmax(1) == classes).float().mean()) > 0.6
 
 
-def test_a_bias_before_kept_normalisation(save_model: SaveModel) -> None:
-    """The student's convolution has none, so the normalisation takes it in, whatever its own epsilon."""
+def test_batch_normalisation_absorbs_the_bias_before_it(save_model: SaveModel) -> None:
+    """The student's convolution has no bias. The epsilons differ."""
     torch.manual_seed(0)
     weights = {"w": torch.randn(4, 2, 3, 3), "b": torch.randn(4), "gamma": torch.rand(4) + 0.5, "beta": torch.randn(4)}
     weights |= {"mean": torch.randn(4), "variance": torch.rand(4) + 0.5, "final": torch.randn(5, 4)}
@@ -226,7 +225,7 @@ def test_a_bias_before_kept_normalisation(save_model: SaveModel) -> None:
 
 @pytest.mark.parametrize("opposite", [False, True])
 def test_two_classes_that_share_a_logit(opposite: bool, load: Load) -> None:
-    """One sigmoid, or one of the logit beside one of its opposite: the student gives both logits."""
+    """One sigmoid, or sigmoids of a logit and of its negative: the student returns both logits."""
     net = randomised(nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 2 if opposite else 1)))
     if opposite:
         net[2].weight.data[0], net[2].bias.data[0] = -net[2].weight[1], -net[2].bias[1]
@@ -236,8 +235,8 @@ def test_two_classes_that_share_a_logit(opposite: bool, load: Load) -> None:
     assert_same(student, teacher)
 
 
-class Own(nn.Module):
-    """A forward method of one's own that is a chain all the same."""
+class CustomForward(nn.Module):
+    """A custom forward method that is a chain."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,14 +246,14 @@ class Own(nn.Module):
         return self.fc(torch.max_pool2d(self.conv(x).relu(), 2).flatten(1))
 
 
-def test_a_module_of_ones_own(load: Load) -> None:
-    teacher, student = load(randomised(Own()), (1, 8, 8)), Own()
+def test_a_custom_module(load: Load) -> None:
+    teacher, student = load(randomised(CustomForward()), (1, 8, 8)), CustomForward()
     start(student, teacher)
     assert_same(student, teacher)
 
 
 def plain(*, width: int = 6, kernel: int = 5, bias: bool = True, classes: int = 10) -> nn.Sequential:
-    """The beginning of LeNet-5, and its last layer."""
+    """The first and the last layer of LeNet-5."""
     return nn.Sequential(
         nn.Conv2d(1, width, kernel, bias=bias),
         nn.ReLU(),
@@ -267,30 +266,33 @@ def plain(*, width: int = 6, kernel: int = 5, bias: bool = True, classes: int = 
 @pytest.mark.parametrize(
     ("student", "reason"),
     [
-        (plain(width=7), "layer '0' gives 7 channels, the teacher's .* 6"),
+        (plain(width=7), "layer '0' has 7 output channels, expected at most 6 as in the teacher's"),
         (plain(kernel=3), r"layer '0' has kernel \(3, 3\), the teacher's .* \(5, 5\)"),
         (plain(bias=False), "layer '0' has no bias"),
-        (plain(classes=9), "layer '4' gives 9 channels"),
-        (nn.Sequential(nn.Conv2d(1, 6, 5), nn.Conv2d(6, 6, 3)), r"layer '1' \(convolution\), the teacher has .*linear"),
+        (plain(classes=9), "layer '4' has 9 output channels, expected 10"),
+        (
+            nn.Sequential(nn.Conv2d(1, 6, 5), nn.Conv2d(6, 6, 3)),
+            r"layer '1' \(convolution\) where the teacher has .*linear",
+        ),
         (nn.Sequential(nn.Conv2d(1, 6, 5)), "no counterpart in the student"),
-        (nn.Sequential(plain(), nn.Linear(10, 10)), r"layer '1' \(linear\), the teacher has nothing more"),
-        (nn.Sequential(nn.Conv2d(1, 6, 5), nn.Flatten(), nn.Linear(24, 10)), "layer '2' has 24 inputs, 6 come"),
+        (nn.Sequential(plain(), nn.Linear(10, 10)), r"layer '1' \(linear\) has no counterpart in the teacher"),
+        (nn.Sequential(nn.Conv2d(1, 6, 5), nn.Flatten(), nn.Linear(24, 10)), "layer '2' has 24 inputs, expected 6"),
         (nn.Sequential(nn.Conv2d(1, 6, 5), nn.GroupNorm(2, 6)), "layer '1' is a GroupNorm"),
-        (STUDENTS["wrn-16-1"].build((1, 16, 16), 10), "forks or joins at '0'"),
-        (nn.LSTM(3, 3), "cannot be followed"),
+        (STUDENTS["wrn-16-1"].build((1, 16, 16), 10), "branches or joins at '0'"),
+        (nn.LSTM(3, 3), "cannot trace"),
     ],
 )
-def test_other_topologies(student: nn.Module, reason: str, load: Load) -> None:
+def test_a_student_with_other_layers_is_refused_and_unchanged(student: nn.Module, reason: str, load: Load) -> None:
     teacher = load(randomised(plain()), (1, 16, 16))
     before = copy.deepcopy(student.state_dict())
-    assert inherits(student, teacher) is not None
-    with pytest.raises(UsageError, match=reason) as caught:
+    assert why_not_inheritable(student, teacher) is not None
+    with pytest.raises(UsageError, match=reason) as error:
         start(student, teacher)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
-def test_a_teacher_with_shortcuts(exports: Exports) -> None:
+def test_a_teacher_with_shortcuts_is_refused(exports: Exports) -> None:
     teacher = load_teacher(exports.path("resnet", "17"))
-    with pytest.raises(UsageError, match="the teacher is no plain chain"):
+    with pytest.raises(UsageError, match="the teacher is not a plain chain"):
         start(STUDENTS["cnn"].build(teacher.domain.shape, 10), teacher)

@@ -1,4 +1,4 @@
-"""What a layer multiplies its weights with, against torch's own layers."""
+"""Inputs of layers, compared with torch's own layers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from zskd_onnx.students.pruning.layer_inputs import patches
-from zskd_onnx.teacher.probes.onnx_chain import WeightedLayer
+from zskd_onnx.students.pruning.layer_inputs import layer_inputs
+from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer
 
 LAYERS = {
     "sequences": (nn.Conv1d(3, 4, 5, stride=2, padding=2, dilation=2), (3, 30)),
@@ -17,26 +17,26 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_they_give_what_the_convolution_gives(name: str) -> None:
+def test_rows_times_weights_are_outputs_of_the_convolution(name: str) -> None:
     layer, shape = LAYERS[name]
     layer.requires_grad_(False)
     x = torch.randn(3, *shape)
-    read = WeightedLayer(
+    onnx_layer = OnnxLayer(
         *("convolution", "node", layer.weight, None),
         stride=layer.stride,
         padding=layer.padding,
         dilation=layer.dilation,
     )
-    rows = patches(x, read, 50, torch.Generator().manual_seed(0))
+    rows = layer_inputs(x, onnx_layer, 50, torch.Generator().manual_seed(0))
     assert rows.shape == (3 * 50, layer.weight[0].numel())
-    found = (rows @ read.weight.flatten(1).T).view(3, 50, -1)
+    products = (rows @ onnx_layer.weight.flatten(1).T).view(3, 50, -1)
     outputs = (layer(x) - layer.bias.view(-1, *(1,) * (len(shape) - 1))).flatten(2).mT
-    nearest = (found[:, :, None] - outputs[:, None]).abs().amax(3).min(2)
+    nearest = (products[:, :, None] - outputs[:, None]).abs().amax(3).min(2)
     assert float(nearest.values.max()) < 1e-5
     assert len(nearest.indices[0].unique()) > 10
 
 
-def test_a_fully_connected_layer_reads_all() -> None:
+def test_a_fully_connected_layer_has_a_row_per_sample() -> None:
     x = torch.randn(5, 7)
-    layer = WeightedLayer("linear", "node", torch.randn(2, 7), None)
-    assert torch.equal(patches(x, layer, 3, torch.Generator()), x)
+    layer = OnnxLayer("linear", "node", torch.randn(2, 7), None)
+    assert torch.equal(layer_inputs(x, layer, 3, torch.Generator()), x)

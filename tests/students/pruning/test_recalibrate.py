@@ -1,4 +1,4 @@
-"""Batch normalisations with other statistics."""
+"""Recalibration of batch normalisations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from zskd_onnx.students.pruning.recalibrate import recalibrate
 
 
-def test_nothing_changes_but_the_statistics() -> None:
+def test_statistics_change_and_the_function_does_not() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(
         *(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()),
@@ -25,18 +25,18 @@ def test_nothing_changes_but_the_statistics() -> None:
     first = net[0](samples)
     torch.testing.assert_close(net[1].running_mean, first.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(net[1].running_var, first.var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(net(samples), before, rtol=1e-2, atol=1e-2)  # by the batch's own statistics
+    torch.testing.assert_close(net(samples), before, rtol=1e-2, atol=1e-2)  # with the batch's own statistics
     torch.testing.assert_close(net.eval()(samples), before, rtol=1e-2, atol=1e-2)
 
 
-def test_a_student_without_any_is_left_alone() -> None:
+def test_a_student_without_batch_normalisation_is_unchanged() -> None:
     net = nn.Linear(3, 2)
     before = net.weight.clone()
     recalibrate(net, [torch.rand(5, 3)])
     assert torch.equal(net.weight, before)
 
 
-def test_one_that_the_forward_pass_leaves_out_stays_as_it_is() -> None:
+def test_a_batch_normalisation_that_is_not_used_is_unchanged() -> None:
     class Unused(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -51,7 +51,7 @@ def test_one_that_the_forward_pass_leaves_out_stays_as_it_is() -> None:
     assert not net.unused.running_mean.any()
 
 
-def test_a_forward_pass_that_fails_leaves_no_trace() -> None:
+def test_an_error_in_the_forward_pass_restores_mode_and_hooks() -> None:
     net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
     with pytest.raises(RuntimeError):
         recalibrate(net, [torch.rand(8, 5)])

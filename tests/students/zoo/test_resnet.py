@@ -1,4 +1,4 @@
-"""ResNets: known sizes, and the changes for small images."""
+"""ResNets: published sizes, and the changes for small images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from zskd_onnx.students.describe import parameters
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 
 
 def count(blocks: tuple[int, ...], channels: int, classes: int) -> int:
-    """Parameters in closed form: 9 a b for a 3x3 convolution, a b for a projection, 2 b for a normalisation."""
+    """Number of parameters: 9 a b for a 3x3 convolution, a b for a projection, 2 b for a normalisation."""
     total, before = 9 * channels * 64 + 2 * 64, 64
     for width, n in zip((64, 128, 256, 512), blocks, strict=True):
         total += 9 * before * width + (2 * n - 1) * 9 * width**2 + 2 * n * 2 * width
@@ -23,14 +23,14 @@ def count(blocks: tuple[int, ...], channels: int, classes: int) -> int:
 
 
 @pytest.mark.parametrize(("name", "known"), [("resnet18", 11_173_962), ("resnet34", 21_282_122)])
-def test_sizes(name: str, known: int) -> None:
-    """The known figures are those of CIFAR-10."""
+def test_number_of_parameters(name: str, known: int) -> None:
+    """The known numbers are those for CIFAR-10."""
     assert parameters(STUDENTS[name].build((3, 32, 32), 10)) == known == count(BLOCKS[name], 3, 10)
     assert parameters(STUDENTS[name].build((1, 28, 28), 7)) == count(BLOCKS[name], 1, 7)
 
 
 def test_the_last_map_of_a_small_image_is_4x4() -> None:
-    """Wang 2021: average pooling over 4x4; the stem keeps 32x32."""
+    """Wang 2021: average pooling over 4x4; the stem does not change the size of 32x32."""
     net = STUDENTS["resnet18"].build((3, 32, 32), 10).eval()
     sides = []
     for layer in net.children():
@@ -41,7 +41,7 @@ def test_the_last_map_of_a_small_image_is_4x4() -> None:
 
 
 def test_a_shortcut_carries_the_input() -> None:
-    """Where the residual branch gives nothing, a block of equal shapes is ReLU(x)."""
+    """If the residual branch is zero, a block with equal shapes is ReLU(x)."""
     block = STUDENTS["resnet18"].build((3, 16, 16), 10).eval()[3]
     for layer in block.modules():
         if isinstance(layer, nn.BatchNorm2d):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from zskd_onnx.students.describe import parameters
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 
 
 def test_layers_at_32x32() -> None:
@@ -20,7 +20,7 @@ def test_layers_at_32x32() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 70)])
-def test_it_pools_until_the_sides_are_small(shape: tuple[int, ...]) -> None:
+def test_pooling_continues_until_the_sides_are_small(shape: tuple[int, ...]) -> None:
     net = STUDENTS["vgg-small"].build(shape, 4).eval()
     assert net(torch.zeros(2, *shape)).shape == (2, 4)
     assert next(m for m in net if isinstance(m, nn.Linear)).in_features <= 128 * 16

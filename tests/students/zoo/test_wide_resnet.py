@@ -1,4 +1,4 @@
-"""Wide ResNets: the sizes of the replication's table 1, and what stands before what."""
+"""Wide ResNets: the sizes of the replication's table 1, and the order within a block."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 from zskd_onnx import UsageError
 from zskd_onnx.students.choose import choose
 from zskd_onnx.students.describe import parameters
-from zskd_onnx.students.zoo.registry import STUDENTS
+from zskd_onnx.students.zoo.architecture import STUDENTS
 
 
 @pytest.mark.parametrize(("name", "thousands"), [("16-1", 175), ("16-2", 691), ("40-1", 563), ("40-2", 2243)])
-def test_sizes_of_the_paper(name: str, thousands: int) -> None:
+def test_number_of_parameters_of_the_paper(name: str, thousands: int) -> None:
     assert parameters(STUDENTS[f"wrn-{name}"].build((3, 32, 32), 10)) // 1000 == thousands
 
 
-def test_any_depth_and_width_by_name() -> None:
+def test_a_name_gives_any_depth_and_width() -> None:
     choice = choose("wrn-22-3", (3, 32, 32), 10**9)
     net = choice.factory((3, 32, 32), 10)
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
@@ -29,13 +29,13 @@ def test_any_depth_and_width_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["wrn-17-1", "wrn-4-1", "wrn-16-0", "wrn-106-1", "wrn-16-99", "wrn-16", "wrn-16-2x"])
-def test_names_that_are_none(name: str) -> None:
+def test_invalid_names_are_errors(name: str) -> None:
     with pytest.raises(UsageError, match=r"wrn-D-K with D = 10, 16, 22"):
         choose(name, (3, 32, 32), 10**9)
 
 
-def test_normalisation_stands_before_convolution() -> None:
-    """Without a residual branch, a block of equal shapes passes x as it is, a projection sees ReLU(BN(x))."""
+def test_normalisation_precedes_convolution() -> None:
+    """If the residual branch is zero, a block with equal shapes returns x, and a projection reads ReLU(BN(x))."""
     net = STUDENTS["wrn-16-2"].build((3, 16, 16), 10).eval()
     widening, plain = net[1], net[2]
     for block in (widening, plain):
@@ -52,7 +52,7 @@ def test_normalisation_stands_before_convolution() -> None:
 
 
 def test_initialisation() -> None:
-    """Kaiming's, by fan-out: a deviation of sqrt(2 / (9 x filters))."""
+    """Kaiming initialisation by fan-out: a standard deviation of sqrt(2 / (9 x filters))."""
     torch.manual_seed(0)
     net = STUDENTS["wrn-16-2"].build((3, 32, 32), 10)
     assert net[-4 - 2].conv2.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 128)), rel=0.01)

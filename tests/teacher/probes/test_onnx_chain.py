@@ -1,4 +1,4 @@
-"""Layers of a chain against torch's own modules: with the same activations between, they are the network."""
+"""Layers of a plain chain, compared with the torch modules that were exported."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tests.conftest import Exports, SaveModel, export
 from tests.teacher.test_quantised import WAYS
-from zskd_onnx.pipeline.demo import training_digits
+from zskd_onnx.assets.make_digits_teacher import training_digits
 from zskd_onnx.teacher.load import load_teacher
-from zskd_onnx.teacher.probes.onnx_chain import WeightedLayer, weighted_layers
+from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer, chain_layers
 from zskd_onnx.teacher.teacher import Teacher
 
 node = helper.make_node
 G = torch.Generator().manual_seed(0)
 
 
-def layers_of(teacher: Teacher) -> list[WeightedLayer]:
-    layers = weighted_layers(teacher)
+def layers_of(teacher: Teacher) -> list[OnnxLayer]:
+    """The layers of a teacher that must be a chain."""
+    layers = chain_layers(teacher)
     assert layers is not None
     return layers
 
 
-def check(layer: WeightedLayer, original: nn.Module) -> None:
-    """Kind, tensors and geometry are those of a module."""
+def check(layer: OnnxLayer, original: nn.Module) -> None:
+    """Compare kind, tensors and geometry of a layer with those of a module."""
     kinds = {nn.Linear: "linear", nn.BatchNorm1d: "batch_norm", nn.BatchNorm2d: "batch_norm", nn.Conv2d: "convolution"}
     assert layer.kind == kinds[type(original)]
     for name in ("weight", "bias"):
@@ -48,7 +49,7 @@ def check(layer: WeightedLayer, original: nn.Module) -> None:
 @pytest.mark.parametrize("exporter", ["dynamo", "9", "17"])
 @pytest.mark.parametrize("name", ["lenet5", "alexnet", "vgg"])
 def test_exports(exports: Exports, name: str, exporter: str) -> None:
-    """VGG's one batch normalisation is folded into the convolution before; AlexNet's stand behind pooling."""
+    """VGG's only batch normalisation is folded into a convolution. AlexNet's stand behind pooling and are not."""
     modules = list(exports.network(name).module)
     expected: list[nn.Module] = []
     for before, module in zip([None, *modules], modules, strict=False):
@@ -63,8 +64,8 @@ def test_exports(exports: Exports, name: str, exporter: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet", "wrn"])
-def test_branches_that_join_are_no_chain(exports: Exports, name: str) -> None:
-    assert weighted_layers(load_teacher(exports.path(name, "17"))) is None
+def test_residual_network_is_no_chain(exports: Exports, name: str) -> None:
+    assert chain_layers(load_teacher(exports.path(name, "17"))) is None
 
 
 def test_geometry_of_convolutions(tmp_path: Path) -> None:
@@ -84,15 +85,15 @@ WEIGHTS = {"k": K, "w": W, "b": B, "row": B[None], "column": C[:, None, None], "
 
 
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
-def test_padding_that_torch_does_not_know(save_model: SaveModel, auto_pad: str) -> None:
-    """Of 8 at stride 2, a kernel of 3 needs one more at one side; at stride 1 both sides are alike."""
+def test_unequal_padding_has_no_torch_form(save_model: SaveModel, auto_pad: str) -> None:
+    """With side 8, kernel 3 and stride 2, SAME padding differs between the sides; with stride 1 it does not."""
     conv = node("Conv", ["x", "k"], ["h"], strides=[2, 2], auto_pad=auto_pad)
     assert layers_of(load_teacher(save_model([conv, *TAIL], ["N", 3, 8, 8], ["N", 5], WEIGHTS)))[0].padding is None
     conv = node("Conv", ["x", "k"], ["h"], auto_pad=auto_pad)
     assert layers_of(load_teacher(save_model([conv, *TAIL], ["N", 3, 4, 4], ["N", 5], WEIGHTS)))[0].padding == (1, 1)
 
 
-def test_a_bias_that_is_added(save_model: SaveModel) -> None:
+def test_bias_in_a_separate_add(save_model: SaveModel) -> None:
     nodes = [
         *(node("Conv", ["x", "k"], ["m"]), node("Add", ["column", "m"], ["a"]), node("Relu", ["a"], ["h"])),
         *(TAIL[0], node("MatMul", ["f", "wt"], ["p"]), node("Add", ["p", "row"], ["y"])),
@@ -103,15 +104,16 @@ def test_a_bias_that_is_added(save_model: SaveModel) -> None:
     torch.testing.assert_close([first.bias, second.bias], [C, B])
 
 
-def rebuilt(x: Tensor, layers: list[WeightedLayer]) -> Tensor:
+def rebuilt(x: Tensor, layers: list[OnnxLayer]) -> Tensor:
+    """Output of a convolution, ReLU and a fully connected layer, from their ``OnnxLayer``."""
     convolution, linear = layers
     h = F.conv2d(x, convolution.weight, convolution.bias, convolution.stride, convolution.padding)  # type: ignore[arg-type]
     return F.linear(h.relu().flatten(1), linear.weight, linear.bias)
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])
-def test_inputs_are_channels_first_in_a_file_that_is_not(save_model: SaveModel, place: str) -> None:
-    """As Keras flattens: the file's columns go by row, column and channel."""
+def test_columns_are_channels_first_in_a_channels_last_file(save_model: SaveModel, place: str) -> None:
+    """Like Keras, the file flattens in the order row, column, channel."""
     to_last = node("Transpose", ["c" if place == "before" else "r"], ["l"], perm=[0, 2, 3, 1])
     relu = node("Relu", ["l"], ["r"]) if place == "before" else node("Relu", ["c"], ["r"])
     nodes = [
@@ -126,7 +128,7 @@ def test_inputs_are_channels_first_in_a_file_that_is_not(save_model: SaveModel, 
     torch.testing.assert_close(rebuilt(unit, layers_of(teacher)), teacher.logits(teacher.domain.to_file(unit)))
 
 
-def test_an_image_that_is_flattened_channels_last(save_model: SaveModel) -> None:
+def test_image_flattened_channels_last(save_model: SaveModel) -> None:
     nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w", "b"], ["y"], transB=1)]
     path = save_model(nodes, ["N", 4, 4, 6], ["N", 5], WEIGHTS)
     teacher = load_teacher(path, layout="NHWC")
@@ -137,40 +139,40 @@ def test_an_image_that_is_flattened_channels_last(save_model: SaveModel) -> None
     )
 
 
-def test_scaling_before_the_first_layer_is_passed_over(digits: Teacher) -> None:
+def test_scaling_before_the_first_layer_is_skipped(digits: Teacher) -> None:
     """The bundled teacher divides pixels by 16."""
     assert [layer.kind for layer in layers_of(digits)] == ["convolution", "convolution", "linear", "linear"]
 
 
 CONV = node("Conv", ["x", "k"], ["c"])
-NO_CHAIN: dict[str, list[NodeProto]] = {
+NOT_A_CHAIN: dict[str, list[NodeProto]] = {
     "an activation with weights": [CONV, node("PRelu", ["c", "slope"], ["h"])],
     "channels that are scaled": [CONV, node("Mul", ["c", "column"], ["h"])],
-    "two layers side by side": [CONV, node("Conv", ["x", "k"], ["d"]), node("Add", ["c", "d"], ["h"])],
-    "channels put together": [
+    "two layers in parallel": [CONV, node("Conv", ["x", "k"], ["d"]), node("Add", ["c", "d"], ["h"])],
+    "channels concatenated": [
         CONV,
         node("Split", ["c"], ["d", "e"], axis=1),
         node("Concat", ["e", "d"], ["h"], axis=1),
     ],
     "rows and columns swapped": [CONV, node("Transpose", ["c"], ["h"], perm=[0, 1, 3, 2])],
-    "padding by itself": [
+    "a separate Pad": [
         *(node("Pad", ["x", "pads"], ["p"]), node("Conv", ["p", "k"], ["c"])),
         node("MaxPool", ["c"], ["h"], kernel_shape=[3, 3]),
     ],
-    "a convolution that is transposed": [CONV, node("ConvTranspose", ["c", "t"], ["h"], pads=[1, 1, 1, 1])],
+    "a transposed convolution": [CONV, node("ConvTranspose", ["c", "t"], ["h"], pads=[1, 1, 1, 1])],
 }
 
 
-@pytest.mark.parametrize("case", NO_CHAIN)
-def test_what_is_no_chain(save_model: SaveModel, case: str) -> None:
+@pytest.mark.parametrize("case", NOT_A_CHAIN)
+def test_no_chain(save_model: SaveModel, case: str) -> None:
     weights = {**WEIGHTS, "t": torch.randn(6, 6, 3, 3, generator=G), "pads": torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])}
-    teacher = load_teacher(save_model([*NO_CHAIN[case], *TAIL], ["N", 3, 6, 6], ["N", 5], weights))
-    assert weighted_layers(teacher) is None
-    again = save_model([CONV, node("Relu", ["c"], ["h"]), *TAIL], ["N", 3, 6, 6], ["N", 5], weights)
-    assert weighted_layers(load_teacher(again)) is not None, "the rest of the graph is a chain"
+    teacher = load_teacher(save_model([*NOT_A_CHAIN[case], *TAIL], ["N", 3, 6, 6], ["N", 5], weights))
+    assert chain_layers(teacher) is None
+    chain = save_model([CONV, node("Relu", ["c"], ["h"]), *TAIL], ["N", 3, 6, 6], ["N", 5], weights)
+    assert chain_layers(load_teacher(chain)) is not None, "the rest of the graph is a chain"
 
 
-def test_a_recurrent_layer_is_no_chain(tmp_path: Path) -> None:
+def test_recurrent_layer_is_no_chain(tmp_path: Path) -> None:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -180,23 +182,23 @@ def test_a_recurrent_layer_is_no_chain(tmp_path: Path) -> None:
             return self.out(self.lstm(x.transpose(1, 2))[0][:, -1])
 
     export(Recurrent().eval(), (4, 7), tmp_path / "model.onnx", "17", fixed=True)
-    assert weighted_layers(load_teacher(tmp_path / "model.onnx")) is None
+    assert chain_layers(load_teacher(tmp_path / "model.onnx")) is None
 
 
-@pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser warns of numpy and of itself
+@pytest.mark.filterwarnings("ignore")  # onnxruntime's quantiser raises warnings about numpy and itself
 @pytest.mark.parametrize("way", ["qdq", "qoperator", "dynamic"])
 def test_quantised(digits_file: Path, digits: Teacher, tmp_path: Path, way: str) -> None:
-    """Weights that stand between quantisers are read; products of integers are not."""
+    """Weights between quantisers are read. Products of integers have no real layer."""
     logging.disable(logging.WARNING)
     prepared, file = tmp_path / "prepared.onnx", tmp_path / "quantised.onnx"
     quant_pre_process(digits_file, prepared)
     WAYS[way](prepared, file, training_digits()[0][:256])
-    layers = weighted_layers(load_teacher(file, input_range=(0, 16), layout="NCHW"))
+    layers = chain_layers(load_teacher(file, input_range=(0, 16), layout="NCHW"))
     logging.disable(logging.NOTSET)
     if way != "qdq":
         assert layers is None
         return
     assert layers is not None
-    for ours, theirs in zip(layers, layers_of(digits), strict=True):
-        assert (ours.kind, ours.padding) == (theirs.kind, theirs.padding)
-        assert (ours.weight - theirs.weight).norm() < 0.02 * theirs.weight.norm()
+    for layer, original in zip(layers, layers_of(digits), strict=True):
+        assert (layer.kind, layer.padding) == (original.kind, original.padding)
+        assert (layer.weight - original.weight).norm() < 0.02 * original.weight.norm()

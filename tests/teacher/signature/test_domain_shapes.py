@@ -1,4 +1,4 @@
-"""Sequences and volumes: layout found, synthesised, distilled, exported."""
+"""Sequences and volumes as inputs: the layout is inferred, and ``compress`` runs from end to end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from zskd_onnx.system.onnx_runtime import open_session, run
 SAMPLES = {"sequence": (3, 32), "volume": (2, 8, 12, 10)}
 
 
-class Last(nn.Module):
-    """Channels last at the file's input, as Keras has them."""
+class ChannelsLast(nn.Module):
+    """A network with a channels-last input, as Keras writes it."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -36,18 +36,18 @@ def network(kind: str) -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
-@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_from_file_to_student(tmp_path: Path, kind: str, last: bool) -> None:
+def test_from_file_to_student(tmp_path: Path, kind: str, channels_last: bool) -> None:
     shape, module = SAMPLES[kind], network(kind)
     path = tmp_path / "teacher.onnx"
-    if last:
-        export(Last(module), (*shape[1:], shape[0]), path, "17", fixed=False)
+    if channels_last:
+        export(ChannelsLast(module), (*shape[1:], shape[0]), path, "17", fixed=False)
     else:
         export(module, shape, path, "17", fixed=False)
     teacher = load_teacher(path)
     layouts = {"sequence": ("NCL", "NLC"), "volume": ("NCDHW", "NDHWC")}
-    assert (teacher.domain.layout, teacher.domain.shape) == (layouts[kind][last], shape)
+    assert (teacher.domain.layout, teacher.domain.shape) == (layouts[kind][channels_last], shape)
     unit = torch.rand(3, *shape)
     torch.testing.assert_close(teacher.domain.to_unit(teacher.domain.to_file(unit)), unit)
     low, high = teacher.domain.low[0], teacher.domain.high[0]
@@ -55,11 +55,11 @@ def test_from_file_to_student(tmp_path: Path, kind: str, last: bool) -> None:
 
     result = compress(path, tmp_path / "out", overrides=SMALL, student="cnn-small")
     x = np.random.default_rng(0).random(teacher.domain.file_shape(5)).astype(np.float32)
-    (given,) = run(open_session(result.student), x)
-    assert given.shape == (5, teacher.classes)
+    (logits,) = run(open_session(result.student), x)
+    assert logits.shape == (5, teacher.classes)
 
 
-def test_a_recurrent_teacher_has_its_features_last(tmp_path: Path) -> None:
+def test_layout_of_a_recurrent_teacher(tmp_path: Path) -> None:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()

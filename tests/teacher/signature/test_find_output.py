@@ -1,7 +1,7 @@
-"""The end of the graph: which output, what its values are, and that logits give them back.
+"""The output with the classes: which one it is, the kind of its values, and the head behind it.
 
-``load_teacher`` itself holds output, scores and logits against onnxruntime; here stands what it
-cannot know: how many classes there are, and what their weights must be.
+``load_teacher`` itself compares output, scores and logits with onnxruntime. These tests check the
+number of classes, the kind of the output, and the weights of the head.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Save = Callable[..., Path]
 
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
-    """Writes a model with outputs of any type."""
+    """Write a model with one input (N, 4) and outputs of any type."""
 
     def write(
         nodes: list[NodeProto], outputs: Sequence[onnx.ValueInfoProto], weights: dict[str, Tensor] | None = None
@@ -49,15 +49,18 @@ def save(tmp_path: Path) -> Save:
 
 
 def floats(name: str, *shape: int) -> onnx.ValueInfoProto:
+    """An output of floats, (N, *shape)."""
     return info(name, TensorProto.FLOAT, ["N", *shape])
 
 
 def maps(name: str) -> onnx.ValueInfoProto:
+    """An output of maps from class to probability, as ZipMap has it."""
     kind = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
     return helper.make_value_info(name, helper.make_sequence_type_proto(kind))
 
 
 def classifier(rows: Tensor, bias: Tensor, transform: str, labels: Sequence[int]) -> NodeProto:
+    """A LinearClassifier of x."""
     return node(
         "LinearClassifier",
         ["x"],
@@ -72,14 +75,14 @@ def classifier(rows: Tensor, bias: Tensor, transform: str, labels: Sequence[int]
 
 
 def probabilities(teacher: Teacher, path: Path) -> tuple[Tensor, Tensor]:
-    """Softmax of the teacher's logits, and what onnxruntime gives of the chosen output."""
+    """Softmax of the teacher's logits, and onnxruntime's values of the output, for the same samples."""
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
-    (given,) = run(open_session(path), x.numpy(), [teacher.output.name])
-    return teacher.logits(x).softmax(1), torch.from_numpy(given)
+    (values,) = run(open_session(path), x.numpy(), [teacher.output.name])
+    return teacher.logits(x).softmax(1), torch.from_numpy(values)
 
 
 @pytest.mark.parametrize("shape", [(1,), ()])
-def test_one_logit_is_two_classes(save: Save, shape: tuple[int, ...]) -> None:
+def test_one_sigmoid_stands_for_two_classes(save: Save, shape: tuple[int, ...]) -> None:
     nodes = [
         node("Gemm", ["x", "w", "b"], ["z"], transB=1),
         node("Reshape", ["z", "shape"], ["r"]),
@@ -92,17 +95,17 @@ def test_one_logit_is_two_classes(save: Save, shape: tuple[int, ...]) -> None:
     assert teacher.head is not None
     torch.testing.assert_close(teacher.head.weight[1] - teacher.head.weight[0], ROW[0])
     torch.testing.assert_close(teacher.head.weight.sum(0), torch.zeros(4))
-    both, given = probabilities(teacher, path)
-    torch.testing.assert_close(both[:, 1], given.flatten())
+    computed, expected = probabilities(teacher, path)
+    torch.testing.assert_close(computed[:, 1], expected.flatten())
 
 
-@pytest.mark.parametrize("order", [["rest", "s"], ["s", "rest"]])
-def test_a_sigmoid_beside_its_rest(save: Save, order: list[str]) -> None:
+@pytest.mark.parametrize("order", [["complement", "s"], ["s", "complement"]])
+def test_sigmoid_and_its_complement(save: Save, order: list[str]) -> None:
     nodes = [
         node("MatMul", ["x", "w"], ["p"]),
         node("Add", ["p", "b"], ["z"]),
         node("Sigmoid", ["z"], ["s"]),
-        node("Sub", ["one", "s"], ["rest"]),
+        node("Sub", ["one", "s"], ["complement"]),
         node("Concat", order, ["y"], axis=1),
     ]
     path = save(nodes, [floats("y", 2)], {"w": ROW.T.contiguous(), "b": B[:1], "one": torch.ones(1)})
@@ -115,8 +118,8 @@ def test_a_sigmoid_beside_its_rest(save: Save, order: list[str]) -> None:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_linear_classifier_with_softmax(save: Save, zipped: bool) -> None:
-    """As scikit-learn's LogisticRegression is written: the label first, a Normalizer, perhaps a ZipMap."""
+def test_linear_classifier_with_softmax(save: Save, zipped: bool) -> None:
+    """scikit-learn's converter writes a label, a Normalizer, and on request a ZipMap."""
     nodes = [classifier(W, B, "SOFTMAX", [5, 6, 7]), node("Normalizer", ["scores"], ["y"], domain=ML, norm="L1")]
     outputs = [info("label", TensorProto.INT64, ["N"]), floats("y", 3)]
     if zipped:
@@ -132,8 +135,8 @@ def test_a_linear_classifier_with_softmax(save: Save, zipped: bool) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_linear_classifier_of_two_classes(save: Save, rows: int) -> None:
-    """Both rows, each the other's opposite, as scikit-learn's converter writes them; or one alone."""
+def test_linear_classifier_of_two_classes(save: Save, rows: int) -> None:
+    """Two opposite rows, as scikit-learn's converter writes them, or a single row."""
     weight, bias = (ROW, B[:1]) if rows == 1 else (torch.cat([-ROW, ROW]), torch.cat([-B[:1], B[:1]]))
     path = save([classifier(weight, bias, "LOGISTIC", [0, 1])], [floats("scores", 2)])
     teacher = load_teacher(path)
@@ -143,13 +146,13 @@ def test_a_linear_classifier_of_two_classes(save: Save, rows: int) -> None:
     torch.testing.assert_close(*probabilities(teacher, path))
 
 
-def test_opposite_rows_with_other_biases_are_two_labels(save: Save) -> None:
+def test_opposite_rows_with_unequal_biases_are_multi_label(save: Save) -> None:
     nodes = [node("Gemm", ["x", "w", "b"], ["z"], transB=1), node("Sigmoid", ["z"], ["y"])]
-    with pytest.raises(UnsupportedTeacherError, match="may hold together"):
+    with pytest.raises(UnsupportedTeacherError, match="multi-label"):
         load_teacher(save(nodes, [floats("y", 2)], {"w": torch.cat([-ROW, ROW]), "b": torch.tensor([1.0, 2.0])}))
 
 
-def test_one_against_the_rest(save: Save) -> None:
+def test_one_vs_rest(save: Save) -> None:
     nodes = [
         classifier(W, B, "LOGISTIC", [0, 1, 2]),
         node("Normalizer", ["scores"], ["y"], domain=ML, norm="L1"),
@@ -158,24 +161,24 @@ def test_one_against_the_rest(save: Save) -> None:
     teacher = load_teacher(path)
     assert teacher.output.kind == "normalized_sigmoid"
     x = torch.randn(6, 4)
-    (given,) = run(open_session(path), x.numpy())
-    np.testing.assert_array_equal(teacher.logits(x).argmax(1), given.argmax(1))
-    torch.testing.assert_close(teacher.output.from_logits(teacher.logits(x)), torch.from_numpy(given))
+    (values,) = run(open_session(path), x.numpy())
+    np.testing.assert_array_equal(teacher.logits(x).argmax(1), values.argmax(1))
+    torch.testing.assert_close(teacher.output.from_logits(teacher.logits(x)), torch.from_numpy(values))
 
 
-def test_labels_that_may_hold_together_are_refused(save: Save) -> None:
+def test_multi_label_output_is_refused(save: Save) -> None:
     nodes = [node("Gemm", ["x", "w"], ["z"], transB=1), node("Sigmoid", ["z"], ["y"])]
-    with pytest.raises(UnsupportedTeacherError, match="may hold together"):
+    with pytest.raises(UnsupportedTeacherError, match="multi-label"):
         load_teacher(save(nodes, [floats("y", 3)], {"w": W}))
 
 
-def test_one_logit_without_its_sigmoid_is_refused(save: Save) -> None:
-    with pytest.raises(UnsupportedTeacherError, match="must end in its sigmoid"):
+def test_one_logit_without_sigmoid_is_refused(save: Save) -> None:
+    with pytest.raises(UnsupportedTeacherError, match="must end in a sigmoid"):
         load_teacher(save([node("Gemm", ["x", "w"], ["y"], transB=1)], [floats("y", 1)], {"w": ROW}))
 
 
-def test_probabilities_of_unknown_making(save: Save) -> None:
-    """Nothing in the graph says softmax; the values do."""
+def test_probabilities_without_a_softmax_operator(save: Save) -> None:
+    """The graph computes a softmax from other operators, so only the values show that they are probabilities."""
     nodes = [
         node("Gemm", ["x", "w"], ["z"], transB=1),
         node("Exp", ["z"], ["e"]),
@@ -189,7 +192,7 @@ def test_probabilities_of_unknown_making(save: Save) -> None:
 
 
 def test_logits_beside_features(save: Save) -> None:
-    """The output with a final layer behind it holds the classes, unless the user says another does."""
+    """The output behind a final layer holds the classes, unless ``output_name`` names another."""
     nodes = [node("Relu", ["x"], ["h"]), node("Gemm", ["h", "w", "b"], ["y"], transB=1)]
     path = save(nodes, [floats("h", 4), floats("y", 3)], {"w": W, "b": B})
     assert load_teacher(path).output.name == "y"
@@ -205,17 +208,17 @@ def test_logits_beside_probabilities(save: Save) -> None:
     assert load_teacher(path, output_name="z").output.kind == "logits"
 
 
-def test_two_heads_need_a_choice(save: Save) -> None:
+def test_two_heads_need_output_name(save: Save) -> None:
     nodes = [node("Gemm", ["x", name], [f"y{name}"], transB=1) for name in ("v", "w")]
     path = save(nodes, [floats("yv", 3), floats("yw", 3)], {"v": W, "w": 2 * W})
     with pytest.raises(UnsupportedTeacherError, match="--output-name"):
         load_teacher(path)
-    chosen = load_teacher(path, output_name="yw")
-    assert chosen.head is not None
-    torch.testing.assert_close(chosen.head.weight, 2 * W)
+    teacher = load_teacher(path, output_name="yw")
+    assert teacher.head is not None
+    torch.testing.assert_close(teacher.head.weight, 2 * W)
 
 
-def test_a_tree_ensemble_has_no_gradient(save: Save) -> None:
+def test_tree_ensemble_is_refused(save: Save) -> None:
     tree = node("TreeEnsembleClassifier", ["x"], ["label", "y"], domain=ML)
     with pytest.raises(UnsupportedTeacherError, match="no gradient"):
         load_teacher(save([tree], [floats("y", 2)]))

@@ -1,4 +1,4 @@
-"""The search for logits and the final layer: features(x) @ W.T + b must be the logits."""
+"""The final fully connected layer: features(x) @ W.T + b must equal the logits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ node = helper.make_node
 
 
 def check(path: Path, *, bias: torch.Tensor | None = B, weight: torch.Tensor = W) -> Teacher:
-    """Load, and compare head, features and logits with each other and with what was written."""
+    """Load a file, and compare its head with the expected one and with features and logits."""
     teacher = load_teacher(path, input_range=(-1, 1))
     assert teacher.head is not None
     torch.testing.assert_close(teacher.head.weight, weight)
@@ -32,13 +32,13 @@ def check(path: Path, *, bias: torch.Tensor | None = B, weight: torch.Tensor = W
     x = torch.randn(3, *teacher.domain.file_shape(1)[1:])
     h = teacher.features(x)
     assert h.shape == (3, weight.shape[1])
-    rebuilt = h @ teacher.head.weight.T + (0 if teacher.head.bias is None else teacher.head.bias)
-    torch.testing.assert_close(rebuilt, teacher.logits(x))
+    logits = h @ teacher.head.weight.T + (0 if teacher.head.bias is None else teacher.head.bias)
+    torch.testing.assert_close(logits, teacher.logits(x))
     return teacher
 
 
 HIDDEN = node("Relu", ["x"], ["h"])
-"""So that the features are not the input."""
+"""A node before the head, so that the features differ from the input."""
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
@@ -61,7 +61,7 @@ def test_gemm_with_a_scalar_bias(save_model: SaveModel) -> None:
     check(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B[:1]}), bias=B[:1].expand(5))
 
 
-def test_matmul_alone(save_model: SaveModel) -> None:
+def test_matmul_without_bias(save_model: SaveModel) -> None:
     path = save_model([HIDDEN, node("MatMul", ["h", "w"], ["y"])], ["N", 4], ["N", 5], {"w": W.T.contiguous()})
     check(path, bias=None)
 
@@ -72,7 +72,7 @@ def test_matmul_and_add(save_model: SaveModel, operands: list[str]) -> None:
     check(save_model(nodes, ["N", 4], ["N", 5], {"w": W.T.contiguous(), "b": B}))
 
 
-def test_matmul_and_a_bias_of_two_dimensions(save_model: SaveModel) -> None:
+def test_matmul_and_a_two_dimensional_bias(save_model: SaveModel) -> None:
     nodes = [HIDDEN, node("MatMul", ["h", "w"], ["m"]), node("Add", ["m", "b"], ["y"])]
     check(save_model(nodes, ["N", 4], ["N", 5], {"w": W.T.contiguous(), "b": B[None]}))
 
@@ -109,15 +109,15 @@ def test_pooling_then_convolution(save_model: SaveModel) -> None:
     check(save_model(nodes, ["N", 4, 6, 6], ["N", 5], KERNEL))
 
 
-def test_a_strided_convolution_does_not_see_the_mean_of_all_positions(save_model: SaveModel) -> None:
-    """The mean of its input is not what it multiplies: no head is better than a wrong one."""
+def test_strided_convolution_is_no_head(save_model: SaveModel) -> None:
+    """It skips positions, so it does not commute with the mean over positions."""
     conv = node("Conv", ["h", "w", "b"], ["c"], strides=[2, 2])
     nodes = [HIDDEN, conv, node("GlobalAveragePool", ["c"], ["p"]), FLATTEN]
     teacher = load_teacher(save_model(nodes, ["N", 4, 6, 6], ["N", 5], KERNEL))
     assert teacher.head is None
 
 
-def test_a_mean_over_channels_is_not_a_mean_over_positions(save_model: SaveModel) -> None:
+def test_no_head_before_a_mean_over_channels(save_model: SaveModel) -> None:
     nodes = [HIDDEN, CONV, node("ReduceMean", ["c"], ["p"], axes=[1], keepdims=0), FLATTEN]
     teacher = load_teacher(save_model(nodes, ["N", 4, 1, 5], ["N", 5], KERNEL))
     assert teacher.head is None
@@ -141,7 +141,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("wrapping", WRAPPED)
-def test_behind_operators_that_keep_values(save_model: SaveModel, wrapping: str) -> None:
+def test_head_before_operators_that_keep_values(save_model: SaveModel, wrapping: str) -> None:
     weights = {"w": W, "b": B, "shape": torch.tensor([-1, 5])}
     nodes = [HIDDEN, node("Gemm", ["h", "w", "b"], ["g"], transB=1), *WRAPPED[wrapping]]
     teacher = check(save_model(nodes, ["N", 4], ["N", 5], weights))
@@ -167,20 +167,20 @@ def test_weights_behind_constant_operators(save_model: SaveModel, stored: str) -
     check(save_model(nodes, ["N", 4], ["N", 5], {**weights, "b": B}))
 
 
-def test_a_teacher_without_a_final_layer_says_so(save_model: SaveModel) -> None:
+def test_features_without_a_head_are_an_error(save_model: SaveModel) -> None:
     teacher = load_teacher(save_model([node("Relu", ["x"], ["y"])], ["N", 5], ["N", 5]))
     assert teacher.head is None
     with pytest.raises(UnsupportedTeacherError, match="no final fully connected layer"):
         teacher.features(torch.zeros(1, 5))
 
 
-def test_a_softmax_in_the_middle_is_not_the_end(save_model: SaveModel) -> None:
+def test_softmax_inside_the_network_is_no_output_activation(save_model: SaveModel) -> None:
     nodes = [node("Softmax", ["x"], ["h"], axis=1), node("Gemm", ["h", "w", "b"], ["y"], transB=1)]
     assert check(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B})).output.kind == "logits"
 
 
 def test_two_averaged_heads(save_model: SaveModel) -> None:
-    """A class and a distillation token, each with its own head, as DeiT has them: W is the mean of the two."""
+    """DeiT averages the heads of a class token and a distillation token: W is the mean of both weights."""
     first, second = torch.randn(3, 4), torch.randn(3, 4)
     bias = torch.randn(3)
     nodes = [
@@ -201,7 +201,7 @@ def test_two_averaged_heads(save_model: SaveModel) -> None:
     torch.testing.assert_close(teacher.features(x), (x.relu() + x.tanh()) / 2)
 
 
-def test_nested_sums_do_not_take_for_ever(save_model: SaveModel) -> None:
+def test_search_through_nested_sums_ends(save_model: SaveModel) -> None:
     names = ["x", *(f"s{i}" for i in range(60)), "y"]
     nodes = [node("Add", [a, a], [b]) for a, b in itertools.pairwise(names)]
     assert load_teacher(save_model(nodes, ["N", 4], ["N", 4], {})).head is None

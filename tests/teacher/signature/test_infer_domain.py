@@ -1,4 +1,4 @@
-"""Where the input domain comes from, and the map between it and the unit space."""
+"""Inference of the input domain, and the map between it and the unit space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def image_model(save_model: SaveModel, before: list[NodeProto] = (), weights: dict | None = None, **options):
-    """A small net on (N, 3, 8, 8) whose first nodes turn 'x' into 'scaled'."""
+    """Write a small network on (N, 3, 8, 8) whose nodes ``before`` compute 'scaled' from the input 'x'."""
     g = torch.Generator().manual_seed(0)
     before = before or [node("Identity", ["x"], ["scaled"])]
     nodes = [
@@ -27,11 +27,14 @@ def image_model(save_model: SaveModel, before: list[NodeProto] = (), weights: di
         node("Flatten", ["p"], ["f"]),
         node("Gemm", ["f", "w"], ["y"], transB=1),
     ]
-    own = {"k": torch.randn(4, 3, 3, 3, generator=g), "w": torch.randn(5, 4, generator=g)}
-    return save_model(nodes, options.pop("shape", ["N", 3, 8, 8]), ["N", 5], {**own, **(weights or {})}, **options)
+    own_weights = {"k": torch.randn(4, 3, 3, 3, generator=g), "w": torch.randn(5, 4, generator=g)}
+    return save_model(
+        nodes, options.pop("shape", ["N", 3, 8, 8]), ["N", 5], {**own_weights, **(weights or {})}, **options
+    )
 
 
 def channels(values: tuple[float, ...]) -> torch.Tensor:
+    """One number per channel, (1, C, 1, 1)."""
     return torch.tensor(values).view(1, -1, 1, 1)
 
 
@@ -75,7 +78,7 @@ def test_metadata(save_model: SaveModel) -> None:
     assert (domain.range_source, domain.assumed) == ("file metadata", False)
 
 
-def test_options_go_before_metadata_and_graph(save_model: SaveModel) -> None:
+def test_options_override_metadata_and_graph(save_model: SaveModel) -> None:
     before, weights = [node("Div", ["x", "most"], ["scaled"])], {"most": torch.tensor(255.0)}
     path = image_model(save_model, before, weights, metadata={"zskd.input_range": "0,16"})
     assert load_teacher(path).domain.high == (16.0,) * 3
@@ -85,21 +88,21 @@ def test_options_go_before_metadata_and_graph(save_model: SaveModel) -> None:
     assert "option" in domain.range_source
 
 
-def test_the_default_is_said_to_be_one(save_model: SaveModel) -> None:
+def test_default_range_is_marked_as_assumed(save_model: SaveModel) -> None:
     domain = load_teacher(image_model(save_model)).domain
     assert (domain.low, domain.high) == ((0.0,) * 3, (1.0,) * 3)
     assert domain.assumed
     assert "default" in domain.range_source
 
 
-def test_bytes_are_pixels(save_model: SaveModel) -> None:
+def test_uint8_inputs_are_pixels(save_model: SaveModel) -> None:
     cast = [node("Cast", ["x"], ["scaled"], to=TensorProto.FLOAT)]
     domain = load_teacher(image_model(save_model, cast, input_type=TensorProto.UINT8)).domain
     assert (domain.low, domain.high, domain.dtype) == ((0.0,) * 3, (255.0,) * 3, "uint8")
     assert domain.to_array(torch.tensor([-3.0, 0.4, 0.6, 254.7, 300.0])).tolist() == [0, 0, 1, 255, 255]
 
 
-def test_layout_by_option_and_by_transpose(save_model: SaveModel) -> None:
+def test_layout_from_option_and_from_transpose(save_model: SaveModel) -> None:
     transposed = [node("Transpose", ["x"], ["scaled"], perm=[0, 3, 1, 2])]
     domain = load_teacher(image_model(save_model, transposed, shape=["N", 8, 8, 3])).domain
     assert (domain.layout, domain.shape) == ("NHWC", (3, 8, 8))
@@ -111,7 +114,7 @@ def test_layout_by_option_and_by_transpose(save_model: SaveModel) -> None:
         load_teacher(path, layout="CHW")
 
 
-def test_a_size_that_the_file_leaves_open(save_model: SaveModel) -> None:
+def test_input_shape_of_a_file_without_fixed_size(save_model: SaveModel) -> None:
     path = image_model(save_model, shape=["N", 3, "height", "width"])
     with pytest.raises(UnsupportedTeacherError, match="--input-shape"):
         load_teacher(path)
@@ -122,8 +125,8 @@ def test_a_size_that_the_file_leaves_open(save_model: SaveModel) -> None:
         load_teacher(path, input_shape=(12, 10))
 
 
-def test_a_gigantic_sample_is_refused(save_model: SaveModel) -> None:
-    with pytest.raises(UnsupportedTeacherError, match="may have"):
+def test_huge_sample_is_refused(save_model: SaveModel) -> None:
+    with pytest.raises(UnsupportedTeacherError, match="at most"):
         load_teacher(image_model(save_model, shape=["N", 3, 10**6, 10**6]))
 
 
@@ -138,12 +141,12 @@ def test_a_gigantic_sample_is_refused(save_model: SaveModel) -> None:
         {"mean": [0.1, 0.2]},
     ],
 )
-def test_options_that_make_no_sense(save_model: SaveModel, options: dict) -> None:
+def test_invalid_options_are_refused(save_model: SaveModel, options: dict) -> None:
     with pytest.raises(UsageError):
         load_teacher(image_model(save_model), **options)
 
 
-def test_token_ids_are_no_input(save_model: SaveModel) -> None:
+def test_token_ids_are_refused(save_model: SaveModel) -> None:
     cast = [node("Cast", ["x"], ["scaled"], to=TensorProto.FLOAT)]
     with pytest.raises(UnsupportedTeacherError, match="INT64"):
         load_teacher(image_model(save_model, cast, input_type=TensorProto.INT64))
@@ -158,7 +161,7 @@ DOMAINS = [
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=["NCHW", "NHWC", "unit", "NF"])
-def test_there_and_back(domain: Domain) -> None:
+def test_to_file_and_to_unit_are_inverse(domain: Domain) -> None:
     unit = torch.rand(2, *domain.shape, requires_grad=True)
     x = domain.to_file(unit)
     assert tuple(x.shape) == domain.file_shape(2)
@@ -169,9 +172,9 @@ def test_there_and_back(domain: Domain) -> None:
     torch.testing.assert_close(unit.grad, expected.expand_as(unit))
 
 
-def test_black_is_low_and_white_is_high() -> None:
+def test_zero_maps_to_low_and_one_to_high() -> None:
     domain = DOMAINS[1]
-    white = domain.to_file(torch.ones(1, 3, 2, 2))
-    black = domain.to_file(torch.zeros(1, 3, 2, 2))
-    assert white[0, 0, 0].tolist() == [2.0, 3.0, 255.0]
-    assert black[0, 0, 0].tolist() == [-2.0, -1.0, 0.0]
+    high = domain.to_file(torch.ones(1, 3, 2, 2))
+    low = domain.to_file(torch.zeros(1, 3, 2, 2))
+    assert high[0, 0, 0].tolist() == [2.0, 3.0, 255.0]
+    assert low[0, 0, 0].tolist() == [-2.0, -1.0, 0.0]

@@ -1,1 +1,1 @@
-"""Reading and checking an ONNX file before anything is built from it."""
+"""Read and check an ONNX file before anything is built from it."""

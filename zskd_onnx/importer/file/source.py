@@ -1,7 +1,7 @@
-"""Reading an ONNX file that nobody vouches for.
+"""Read an ONNX file that may be damaged or hostile.
 
-Every check that guards memory or the file system happens here, before a weight is copied: the
-file parses, ``checks`` finds it whole, and no weight is NaN.
+All checks that protect memory and the file system run here, before a weight is copied. The file
+must parse, ``checks.check_model`` must accept it, and no weight may be NaN.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from zskd_onnx.importer.file.fixed_inputs import Fixed, fix_inputs
 from zskd_onnx.system.files import expect_file
 
 PROTOBUF_LIMIT = 1 << 31
-"""Bytes that protobuf refuses to parse; a larger file is not even read."""
+"""Size in bytes from which protobuf refuses a file; such a file is not read at all."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """An ONNX file as read.
+class OnnxFile:
+    """An ONNX file that was read and checked.
 
     Attributes:
-        path: where it was read from.
-        sha256: digest of the .onnx file (external data not included).
-        proto: the model, external data not loaded, fixed inputs as constants.
-        model: the same as onnx-ir.
-        size: bytes of the file and of its external data.
-        fixed: the SHA-256 of each input's constant, by name.
+        path: where the file is.
+        sha256: digest of the .onnx file, without external data.
+        proto: the model as protobuf. Fixed inputs are constants; external data is not loaded.
+        model: the same model as onnx-ir.
+        size: bytes of the file and of the external data that it uses.
+        fixed: name of a fixed input -> the SHA-256 of its constant.
     """
 
     path: Path
@@ -46,20 +46,21 @@ class Source:
 
     @property
     def opset(self) -> int:
-        """Version of the default operator domain."""
+        """Version of the ai.onnx operators that the file uses; 0 if it uses none."""
         return self.model.opset_imports.get("", 0)
 
 
-def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
+def read_onnx_file(path: str | Path, fixed: Fixed | None = None) -> OnnxFile:
     """Read and check an ONNX file.
 
     Args:
-        fixed: constants for inputs, see ``fix_inputs``.
+        path: the .onnx file. External weights must be in its folder.
+        fixed: name of an input -> its constant, see ``fix_inputs``.
 
     Raises:
-        UsageError: there is no such file, or a constant does not fit.
-        UnsupportedTeacherError: it is not ONNX, is damaged, points outside its folder, or holds
-            weights that are not finite.
+        UsageError: there is no such file, or a constant does not fit its input.
+        UnsupportedTeacherError: the file is not ONNX, is damaged, refers to data outside its
+            folder, or has weights that are NaN.
     """
     path = Path(path)
     expect_file(path, "an ONNX model")
@@ -76,7 +77,7 @@ def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
             f"{path}: not an ONNX model, or a truncated one (the file does not parse); export it again"
         ) from error
     if not proto.graph.node or not proto.opset_import:
-        raise UnsupportedTeacherError(f"{path}: not an ONNX model (it holds no graph); export it again")
+        raise UnsupportedTeacherError(f"{path}: not an ONNX model (it has no graph); export it again")
     try:
         external = check_model(proto, path.parent)
     except UnsupportedTeacherError as error:
@@ -84,7 +85,7 @@ def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
     digests = fix_inputs(proto, fixed or {})
     for value in proto.graph.output:
         if value.type.WhichOneof("value") not in (None, "tensor_type"):
-            value.ClearField("type")  # onnx-ir reads no maps; runtimes infer it
+            value.ClearField("type")  # onnx-ir cannot read map types, and runtimes infer the type
     try:
         model = ir.from_proto(proto)
     except Exception as error:  # onnx-ir raises many types on a malformed graph
@@ -93,7 +94,7 @@ def read_source(path: str | Path, fixed: Fixed | None = None) -> Source:
         ) from error
     ir.external_data.set_base_dir(model.graph, str(path.parent))
     _check_finite(model, path)
-    return Source(path, hashlib.sha256(content).hexdigest(), proto, model, len(content) + external, digests)
+    return OnnxFile(path, hashlib.sha256(content).hexdigest(), proto, model, len(content) + external, digests)
 
 
 def _first_line(error: Exception) -> str:
@@ -112,9 +113,14 @@ def _check_finite(model: ir.Model, path: Path) -> None:
         try:
             array = tensor.numpy()
         except Exception as error:
-            raise UnsupportedTeacherError(f"{path}: tensor '{name}' cannot be read ({_first_line(error)})") from error
+            raise UnsupportedTeacherError(
+                f"{path}: tensor '{name}' cannot be read ({_first_line(error)}); export the model again"
+            ) from error
         # Infinities are legal constants (attention masks); NaN never is.
         with np.errstate(all="ignore"):
-            broken = np.isnan(array.astype(np.float32, copy=False)).any()
-        if broken:
-            raise UnsupportedTeacherError(f"{path}: weights '{name}' hold NaN; the training of this model diverged")
+            has_nan = np.isnan(array.astype(np.float32, copy=False)).any()
+        if has_nan:
+            raise UnsupportedTeacherError(
+                f"{path}: weights '{name}' contain NaN, as after a training that diverged; "
+                "export a model with finite weights"
+            )

@@ -1,4 +1,4 @@
-"""The part of a model that some outputs depend on."""
+"""Extract the part of a model that given outputs depend on."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ from onnx import ModelProto, NodeProto
 from zskd_onnx.importer.file.checks.walk import subgraphs
 
 
-def keep_needed(model: ModelProto, outputs: Sequence[str]) -> None:
-    """Remove the other outputs, and the nodes that only they need.
+def keep_only(model: ModelProto, outputs: Sequence[str]) -> None:
+    """Remove all other outputs, and the nodes that only they need, in place.
 
-    The importer leaves such nodes out, so nothing is known of them: onnxruntime would run a loop
-    without end there.
+    The importer does not check those nodes, so onnxruntime must not run them: one may be an
+    endless loop.
+
+    Args:
+        model: the model.
+        outputs: names of outputs to keep.
     """
-    kept = needed_nodes(model, outputs)
-    kept_outputs = [value for value in model.graph.output if value.name in outputs]
+    nodes = nodes_behind(model, outputs)
+    values = [value for value in model.graph.output if value.name in outputs]
     del model.graph.node[:], model.graph.output[:]
-    model.graph.node.extend(kept)
-    model.graph.output.extend(kept_outputs)
+    model.graph.node.extend(nodes)
+    model.graph.output.extend(values)
 
 
-def needed_nodes(model: ModelProto, outputs: Sequence[str]) -> list[NodeProto]:
-    """The nodes that some outputs depend on, in the file's order."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    waiting, needed = list(outputs), set()
-    while waiting:
-        node = makers.get(waiting.pop())
-        if node is not None and id(node) not in needed:
-            needed.add(id(node))
-            waiting += _read(node)
-    return [node for node in model.graph.node if id(node) in needed]
+def nodes_behind(model: ModelProto, outputs: Sequence[str]) -> list[NodeProto]:
+    """The nodes of the main graph that the named values depend on, in the file's order."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    pending, required = list(outputs), set()
+    while pending:
+        node = producers.get(pending.pop())
+        if node is not None and id(node) not in required:
+            required.add(id(node))
+            pending += _read_names(node)
+    return [node for node in model.graph.node if id(node) in required]
 
 
-def _read(node: NodeProto) -> Iterator[str]:
-    """What a node reads, and the nodes of its bodies."""
+def _read_names(node: NodeProto) -> Iterator[str]:
+    """Names of the values that a node and its subgraphs read."""
     yield from filter(None, node.input)
     for body in subgraphs(node):
         yield from (value.name for value in body.output)
         for inner in body.node:
-            yield from _read(inner)
+            yield from _read_names(inner)

@@ -1,4 +1,4 @@
-"""ONNX operators as torch functions: one family a file, one table (``registry``) over them."""
+"""ONNX operators as torch functions, one family a module; ``registry`` is the table of them."""
 
 from zskd_onnx.importer.operators import (
     activation,

@@ -1,8 +1,9 @@
-"""Convolution of few channels as one of many: CPUs compute 16 channels at a time, and waste those that are not there.
+"""Convolution of few channels by space-to-depth: blocks of positions become channels.
 
-Blocks of p x p positions become channels, so that an image of one channel has p^2, and the kernel
-becomes one for blocks, with zeros where a block reaches beyond the kernel. For 1 -> 6 channels of
-5x5 at p = 4 forward and gradient take less than half of the time.
+CPU kernels compute 16 channels at a time, and compute channels that do not exist for a layer with
+fewer. Here each block of p x p positions becomes p^2 channels (space-to-depth), and the kernel
+becomes one for blocks, with zeros where a block is larger than the kernel. For 1 -> 6 channels,
+a 5 x 5 kernel and p = 4, the forward and backward passes together take less than half of the time.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LANES = 16
-"""float32 values in a vector register of 512 bits, to which oneDNN fills channels up."""
+"""float32 values in a vector register of 512 bits; oneDNN rounds the number of channels up to it."""
+
 SIDES = (1, 2, 4)
+"""Block sides to choose from."""
+
 MOVE = 100
-"""What it takes to bring a value of the output out of its block, there and back, in multiply-adds (measured)."""
+"""Measured cost, in multiply-adds, of moving an output value out of its block, forward and backward."""
+
 POOL, POOL_IN_BLOCKS = 300, 190
-"""What it takes to rectify and pool a value of the output, there and back, from the whole and in blocks (measured)."""
+"""Measured cost of ReLU and pooling for an output value, forward and backward: without blocks, and in blocks."""
+
 GAIN = 1.2
-"""How much cheaper blocks must be to be worth it."""
+"""Factor by which blocks must be cheaper to be used."""
 
 
 def block_side(weight: Tensor, *, pool: bool = False) -> int:
-    """The p that makes forward and gradient cheapest, 1 where blocks do not pay.
+    """The block side p for which forward and backward passes are fastest; 1 if blocks do not pay.
 
     Args:
         weight: (M, C, height, width), of a convolution with strides of 1.
-        pool: whether 2 x 2 positions are pooled behind it.
+        pool: whether a max pooling of 2 x 2 follows.
     """
     costs = {p: _cost(weight.shape, p, pool) for p in SIDES}
     best = min(costs, key=costs.__getitem__)
@@ -37,7 +43,7 @@ def block_side(weight: Tensor, *, pool: bool = False) -> int:
 
 
 def _cost(shape: Sequence[int], p: int, pool: bool) -> float:
-    """Multiply-adds for a position of the output, channels filled up to whole registers."""
+    """The cost of one output position in multiply-adds, with channels rounded up to whole registers."""
     after, before, *kernel = shape
     taps = 1
     for k in kernel:
@@ -50,11 +56,12 @@ def _cost(shape: Sequence[int], p: int, pool: bool) -> float:
 
 
 def _filled(channels: int) -> int:
+    """A number of channels rounded up to whole registers."""
     return -(-channels // LANES) * LANES
 
 
 def _blocks(kernel: int, p: int) -> int:
-    """Blocks that p neighbouring windows reach into, together."""
+    """The number of blocks that p neighbouring windows of the kernel reach into together."""
     return -(-(kernel + p - 1) // p)
 
 
@@ -68,14 +75,20 @@ def block_convolution(
     *,
     pool: bool = False,
 ) -> Tensor:
-    """x (N, C, H, W), ``blocks`` as ``block_weight`` makes them -> (N, M, *out), strides of 1, channels last.
+    """A convolution with strides of 1, computed in blocks of p x p positions.
 
     Args:
-        kernel: the kernel's size on each axis.
-        pads: zeros before and after each axis.
+        x: (N, C, H, W).
+        blocks: the weight as ``block_weight`` makes it.
+        bias: (M,), or None.
+        kernel: height and width of the kernel.
+        pads: zeros on both sides of each spatial axis.
         p: side of a block.
-        pool: whether to give the largest of each 2 x 2 positions. A block holds whole windows, so that three of four
-            values need not be brought out of it.
+        pool: whether to return the maximum of each 2 x 2 positions. A block contains whole pooling
+            windows, so only a quarter of the values is moved out of it.
+
+    Returns:
+        (N, M, *out) in channels-last memory order.
     """
     out = [n + 2 * pad - k + 1 for n, pad, k in zip(x.shape[2:], pads, kernel, strict=True)]
     whole = [p * (-(-n // p) + _blocks(k, p) - 1) for n, k in zip(out, kernel, strict=True)]
@@ -89,36 +102,45 @@ def block_convolution(
 
 
 def block_weight(weight: Tensor, p: int, *, pool: bool = False) -> Tensor:
-    """(M, C, height, width) -> (p p M, p p C, *blocks): the kernel at each of p x p places.
+    """The weight of ``block_convolution``: the kernel at each of the p x p positions of a block.
 
     Args:
-        pool: whether the upper left places of all 2 x 2 windows come first, then the upper right ones, and so on.
+        weight: (M, C, height, width).
+        p: side of a block.
+        pool: whether the positions are ordered for pooling: the upper left ones of all 2 x 2 windows
+            first, then the upper right ones, and so on.
+
+    Returns:
+        (p p M, p p C, *blocks) in channels-last memory order.
     """
     height, width = weight.shape[2:]
     below, right = (_blocks(k, p) * p - k for k in (height, width))
-    places = [(i, j) for i in range(p) for j in range(p)]
+    positions = [(i, j) for i in range(p) for j in range(p)]
     if pool:
-        places.sort(key=lambda place: (place[0] % 2, place[1] % 2))
-    placed = [F.pad(weight, (j, right - j, i, below - i)) for i, j in places]
-    return _to_blocks(torch.cat(placed), p).contiguous(memory_format=torch.channels_last)
+        positions.sort(key=lambda position: (position[0] % 2, position[1] % 2))
+    shifted = [F.pad(weight, (j, right - j, i, below - i)) for i, j in positions]
+    return _to_blocks(torch.cat(shifted), p).contiguous(memory_format=torch.channels_last)
 
 
 def _to_blocks(x: Tensor, p: int) -> Tensor:
-    """(N, C, p h, p w) -> (N, p p C, h, w), channels last."""
+    """(N, C, p h, p w) -> (N, p p C, h, w), in channels-last memory order."""
     n, c, height, width = x.shape
     cut = x.permute(0, 2, 3, 1).reshape(n, height // p, p, width // p, p, c)
     return cut.transpose(2, 3).reshape(n, height // p, width // p, p * p * c).permute(0, 3, 1, 2)
 
 
 def _from_blocks(y: Tensor, p: int) -> Tensor:
-    """(N, p p M, h, w) -> (N, M, p h, p w), channels last."""
+    """(N, p p M, h, w) -> (N, M, p h, p w), in channels-last memory order."""
     n, channels, height, width = y.shape
     cut = y.permute(0, 2, 3, 1).reshape(n, height, width, p, p, channels // (p * p))
     return cut.transpose(2, 3).reshape(n, height * p, width * p, channels // (p * p)).permute(0, 3, 1, 2)
 
 
 def _largest_of_four(y: Tensor) -> Tensor:
-    """(N, 4 C, h, w) -> (N, C, h, w), of four groups of channels; of equals the first has the gradient, as in pooling."""
+    """(N, 4 C, h, w) -> (N, C, h, w): the maximum over four groups of channels.
+
+    Of equal values the first gets the gradient, as in max pooling.
+    """
     n, channels, height, width = y.shape
     groups = y.permute(0, 2, 3, 1).reshape(n, height * width * 4, 1, channels // 4).permute(0, 3, 1, 2)
     largest = F.max_pool2d(groups, (4, 1))

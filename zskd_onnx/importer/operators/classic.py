@@ -1,4 +1,4 @@
-"""ai.onnx.ml: the operators around scikit-learn's linear classifiers."""
+"""Operators of ai.onnx.ml that belong to scikit-learn's linear classifiers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zskd_onnx.importer.operators.indexing import from_start
+from zskd_onnx.importer.operators.indexing import non_negative
 from zskd_onnx.importer.operators.registry import operator
 
 ML = "ai.onnx.ml"
@@ -31,11 +31,13 @@ def linear_classifier(
     multi_class: int = 0,
     post_transform: str = "NONE",
 ) -> tuple[Tensor | None, Tensor]:
-    """x (N, F) -> label (N,) and scores (N, K). Labels that are words have no tensor: None."""
+    """Label (N,) and scores (N, K) of x (N, F). Labels that are strings cannot be a tensor: None."""
     classes = len(classlabels_ints) or len(classlabels_strings)
     weight = _values(coefficients, x).reshape(-1, x.shape[-1])
     if weight.shape[0] != classes:
-        raise NotImplementedError(f"{weight.shape[0]} rows of coefficients for {classes} classes")
+        raise NotImplementedError(
+            f"{weight.shape[0]} rows of coefficients for {classes} classes; expected one for each class"
+        )
     scores = F.linear(x.float(), weight, _values(intercepts, x) if intercepts else None)
     best = scores.argmax(1)
     label = torch.tensor(classlabels_ints, device=x.device)[best] if classlabels_ints else None
@@ -46,18 +48,18 @@ def linear_classifier(
             return label, scores.softmax(1)
         case "LOGISTIC":
             return label, scores.sigmoid()
-    raise NotImplementedError(f"post_transform '{post_transform}'")
+    raise NotImplementedError(f"post_transform '{post_transform}'; expected NONE, SOFTMAX or LOGISTIC")
 
 
 @operator("Scaler", (1,), domain=ML)
 def scaler(x: Tensor, *, offset: Floats, scale: Floats) -> Tensor:
-    """(x - offset) * scale, one number each or one for each feature."""
+    """(x - offset) * scale; both are one number, or one for each feature."""
     return (x.float() - _values(offset, x)) * _values(scale, x)
 
 
 @operator("Normalizer", (1,), domain=ML)
 def normalizer(x: Tensor, *, norm: str = "MAX") -> Tensor:
-    """Each sample divided by its largest value, or its L1 or L2 norm; a zero norm divides by one."""
+    """Each sample divided by its maximum, L1 norm or L2 norm; a norm of zero counts as one."""
     x = x.float()
     match norm:
         case "MAX":
@@ -65,7 +67,7 @@ def normalizer(x: Tensor, *, norm: str = "MAX") -> Tensor:
         case "L1" | "L2":
             size = torch.linalg.vector_norm(x, int(norm[1]), -1, keepdim=True)
         case _:
-            raise NotImplementedError(f"norm '{norm}'")
+            raise NotImplementedError(f"norm '{norm}'; expected MAX, L1 or L2")
     return x / torch.where(size == 0, torch.ones_like(size), size)
 
 
@@ -78,7 +80,7 @@ def imputer(
     replaced_value_float: float = 0.0,
     replaced_value_int64: int = 0,
 ) -> Tensor:
-    """Replace one value (perhaps NaN) by that of its feature."""
+    """Replace one value, possibly NaN, by the number for its feature."""
     if x.is_floating_point():
         missing = torch.isnan(x) if replaced_value_float != replaced_value_float else x == replaced_value_float
         return torch.where(missing, _values(imputed_value_floats, x).to(x.dtype), x)
@@ -87,10 +89,10 @@ def imputer(
 
 @operator("LabelEncoder", (2, 4), domain=ML)
 def label_encoder(x: Tensor, **attributes: Any) -> Tensor:
-    """Map numbers to numbers, those not listed to the default."""
-    words = sorted(name for name in attributes if name.endswith(("strings", "_string")))
-    if any(name.startswith(("keys", "values")) for name in words):
-        raise NotImplementedError(f"labels that are words ({', '.join(words)})")
+    """Map numbers to numbers; those that are not listed become the default."""
+    string_attributes = sorted(name for name in attributes if name.endswith(("strings", "_string")))
+    if any(name.startswith(("keys", "values")) for name in string_attributes):
+        raise NotImplementedError(f"labels that are strings ({', '.join(string_attributes)}); expected numbers")
     keys = _listed("keys", attributes)
     values = _listed("values", attributes)
     default = _default(values, attributes)
@@ -102,28 +104,30 @@ def label_encoder(x: Tensor, **attributes: Any) -> Tensor:
 
 
 def _listed(kind: str, attributes: dict[str, Any]) -> Tensor:
+    """The keys or the values of a LabelEncoder."""
     for suffix, dtype in (("int64s", torch.int64), ("floats", torch.float32)):
         if f"{kind}_{suffix}" in attributes:
             return torch.tensor(attributes[f"{kind}_{suffix}"], dtype=dtype)
-    if isinstance(found := attributes.get(f"{kind}_tensor"), Tensor):
-        return found
-    raise NotImplementedError(f"no numeric {kind}")
+    if isinstance(tensor := attributes.get(f"{kind}_tensor"), Tensor):
+        return tensor
+    raise NotImplementedError(f"no {kind} that are numbers")
 
 
 def _default(values: Tensor, attributes: dict[str, Any]) -> float:
-    if isinstance(found := attributes.get("default_tensor"), Tensor):
-        return found.item()
+    """The default of a LabelEncoder."""
+    if isinstance(tensor := attributes.get("default_tensor"), Tensor):
+        return tensor.item()
     return attributes.get("default_float", -0.0) if values.is_floating_point() else attributes.get("default_int64", -1)
 
 
 @operator("ArrayFeatureExtractor", (1,), domain=ML)
 def array_feature_extractor(x: Tensor, indices: Tensor) -> Tensor:
-    """Picks from the last axis; a vector becomes one row."""
-    picked = x.index_select(-1, from_start(indices, x.shape[-1]).reshape(-1))
+    """Elements of the last axis by index; a vector becomes one row."""
+    picked = x.index_select(-1, non_negative(indices, x.shape[-1]).reshape(-1))
     return picked.unsqueeze(0) if x.ndim == 1 else picked
 
 
 @operator("ZipMap", (1,), domain=ML)
 def zip_map(x: Tensor, **_labels: Any) -> Tensor:
-    """Attaches names to probabilities; the tensor is handed on without them."""
+    """The tensor itself; ONNX would attach the class names to it."""
     return x

@@ -1,4 +1,4 @@
-"""Operators that make tensors: constants, casts, ranges."""
+"""Operators that create tensors or change their type: constants, casts, ranges, dropout."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ TORCH_DTYPE: dict[int, torch.dtype] = {
     ir.DataType.UINT64: torch.uint64,
     ir.DataType.BOOL: torch.bool,
 }
+"""ONNX element type -> torch element type."""
 
 
 @operator("Constant", (1, 9, 11, 12, 13, 19, 21, 23, 24, 25))
@@ -38,7 +39,7 @@ def constant(
     value_int: int | None = None,
     value_ints: Sequence[int] | None = None,
 ) -> Tensor:
-    """The one attribute that is given, as a tensor."""
+    """The tensor in the one attribute that is set."""
     if value is not None:
         return value
     floats = value_float if value_float is not None else value_floats
@@ -46,12 +47,13 @@ def constant(
         return torch.tensor(floats, dtype=torch.float32)
     integers = value_int if value_int is not None else value_ints
     if integers is None:
-        raise NotImplementedError("a constant that is not numeric")
+        raise NotImplementedError("a constant that is not numeric; expected numbers")
     return torch.tensor(integers, dtype=torch.int64)
 
 
 @operator("ConstantOfShape", (9, 20, 21, 23, 24, 25), host_inputs=(0,))
 def constant_of_shape(shape: Sequence[int], *, value: Tensor | None = None) -> Tensor:
+    """A tensor of a given shape that has one value everywhere; 0 by default."""
     if value is None:
         return torch.zeros(tuple(shape), dtype=torch.float32)
     return value.reshape(()).expand(tuple(shape)).clone()
@@ -59,7 +61,7 @@ def constant_of_shape(shape: Sequence[int], *, value: Tensor | None = None) -> T
 
 @operator("Range", (11, 27), host_inputs=(0, 1, 2))
 def arange(start: int | float, limit: int | float, delta: int | float, *, stash_type: int = 1) -> Tensor:
-    """float32 or int64: host numbers do not know their width."""
+    """Numbers from ``start`` to before ``limit`` in steps of ``delta``, as float32 or int64."""
     dtype = torch.float32 if isinstance(start, float) else torch.int64
     count = max(math.ceil((limit - start) / delta), 0)
     return start + delta * torch.arange(count, dtype=dtype)
@@ -67,25 +69,27 @@ def arange(start: int | float, limit: int | float, delta: int | float, *, stash_
 
 @operator("Cast", (6, 9, 13, 19, 21, 23, 24, 25, 28))
 def cast(x: Tensor, *, to: int, **_saturation: Any) -> Tensor:
-    """Saturation and rounding attributes concern float8 alone, which is not supported."""
+    """x in another element type. Attributes about saturation concern float8, which is not supported."""
     if to not in TORCH_DTYPE:
-        raise NotImplementedError(f"a cast to {ir.DataType(to).name}")
+        raise NotImplementedError(f"a cast to {ir.DataType(to).name}, which torch does not have")
     return x.to(TORCH_DTYPE[to])
 
 
 @operator("CastLike", (15, 19, 21, 23, 24, 25))
 def cast_like(x: Tensor, like: Tensor, **_saturation: Any) -> Tensor:
+    """x in the element type of ``like``."""
     return x.to(like.dtype)
 
 
 @operator("Identity", (1, 13, 14, 16, 19, 21, 23, 24, 25))
 def identity(x: Tensor) -> Tensor:
+    """x."""
     return x
 
 
 @operator("Dropout", (7, 10), counts_outputs=True)
 def dropout(x: Tensor, *, num_outputs: int, ratio: float = 0.5) -> Tensor | tuple[Tensor, Tensor]:
-    """Identity in inference; the mask, where asked for, is all true."""
+    """x, as in inference mode, and if asked for a mask that is true everywhere."""
     return x if num_outputs == 1 else (x, torch.ones_like(x, dtype=torch.bool))
 
 
@@ -93,6 +97,7 @@ def dropout(x: Tensor, *, num_outputs: int, ratio: float = 0.5) -> Tensor | tupl
 def dropout_with_mode(
     x: Tensor, ratio: float = 0.5, training_mode: bool = False, *, num_outputs: int, seed: int = 0
 ) -> Tensor | tuple[Tensor, Tensor]:
+    """``dropout`` with its mode as an input; training mode is not supported."""
     if training_mode and ratio:
-        raise NotImplementedError("training_mode = true: export the model in inference mode")
+        raise NotImplementedError("training_mode = true; export the model in inference mode")
     return dropout(x, num_outputs=num_outputs)

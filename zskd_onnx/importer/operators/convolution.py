@@ -1,4 +1,4 @@
-"""Convolution and its transpose."""
+"""Convolution and transposed convolution."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def conv(
     pads: Ints | None = None,
     strides: Ints | None = None,
 ) -> Tensor:
-    """x (N, C, *size), weight (M, C / group, *kernel) -> (N, M, *out)."""
+    """x (N, C, *size), weight (M, C / group, *kernel) -> (N, M, *out).
+
+    If x needs a gradient on a CPU, a layer of few channels is computed in blocks (see
+    ``block_convolution``).
+    """
     kernel = tuple(weight.shape[2:])
     rank = len(kernel)
     strides = strides or (1,) * rank
@@ -59,7 +63,7 @@ def conv_transpose(
 ) -> Tensor:
     """x (N, C, *size), weight (C, M / group, *kernel) -> (N, M, *out).
 
-    The full result is cropped by the pads, and grown at its end by ``output_padding``.
+    The full result is cropped by the pads, and extended at its end by ``output_padding``.
     """
     kernel = tuple(weight.shape[2:])
     rank = len(kernel)
@@ -74,10 +78,10 @@ def conv_transpose(
         begin, end = resolve_pads(x.shape[2:], kernel, strides, dilations, pads, auto_pad)
         grow = [more - e for more, e in zip(extra, end, strict=True)]
     else:
-        wanted = output_shape[-rank:]
-        totals = [max(n + more - w, 0) for n, more, w in zip(full.shape[2:], extra, wanted, strict=True)]
+        sizes = output_shape[-rank:]
+        totals = [max(n + more - size, 0) for n, more, size in zip(full.shape[2:], extra, sizes, strict=True)]
         begin = [total // 2 if auto_pad == "SAME_UPPER" else total - total // 2 for total in totals]
-        grow = [w - (n - b) for w, n, b in zip(wanted, full.shape[2:], begin, strict=True)]
+        grow = [size - (n - b) for size, n, b in zip(sizes, full.shape[2:], begin, strict=True)]
     y = pad_spatial(full, [-b for b in begin], grow)
-    # The bias also reaches what output_padding adds, so it comes last.
+    # The positions that output_padding adds have the bias too, so it is added last.
     return y if bias is None else y + bias.reshape(-1, *(1,) * rank)

@@ -1,4 +1,4 @@
-"""What ``passes.fuse`` puts in place of several nodes: torch has one function for it."""
+"""Operators that ``passes.fuse`` puts in place of several nodes. Their domain is ``registry.OWN``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @operator("Attention", (1,), domain=OWN)
 def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float = 1.0) -> Tensor:
-    """softmax(scale q k) v, for k (..., E, L) as a matrix product takes it."""
+    """softmax(scale q k) v, for q (..., L, E), k (..., E, S) and v (..., S, Ev)."""
     if q.ndim == k.ndim == v.ndim == 4 and q.shape[:2] == k.shape[:2] == v.shape[:2]:
         return F.scaled_dot_product_attention(q, k.transpose(-1, -2), v, scale=scale)
     return torch.matmul(F.softmax(scale * torch.matmul(q, k), -1), v)
@@ -28,7 +28,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float = 1.0) -> Tensor:
 
 @operator("Parts", (1,), domain=OWN)
 def parts(x: Tensor, *, axis: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    """The pieces of x along an axis, one after another; where x is shorter, so are they."""
+    """Consecutive pieces of x along an axis, with the given sizes.
+
+    If the axis is shorter than all sizes together, the last pieces are shorter or empty.
+    """
     if x.shape[axis] == sum(sizes):
         return x.split(list(sizes), axis)
     ends = [0, *(min(end, x.shape[axis]) for end in accumulate(sizes))]

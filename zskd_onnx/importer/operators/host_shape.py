@@ -1,4 +1,4 @@
-"""Which results of shape arithmetic are numbers or vectors, and so may stay host values."""
+"""Decide which results of shape arithmetic are numbers or vectors, and so stay host values."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Container
 import onnx_ir as ir
 
 Dims = tuple[int | None, ...]
-"""() for a number, (n,) for a vector, (None,) for a vector of unknown length."""
+"""() for a number, (n,) for a vector of n elements, (None,) for a vector of unknown length."""
 
 _SHAPED_BY = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1}
-"""Operators whose result has as many axes as one of their inputs has elements."""
+"""Operator -> the input whose number of elements is the number of axes of the result."""
 
 
 def stays_host(node: ir.Node, hosts: Container[ir.Value]) -> bool:
     """Whether the result of a node on host values has at most one axis.
 
-    A tensor of zeros made from a shape, or a row of positions that gains an axis, becomes an
-    ordinary tensor.
+    Other results become ordinary tensors, for example zeros of a given shape, or a vector of positions
+    that gains an axis.
 
     Args:
+        node: a node whose inputs are host values or constants.
         hosts: the values that are host values so far.
     """
     if node.op_type in _SHAPED_BY:

@@ -20,7 +20,7 @@ def gemm(
     transA: int = 0,
     transB: int = 0,
 ) -> Tensor:
-    """alpha A' B' + beta C, C broadcast to (M, N)."""
+    """alpha A' B' + beta C, for A' (M, F) and B' (F, K); C broadcasts to (M, K)."""
     a = a.T if transA else a
     if alpha == 1.0 and beta == 1.0 and (c is None or c.ndim == 1) and a.is_floating_point():
         return F.linear(a, b if transB else b.T, c)
@@ -31,10 +31,11 @@ def gemm(
 
 @operator("MatMul", (1, 9, 13))
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """numpy's matmul."""
+    """The matrix product, as numpy's matmul."""
     return torch.matmul(a, b)
 
 
 @operator("Einsum", (12, 28))
 def einsum(*operands: Tensor, equation: str) -> Tensor:
+    """Einstein summation."""
     return torch.einsum(equation.replace(" ", ""), *operands)

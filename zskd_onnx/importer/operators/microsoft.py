@@ -1,4 +1,4 @@
-"""Operators of onnxruntime's own domain, as its optimiser writes them into files."""
+"""Operators of onnxruntime's own domain (com.microsoft), which its optimiser writes into files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zskd_onnx.importer.operators.convolution import conv
 from zskd_onnx.importer.operators.normalization import layer_normalization
-from zskd_onnx.importer.operators.registry import given, operator
+from zskd_onnx.importer.operators.registry import first_outputs, operator
 
 MICROSOFT = "com.microsoft"
 
@@ -23,7 +23,7 @@ _ACTIVATION: dict[str, Callable[..., Tensor]] = {
     "Clip": lambda x, low, high: x.clamp(low, high),
     "HardSigmoid": lambda x, alpha=0.2, beta=0.5: (alpha * x + beta).clamp(0, 1),
 }
-"""What FusedConv may apply, with its ``activation_params``."""
+"""Activations of FusedConv; their parameters are its ``activation_params``."""
 
 
 @operator("FusedConv", (1,), domain=MICROSOFT)
@@ -43,7 +43,7 @@ def fused_conv(
     if activation is None:
         return y
     if activation not in _ACTIVATION:
-        raise NotImplementedError(f"activation '{activation}'")
+        raise NotImplementedError(f"activation '{activation}'; expected one of {', '.join(_ACTIVATION)}")
     return _ACTIVATION[activation](y, *activation_params)
 
 
@@ -58,7 +58,7 @@ def fused_matmul(
     transBatchA: int = 0,
     transBatchB: int = 0,
 ) -> Tensor:
-    """alpha A' B'; ``transBatch`` moves the first axis behind the other batch axes."""
+    """alpha A' B'; ``transBatchA`` moves the first axis of a behind its other batch axes, likewise b."""
     a = a.movedim(0, -2) if transBatchA else a
     b = b.movedim(0, -2) if transBatchB else b
     return alpha * torch.matmul(a.mT if transA and a.ndim > 1 else a, b.mT if transB and b.ndim > 1 else b)
@@ -66,22 +66,25 @@ def fused_matmul(
 
 @operator("Gelu", (1,), domain=MICROSOFT)
 def gelu(x: Tensor) -> Tensor:
+    """The exact GELU."""
     return F.gelu(x)
 
 
 @operator("QuickGelu", (1,), domain=MICROSOFT)
 def quick_gelu(x: Tensor, *, alpha: float = 1.702) -> Tensor:
+    """x sigmoid(alpha x), which approximates GELU."""
     return x * torch.sigmoid(alpha * x)
 
 
 @operator("FastGelu", (1,), domain=MICROSOFT)
 def fast_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The tanh approximation, which is what the name promises."""
+    """GELU of x + bias, approximated by tanh."""
     return F.gelu(x if bias is None else x + bias, approximate="tanh")
 
 
 @operator("BiasGelu", (1,), domain=MICROSOFT)
 def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
+    """The exact GELU of x + bias."""
     return F.gelu(x + bias)
 
 
@@ -89,6 +92,7 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
 def microsoft_layer_normalization(
     x: Tensor, scale: Tensor, bias: Tensor | None = None, *, num_outputs: int, **attributes: Any
 ) -> Tensor | tuple[Tensor, ...]:
+    """``normalization.layer_normalization``."""
     return layer_normalization(x, scale, bias, num_outputs=num_outputs, **attributes)
 
 
@@ -103,7 +107,7 @@ def skip_layer_normalization(
     num_outputs: int,
     epsilon: float = 1e-12,
 ) -> Tensor | tuple[Tensor | None, ...]:
-    """LayerNormalization of x + skip + bias, and as fourth output that sum."""
+    """Layer normalisation of x + skip + bias; its fourth output is that sum."""
     total = x + skip if bias is None else x + skip + bias
     y, mean, inverse = layer_normalization(total, gamma, beta, num_outputs=3, epsilon=epsilon)
-    return given((y, mean, inverse, total), num_outputs)
+    return first_outputs((y, mean, inverse, total), num_outputs)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zskd_onnx.importer.operators.constant import TORCH_DTYPE
 from zskd_onnx.importer.operators.padding import pad_spatial
-from zskd_onnx.importer.operators.registry import given, operator
+from zskd_onnx.importer.operators.registry import first_outputs, operator
 
 
 @operator("BatchNormalization", (9, 14, 15))
@@ -23,9 +23,9 @@ def batch_normalization(
     momentum: float = 0.9,
     training_mode: int = 0,
 ) -> Tensor:
-    """x (N, C, *size) normalised with the stored statistics, each of shape (C,)."""
+    """x (N, C, *size) normalised with stored statistics; the other inputs are (C,)."""
     if training_mode:
-        raise NotImplementedError("training_mode = 1: export the model in inference mode")
+        raise NotImplementedError("training_mode = 1; export the model in inference mode")
     return F.batch_norm(x, mean, variance, scale, bias, False, 0.0, epsilon)
 
 
@@ -33,21 +33,21 @@ def batch_normalization(
 def batch_normalization_7(
     x: Tensor, *statistics: Tensor, epsilon: float = 1e-5, momentum: float = 0.9, spatial: int = 1
 ) -> Tensor:
-    """Version 7 could also keep statistics for each position."""
+    """``batch_normalization`` as in version 7, which also allows statistics for each position."""
     if not spatial:
-        raise NotImplementedError("spatial = 0 (statistics for each position)")
+        raise NotImplementedError("spatial = 0 (statistics for each position) is not supported; expected 1")
     return batch_normalization(x, *statistics, epsilon=epsilon)
 
 
 @operator("InstanceNormalization", (6, 22))
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
-    """x (N, C, *size), each plane with its own mean and variance."""
+    """x (N, C, *size) normalised over the positions of each channel; scale and bias are (C,)."""
     return group_normalization(x, scale, bias, num_groups=x.shape[1], epsilon=epsilon)
 
 
 @operator("GroupNormalization", (18,))
 def group_normalization_18(x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5) -> Tensor:
-    """Version 18 scales whole groups: scale and bias (num_groups,)."""
+    """``group_normalization`` as in version 18, where scale and bias are (num_groups,)."""
     width = x.shape[1] // num_groups
     scale, bias = scale.repeat_interleave(width), bias.repeat_interleave(width)
     return group_normalization(x, scale, bias, num_groups=num_groups, epsilon=epsilon)
@@ -57,7 +57,7 @@ def group_normalization_18(x: Tensor, scale: Tensor, bias: Tensor, *, num_groups
 def group_normalization(
     x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
-    """x (N, C, *size) in groups of channels; scale and bias (C,)."""
+    """x (N, C, *size) normalised over groups of channels; scale and bias are (C,)."""
     return torch.group_norm(x, num_groups, scale, bias, epsilon)
 
 
@@ -72,7 +72,7 @@ def layer_normalization(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> Tensor | tuple[Tensor, ...]:
-    """Over the axes from ``axis`` on; also the mean and the inverse deviation."""
+    """x normalised over the axes from ``axis`` on, the mean, and the inverse of the standard deviation."""
     axis = axis % x.ndim
     shape = tuple(x.shape[axis:])
     if num_outputs == 1 and scale.shape == shape and (bias is None or bias.shape == shape):
@@ -81,14 +81,14 @@ def layer_normalization(
     variance, mean = torch.var_mean(stash, tuple(range(axis, x.ndim)), correction=0, keepdim=True)
     inverse = torch.rsqrt(variance + epsilon)
     y = ((stash - mean) * inverse).to(x.dtype) * scale
-    return given((y if bias is None else y + bias, mean, inverse), num_outputs)
+    return first_outputs((y if bias is None else y + bias, mean, inverse), num_outputs)
 
 
 @operator("RMSNormalization", (23,))
 def rms_normalization(
     x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
-    """Divided by the root mean square over the axes from ``axis`` on."""
+    """x divided by its root mean square over the axes from ``axis`` on, times ``scale``."""
     stash = x.to(TORCH_DTYPE[stash_type])
     power = stash.square().mean(tuple(range(axis % x.ndim, x.ndim)), keepdim=True)
     return (stash * torch.rsqrt(power + epsilon)).to(x.dtype) * scale
@@ -96,14 +96,14 @@ def rms_normalization(
 
 @operator("LpNormalization", (1, 22))
 def lp_normalization(x: Tensor, *, axis: int = -1, p: int = 2) -> Tensor:
-    """Divided by the p-norm along ``axis``; zero stays zero."""
+    """x divided by its p-norm along ``axis``; where the norm is zero, x stays zero."""
     norm = torch.linalg.vector_norm(x, p, axis, keepdim=True)
     return x / torch.where(norm == 0, torch.ones_like(norm), norm)
 
 
 @operator("MeanVarianceNormalization", (9, 13))
 def mean_variance_normalization(x: Tensor, *, axes: tuple[int, ...] = (0, 2, 3)) -> Tensor:
-    """Mean zero, variance one over ``axes``."""
+    """x with mean zero and variance one over ``axes``."""
     centred = x - x.mean(axes, keepdim=True)
     return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
 

@@ -15,6 +15,7 @@ Ints = Sequence[int]
 
 @operator("Pad", (2,))
 def pad_attributes(x: Tensor, *, pads: Ints, mode: str = "constant", value: float = 0.0) -> Tensor:
+    """``pad`` with its amounts and value as attributes."""
     return pad(x, pads, value, mode=mode)
 
 
@@ -22,7 +23,18 @@ def pad_attributes(x: Tensor, *, pads: Ints, mode: str = "constant", value: floa
 def pad(
     x: Tensor, pads: Ints, value: float | None = None, axes: Ints | None = None, *, mode: str = "constant"
 ) -> Tensor:
-    """``pads`` holds all begins and then all ends, for every axis or for ``axes`` alone; negative ones crop."""
+    """Pad x; negative amounts crop it.
+
+    Args:
+        x: the tensor.
+        pads: the amounts before each axis, then the amounts after each axis.
+        value: the constant for mode "constant"; default 0.
+        axes: the axes that ``pads`` is about; default all.
+        mode: "constant", "edge", "reflect" or "wrap".
+
+    Raises:
+        NotImplementedError: the mode is another one.
+    """
     chosen = tuple(range(x.ndim)) if axes is None else tuple(axis % x.ndim for axis in axes)
     amounts = {axis: (pads[i], pads[i + len(chosen)]) for i, axis in enumerate(chosen)}
     if mode == "constant":
@@ -34,7 +46,7 @@ def pad(
 
 
 def _source(x: Tensor, axis: int, begin: int, end: int, mode: str) -> Tensor:
-    """Which element each position of the padded axis repeats."""
+    """The position in x that each position of the padded axis copies."""
     size = x.shape[axis]
     position = torch.arange(-begin, size + end, device=x.device)
     if mode == "edge":
@@ -45,4 +57,4 @@ def _source(x: Tensor, axis: int, begin: int, end: int, mode: str) -> Tensor:
         period = max(2 * (size - 1), 1)
         folded = position.remainder(period)
         return torch.minimum(folded, period - folded) if size > 1 else folded
-    raise NotImplementedError(f"mode '{mode}'")
+    raise NotImplementedError(f"mode '{mode}'; expected constant, edge, reflect or wrap")

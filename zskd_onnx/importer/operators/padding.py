@@ -1,4 +1,4 @@
-"""Spatial padding as convolution and pooling share it."""
+"""Padding of spatial axes, shared by convolution and pooling."""
 
 from __future__ import annotations
 
@@ -11,21 +11,35 @@ Ints = tuple[int, ...]
 
 
 def for_rank(functions: Mapping[int, Callable[..., Tensor]], rank: int) -> Callable[..., Tensor]:
-    """torch's function for a number of spatial axes."""
+    """torch's function for a number of spatial axes.
+
+    Args:
+        functions: number of spatial axes -> function.
+        rank: number of spatial axes.
+
+    Raises:
+        NotImplementedError: torch has none.
+    """
     if rank not in functions:
-        raise NotImplementedError(f"{rank} spatial axes")
+        raise NotImplementedError(f"{rank} spatial axes; expected 1 to 3")
     return functions[rank]
 
 
 def resolve_pads(
     size: Sequence[int], kernel: Ints, strides: Ints, dilations: Ints, pads: Ints | None, auto_pad: str
 ) -> tuple[list[int], list[int]]:
-    """Padding before and after each spatial axis, from ``pads`` or ``auto_pad``.
+    """The padding before and after each spatial axis.
 
     Args:
         size: spatial size of the input.
-        pads: ONNX order, all begins and then all ends; None means zero.
-        auto_pad: NOTSET, VALID, SAME_UPPER or SAME_LOWER.
+        kernel: spatial size of the kernel.
+        strides: the stride on each axis.
+        dilations: the dilation on each axis.
+        pads: amounts before each axis, then amounts after each axis; None means zero.
+        auto_pad: NOTSET (use ``pads``), VALID, SAME_UPPER or SAME_LOWER.
+
+    Returns:
+        The amounts before and the amounts after each axis.
     """
     rank = len(kernel)
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
@@ -42,6 +56,6 @@ def resolve_pads(
 
 
 def pad_spatial(x: Tensor, begin: Sequence[int], end: Sequence[int], value: float = 0.0) -> Tensor:
-    """Pad the trailing axes of ``x`` with a constant; negative amounts crop."""
+    """Pad the last axes of x with a constant; negative amounts crop."""
     amounts = [n for pair in zip(reversed(begin), reversed(end), strict=True) for n in pair]
     return F.pad(x, amounts, value=value)

@@ -1,4 +1,4 @@
-"""Pooling over windows; ``global_pooling`` holds those over all positions."""
+"""Pooling over windows; ``global_pooling`` has the operators over all positions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 def _window(
     x: Tensor, kernel: Ints, strides: Ints, dilations: Ints, pads: Ints | None, auto_pad: str, ceil_mode: int
 ) -> tuple[list[int], list[int], list[int]]:
-    """Padding before and after, and how far past it the last window of ``ceil_mode`` reaches.
+    """The padding before and after each axis, and how far the last window reaches beyond it.
 
-    A window may start in the input or in the padding before it, never in the padding after it.
+    Only ``ceil_mode`` has such a window. A window may start in the input or in the padding before it,
+    but not in the padding after it.
     """
     size = list(x.shape[2:])
     begin, end = resolve_pads(size, kernel, strides, dilations, pads, auto_pad)
@@ -49,13 +50,13 @@ def max_pool(
     storage_order: int = 0,
     strides: Ints | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """x (N, C, *size) -> (N, C, *out); padding never wins.
+    """x (N, C, *size) -> (N, C, *out): the maximum of each window, and its positions.
 
-    The second output holds positions in the flattened x, spatial axes in the order of
-    ``storage_order`` (0: the last axis runs fastest, 1: the first).
+    Padding is never the maximum. Positions are indices into the flattened x. ``storage_order`` 0
+    flattens the spatial axes with the last one fastest, 1 with the first one fastest.
     """
     if not x.is_floating_point():
-        real = max_pool(
+        pooled = max_pool(
             x.float(),
             kernel_shape=kernel_shape,
             num_outputs=num_outputs,
@@ -66,7 +67,7 @@ def max_pool(
             storage_order=storage_order,
             strides=strides,
         )
-        return real.to(x.dtype) if isinstance(real, Tensor) else (real[0].to(x.dtype), real[1])
+        return pooled.to(x.dtype) if isinstance(pooled, Tensor) else (pooled[0].to(x.dtype), pooled[1])
     rank = len(kernel_shape)
     strides = strides or (1,) * rank
     dilations = dilations or (1,) * rank
@@ -84,7 +85,7 @@ def max_pool(
 
 
 def _positions_in(x: Tensor, positions: Tensor, padded: torch.Size, begin: list[int], storage_order: int) -> Tensor:
-    """Positions in a padded plane as positions in the whole of x."""
+    """Convert positions in a padded plane to positions in the flattened x."""
     size = list(x.shape[2:])
     coordinates: list[Tensor] = []
     for n, b in zip(reversed(padded), reversed(begin), strict=True):
@@ -108,13 +109,14 @@ def max_pool_1(
     pads: Ints | None = None,
     strides: Ints | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
+    """``max_pool`` with the attributes of version 1."""
     return max_pool(
         x, kernel_shape=kernel_shape, num_outputs=num_outputs, auto_pad=auto_pad, pads=pads, strides=strides
     )
 
 
 def _window_sum(x: Tensor, kernel: Ints, strides: Ints, dilations: Ints) -> Tensor:
-    """The sum of each window that lies within x."""
+    """The sum of each window that lies inside x."""
     rank = len(kernel)
     if all(d == 1 for d in dilations):
         return for_rank(_AVERAGE, rank)(x, kernel, strides) * math.prod(kernel)
@@ -169,6 +171,6 @@ def lp_pool(
     begin, end, overhang = _window(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     padded = pad_spatial(x, begin, [e + o for e, o in zip(end, overhang, strict=True)])
     sums = _window_sum(padded.abs().pow(p), kernel_shape, strides, dilations)
-    # The root's gradient is infinite at zero; a window of zeros gets none.
+    # The gradient of the root is infinite at zero, so a window of zeros gets a gradient of zero.
     empty = sums <= 0
     return torch.where(empty, torch.zeros_like(sums), sums.masked_fill(empty, 1.0).pow(1 / p))

@@ -1,6 +1,7 @@
 """onnxruntime's quantised arithmetic and pooling: dequantise, compute, quantise.
 
-Some of its kernels add the zero point before they round, and some after; tests compare all values.
+Some of its kernels add the zero point before they round, others after. The tests compare all
+values.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def _quantize(x: Tensor, scale: Tensor, zero_point: Tensor | None, *, zero_point
 
 
 def _register_binary(name: str, compute: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Register an operator of two quantised inputs."""
+
     @operator(name, (1,), domain=MICROSOFT)
     def binary(
         a: Tensor,
@@ -48,6 +51,8 @@ _register_binary("QLinearMul", torch.mul)
 
 
 def _register_unary(name: str, compute: Callable[..., Tensor], *, zero_point_first: bool = False) -> None:
+    """Register an operator of one quantised input."""
+
     @operator(name, (1,), domain=MICROSOFT)
     def unary(
         x: Tensor,
@@ -67,12 +72,12 @@ def _leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
 
 
 def _softmax(x: Tensor, *, opset: int, axis: int = -1) -> Tensor:
-    """The softmax of an opset of ai.onnx."""
+    """Softmax as an opset of ai.onnx defines it."""
     return softmax(x, axis=axis) if opset >= 13 else softmax_flattened(x, axis=axis)
 
 
 def _channels_first(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Give a pooling operator the attribute ``channels_last``."""
+    """Give a pooling function the attribute ``channels_last``."""
 
     def compute(x: Tensor, *, channels_last: int = 0, **attributes: Any) -> Tensor:
         if not channels_last:
@@ -91,16 +96,18 @@ _register_unary("QLinearGlobalAveragePool", _channels_first(global_average_pool)
 
 @operator("QLinearConcat", (1,), domain=MICROSOFT)
 def qlinear_concat(y_scale: Tensor, y_zero: Tensor, *triples: Tensor, axis: int) -> Tensor:
-    """``triples``: each input, its scale, its zero point."""
+    """Quantised inputs joined along an axis; ``triples`` repeats an input, its scale and its zero point."""
     parts = [dequantize(*triples[i : i + 3]) for i in range(0, len(triples), 3)]
     return _quantize(torch.cat(parts, axis), y_scale, y_zero)
 
 
 @operator("QuantizeLinear", (1,), domain=MICROSOFT)
 def microsoft_quantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int = 1) -> Tensor:
+    """``quantization.quantize_linear``."""
     return quantize_linear(x, scale, zero_point, axis=axis)
 
 
 @operator("DequantizeLinear", (1,), domain=MICROSOFT)
 def microsoft_dequantize_linear(x: Tensor, scale: Tensor, zero_point: Tensor | None = None, *, axis: int = 1) -> Tensor:
+    """``quantization.dequantize_linear``."""
     return dequantize_linear(x, scale, zero_point, axis=axis)

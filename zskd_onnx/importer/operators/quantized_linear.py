@@ -1,4 +1,4 @@
-"""Matrix products and convolutions on quantised values (see ``quantization`` for how those travel)."""
+"""Matrix products and convolutions of quantised values, which ``quantization`` describes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from zskd_onnx.importer.operators.registry import operator
 
 
 def _rows(parameter: Tensor) -> Tensor:
-    """A left operand's parameter, one for each row, so that it broadcasts."""
+    """A scale or zero point of the left operand, reshaped to one for each row."""
     return parameter.unsqueeze(-1) if parameter.ndim == 1 and parameter.numel() > 1 else parameter
 
 
 def _centred(x: Tensor, zero_point: Tensor | None) -> Tensor:
+    """x - zero point, as float32."""
     return x.float() if zero_point is None else x.float() - zero_point.float()
 
 
 @operator("MatMulInteger", (10,))
 def matmul_integer(a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None) -> Tensor:
-    """(a - a_zero) (b - b_zero); zero points per tensor, per row of a, per column of b."""
+    """(a - a_zero) (b - b_zero); zero points are per tensor, per row of a, or per column of b."""
     return torch.matmul(_centred(a, None if a_zero is None else _rows(a_zero)), _centred(b, b_zero))
 
 
@@ -38,6 +39,7 @@ def qlinear_matmul(
     y_scale: Tensor,
     y_zero: Tensor,
 ) -> Tensor:
+    """The product of two quantised matrices, quantised."""
     scale = _rows(a_scale).float() * b_scale.float() / _rows(y_scale).float()
     return to_integers(matmul_integer(a, b, a_zero, b_zero) * scale, _rows(y_zero), y_zero.dtype)
 
@@ -46,7 +48,7 @@ def qlinear_matmul(
 def conv_integer(
     x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None, **attributes: Any
 ) -> Tensor:
-    """The convolution of x - x_zero with w - w_zero; padding counts as x_zero."""
+    """The convolution of x - x_zero with w - w_zero; padding has the value x_zero."""
     weight = _centred(w, None if w_zero is None else aligned(w_zero, w, 0))
     return conv(_centred(x, x_zero), weight, **attributes)
 
@@ -64,7 +66,10 @@ def qlinear_conv(
     bias: Tensor | None = None,
     **attributes: Any,
 ) -> Tensor:
-    """The bias is in units of x_scale * w_scale; scale and zero point of w per tensor or per filter."""
+    """A quantised convolution.
+
+    The bias is in units of x_scale * w_scale. Scale and zero point of w are per tensor or per filter.
+    """
     total = conv_integer(x, w, x_zero, w_zero, **attributes)
     if bias is not None:
         total = total + aligned(bias.float(), total, 1)
@@ -87,7 +92,7 @@ def qgemm(
     transA: int = 0,
     transB: int = 0,
 ) -> Tensor:
-    """alpha (A' B' + C), C an int32 in units of alpha * a_scale * b_scale; float without y_scale."""
+    """alpha (A' B' + C), where C is in units of alpha * a_scale * b_scale; real numbers without y_scale."""
     a, b = _centred(a, a_zero), _centred(b, aligned(b_zero, b, 0 if transB else 1))
     total = torch.matmul(a.T if transA else a, b.T if transB else b)
     if c is not None:
@@ -102,7 +107,7 @@ def qgemm(
 def dynamic_quantize_matmul(
     a: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    """a quantised to uint8 as it comes, times b, summed in integers."""
+    """The product of a, quantised to uint8 by its own range, and b, plus the bias."""
     integers, scale, zero = dynamic_quantize_linear(a, num_outputs=3)
     return matmul_integer_to_float(integers, b, scale, b_scale, zero, b_zero, bias)
 
@@ -117,5 +122,6 @@ def matmul_integer_to_float(
     b_zero: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
+    """The product of two quantised matrices in real numbers, plus the bias."""
     y = matmul_integer(a, b, a_zero, b_zero) * (_rows(a_scale) * b_scale)
     return y if bias is None else y + bias

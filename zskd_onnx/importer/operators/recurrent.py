@@ -1,4 +1,4 @@
-"""Recurrent layers: RNN, GRU and LSTM, unrolled over time.
+"""Recurrent layers, unrolled over time: RNN, GRU and LSTM.
 
 Shapes, for T steps, a batch of N, I inputs, H hidden units, D directions and G gates:
 x (T, N, I), w (D, G H, I), r (D, G H, H), b (D, 2 G H), states (D, N, H), y (T, D, N, H).
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from zskd_onnx.importer.operators.recurrent_activation import Activation, activations_of
-from zskd_onnx.importer.operators.registry import given, operator
+from zskd_onnx.importer.operators.registry import first_outputs, operator
 
 STEP_LIMIT = 4096
-"""Steps that a sequence may have: each becomes operators of its own."""
+"""Largest number of steps of a sequence; each becomes operators of its own."""
 
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
@@ -45,7 +45,7 @@ def _run(
     attributes: dict[str, Any],
     defaults: tuple[str, ...],
 ) -> tuple[Tensor, ...]:
-    """Run a cell over time in each direction: y and the final states."""
+    """Run a cell over time in each direction; returns y and the final states."""
     layout, direction = attributes.get("layout", 0), attributes.get("direction", "forward")
     if layout:
         x = x.transpose(0, 1)
@@ -69,7 +69,7 @@ def _run(
 
 
 def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each sequence from its own end; padding stays where it is."""
+    """Each sequence backwards from its own end; padding stays at the end."""
     if lengths is None:
         return x.flip(0)
     step = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
@@ -78,8 +78,9 @@ def _reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _over_time(step: Step, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, ...]:
+    """Run one direction over time; returns (T, N, H) and the final states. Padding gives zeros."""
     if x.shape[0] > STEP_LIMIT:
-        raise NotImplementedError(f"a sequence of {x.shape[0]} steps, more than {STEP_LIMIT},")
+        raise NotImplementedError(f"a sequence of {x.shape[0]} steps, at most {STEP_LIMIT} are supported")
     outputs = []
     for t in range(x.shape[0]):
         new = step(x[t], state)
@@ -115,7 +116,7 @@ def rnn(
 
         return step
 
-    return given(_run(cell, x, w, r, b, lengths, [initial_h], attributes, ("Tanh",)), num_outputs)
+    return first_outputs(_run(cell, x, w, r, b, lengths, [initial_h], attributes, ("Tanh",)), num_outputs)
 
 
 @operator("GRU", (7, 14, 22), counts_outputs=True)
@@ -131,7 +132,7 @@ def gru(
     linear_before_reset: int = 0,
     **attributes: Any,
 ) -> Tensor | tuple[Tensor, ...]:
-    """Gates in the order update, reset, hidden; h = (1 - z) n + z h."""
+    """h = (1 - z) n + z h; the gates are in the order update z, reset, hidden n (Cho et al. 2014)."""
 
     def cell(c: _Direction, d: int) -> Step:
         f, g = c.functions
@@ -150,7 +151,7 @@ def gru(
 
         return step
 
-    return given(_run(cell, x, w, r, b, lengths, [initial_h], attributes, ("Sigmoid", "Tanh")), num_outputs)
+    return first_outputs(_run(cell, x, w, r, b, lengths, [initial_h], attributes, ("Sigmoid", "Tanh")), num_outputs)
 
 
 @operator("LSTM", (7, 14, 22), counts_outputs=True)
@@ -168,7 +169,7 @@ def lstm(
     input_forget: int = 0,
     **attributes: Any,
 ) -> Tensor | tuple[Tensor, ...]:
-    """Gates in the order input, output, forget, cell; peepholes p (D, 3 H): input, output, forget."""
+    """Gates in the order input, output, forget, cell; peepholes p (D, 3 H) in the order input, output, forget."""
 
     def cell(weights: _Direction, d: int) -> Step:
         f, g, h_of = weights.functions
@@ -186,4 +187,4 @@ def lstm(
         return step
 
     states, defaults = [initial_h, initial_c], ("Sigmoid", "Tanh", "Tanh")
-    return given(_run(cell, x, w, r, b, lengths, states, attributes, defaults), num_outputs)
+    return first_outputs(_run(cell, x, w, r, b, lengths, states, attributes, defaults), num_outputs)

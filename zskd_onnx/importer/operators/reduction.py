@@ -1,4 +1,4 @@
-"""Reductions over axes."""
+"""Reductions over axes, positions of extremes, and cumulative sums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Reduction = Callable[[Tensor, tuple[int, ...], bool], Tensor]
 
 
 def _register(name: str, by_attribute: tuple[int, ...], by_input: tuple[int, ...], compute: Reduction) -> None:
-    """Register a reduction for the versions whose axes are an attribute and an input."""
+    """Register a reduction for the versions with the axes as an attribute, and for those with an input."""
 
     @operator(name, by_attribute)
     def reduce_by_attribute(x: Tensor, *, axes: Axes = None, keepdims: int = 1) -> Tensor:
@@ -23,7 +23,7 @@ def _register(name: str, by_attribute: tuple[int, ...], by_input: tuple[int, ...
 
     @operator(name, by_input, host_inputs=(1,))
     def reduce_by_input(x: Tensor, axes: Axes = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
-        """Without axes: over all of them, or with ``noop_with_empty_axes`` over the empty set."""
+        """Reduce over ``axes``; without axes over all, or with ``noop_with_empty_axes`` over none."""
         chosen = () if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
         if chosen or noop_with_empty_axes:
             return compute(x, tuple(axis % x.ndim for axis in chosen), bool(keepdims))
@@ -50,6 +50,8 @@ def _prod(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 
 def _extreme(compute: Callable[..., Tensor], of_nothing: Callable[[torch.dtype], float]) -> Reduction:
+    """A maximum or minimum; ``of_nothing`` gives its value over an axis of size 0."""
+
     def reduce(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
         if not axes:
             return x
@@ -73,7 +75,7 @@ def _l1(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 
 def _l2(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
-    """torch's norm has gradient zero at zero, where that of a square root would be infinite."""
+    """The L2 norm. The gradient of torch's norm is zero at zero, where that of a square root is infinite."""
     if not axes:
         return x.abs()
     real = x if x.is_floating_point() else x.double()
@@ -108,7 +110,7 @@ _register("ReduceSumSquare", (1, 11, 13), (18,), _sum_square)
 
 
 def _register_position(name: str, find: Callable[..., Tensor]) -> None:
-    """Register ArgMax or ArgMin: the first of equal values, or from version 12 on perhaps the last."""
+    """Register ArgMax or ArgMin: the first of equal values, from version 12 on optionally the last."""
 
     @operator(name, (1, 11))
     def first(x: Tensor, *, axis: int = 0, keepdims: int = 1) -> Tensor:
@@ -127,7 +129,7 @@ _register_position("ArgMin", torch.argmin)
 
 @operator("CumSum", (11, 14), host_inputs=(1,))
 def cumulative_sum(x: Tensor, axis: int | Sequence[int], *, exclusive: int = 0, reverse: int = 0) -> Tensor:
-    """Running sums; ``exclusive`` leaves each element's own value out."""
+    """Sums of the elements so far; ``exclusive`` leaves out an element's own value."""
     dim = axis if isinstance(axis, int) else axis[0]
     x = x.flip(dim) if reverse else x
     total = x.cumsum(dim, dtype=x.dtype)

@@ -1,11 +1,12 @@
-"""The one table that maps ONNX operators to torch functions.
+"""The table that maps ONNX operators to torch functions.
 
-An operator is a plain function: ONNX inputs are its positional parameters (``None`` where an
-optional input is left out), ONNX attributes its keyword parameters, and it returns a tensor, or
-a tuple of them where the operator has several outputs.
+An operator is a plain function. Its positional parameters are the ONNX inputs, with ``None`` for
+an optional input that is left out; its keyword parameters are the ONNX attributes. It returns a
+tensor, or a tuple of tensors if the operator has several outputs. What each operator computes is
+defined by the ONNX specification (https://onnx.ai/onnx/operators/).
 
-Each function registers for the exact schema versions whose meaning it implements, so a file at
-another version is unsupported rather than read with a neighbour's meaning.
+Each function is registered for the exact schema versions that it implements. A file at another
+version is therefore unsupported, and never read with the meaning of a neighbouring version.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from torch import Tensor
 Function = Callable[..., Any]
 
 OWN = "zskd"
-"""Domain of operators that no file holds: passes put them in place of several nodes."""
+"""Domain of operators that no file contains: passes put them in place of several nodes."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One implementation.
+    """The implementation of an ONNX operator.
 
     Attributes:
         function: computes the outputs from inputs and attributes.
-        host_inputs: positions of the inputs that must be known as Python numbers (a shape, axes,
-            pads): the importer passes an int, a float or a tuple of them instead of a tensor.
+        host_inputs: positions of the inputs that the function needs as Python numbers (for example a
+            shape, axes or pads). The importer passes an int, a float or a tuple instead of a tensor.
         counts_outputs: whether the function takes the number of outputs as ``num_outputs``.
-        returns_host: whether it returns Python integers (a shape) instead of a tensor.
+        returns_host: whether the function returns Python integers (a shape) instead of a tensor.
     """
 
     function: Function
@@ -53,7 +54,19 @@ def operator(
     counts_outputs: bool = False,
     returns_host: bool = False,
 ) -> Callable[[Function], Function]:
-    """Register the decorated function for ``name`` at each schema version in ``versions``."""
+    """Register the decorated function as an implementation.
+
+    Args:
+        name: the ONNX operator, for example "Conv".
+        versions: the schema versions that the function implements.
+        domain: the operator's domain; "" is ai.onnx.
+        host_inputs: positions of the inputs that must be Python numbers.
+        counts_outputs: whether to pass the number of outputs as ``num_outputs``.
+        returns_host: whether the function returns Python integers instead of a tensor.
+
+    Raises:
+        ValueError: an operator is registered twice at one version.
+    """
 
     def register(function: Function) -> Function:
         entry = Operator(function, frozenset(host_inputs), counts_outputs, returns_host)
@@ -67,16 +80,22 @@ def operator(
     return register
 
 
-def given(outputs: tuple[Tensor | None, ...], num_outputs: int) -> Any:
-    """What a node with ``num_outputs`` outputs gives: the first alone, or a tuple of the first few."""
+def first_outputs(outputs: tuple[Tensor | None, ...], num_outputs: int) -> Any:
+    """The outputs that a node has: the first one alone, or a tuple of the first ``num_outputs``."""
     return outputs[0] if num_outputs == 1 else outputs[:num_outputs]
 
 
 def schema_version(domain: str, name: str, opset: int) -> int | None:
-    """The schema version in force for an operator at an opset; None if ONNX has none.
+    """The schema version of an operator that an opset selects, or None if ONNX has none.
 
     onnxruntime's own operators have no schema in ONNX; all are at version 1. Its optimiser also
-    writes LayerNormalization into files of opsets that had none yet, with the meaning it has now.
+    writes LayerNormalization into files of opsets below 17, which do not define it, with the meaning
+    of opset 17; these are at version 1 too.
+
+    Args:
+        domain: the operator's domain; "" is ai.onnx.
+        name: the ONNX operator.
+        opset: the model's opset version of that domain.
     """
     if domain in ("com.microsoft", OWN) or ((domain, name) == ("", "LayerNormalization") and opset < 17):
         return 1
@@ -87,11 +106,17 @@ def schema_version(domain: str, name: str, opset: int) -> int | None:
 
 
 def find_operator(domain: str, name: str, opset: int) -> Operator | None:
-    """The implementation for an operator at an opset, or None if there is none."""
+    """The implementation of an operator at an opset, or None if it is not supported.
+
+    Args:
+        domain: the operator's domain; "" is ai.onnx.
+        name: the ONNX operator.
+        opset: the model's opset version of that domain.
+    """
     version = schema_version(domain, name, opset)
     return None if version is None else _TABLE.get((domain, name, version))
 
 
 def registered() -> list[tuple[str, str, int]]:
-    """Every (domain, operator, schema version) of ONNX files that is implemented, sorted."""
+    """Every supported (domain, operator, schema version) of ONNX files, sorted."""
     return sorted(key for key in _TABLE if key[0] != OWN)

@@ -1,8 +1,8 @@
 """Resize and Upsample: separable interpolation, one axis after the other.
 
-Every output position maps to a coordinate in the input; the values at the ``taps`` input
-positions around it are summed with the weights of a kernel. What ONNX calls modes are the maps
-and the kernels.
+Each output position is mapped to a coordinate in the input. The values at the input positions
+around it (its taps) are summed with the weights of a kernel. ONNX's modes select the mapping and
+the kernel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from zskd_onnx.importer.operators.registry import operator
 
 TAP_LIMIT = 4096
-"""Input positions that one output position may depend on along an axis."""
+"""Largest number of input positions that one output position depends on along an axis."""
 
 Ints = Sequence[int]
 Floats = Sequence[float]
@@ -26,7 +26,17 @@ Floats = Sequence[float]
 
 @dataclass(frozen=True)
 class Interpolation:
-    """How one axis is resized; the attributes of ONNX's Resize."""
+    """How one axis is resized, from the attributes of ONNX's Resize.
+
+    Attributes:
+        mode: "nearest", "linear" or "cubic".
+        coordinates: ``coordinate_transformation_mode``.
+        nearest: ``nearest_mode``, how "nearest" rounds a coordinate.
+        cubic: ``cubic_coeff_a``, the coefficient of the cubic kernel.
+        exclude_outside: whether taps outside the input have weight 0.
+        extrapolation: value outside the input for "tf_crop_and_resize".
+        antialias: whether the kernel is widened when the axis shrinks.
+    """
 
     mode: str
     coordinates: str
@@ -39,13 +49,17 @@ class Interpolation:
 
 @operator("Upsample", (7,))
 def upsample_attribute(x: Tensor, *, scales: Floats, mode: str = "nearest") -> Tensor:
+    """``resize_10`` with the scales as an attribute."""
     return resize_10(x, scales, mode=mode)
 
 
 @operator("Upsample", (9, 10), host_inputs=(1,))
 @operator("Resize", (10,), host_inputs=(1,))
 def resize_10(x: Tensor, scales: Floats, *, mode: str = "nearest") -> Tensor:
-    """Coordinates are multiplied; nearest cuts down when enlarging, and rounds up when shrinking."""
+    """Resize by scales; coordinates are divided by the scale.
+
+    "nearest" rounds down when an axis grows, and up when it shrinks.
+    """
     for axis, scale in enumerate(scales):
         how = Interpolation(_mode(mode), "asymmetric", "floor" if scale >= 1 else "ceil")
         x = _resize_axis(x, axis, scale, _scaled(x.shape[axis], scale), (0.0, 1.0), how)
@@ -69,7 +83,21 @@ def resize(
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
 ) -> Tensor:
-    """To ``sizes``, or by ``scales``, of every axis or of ``axes`` alone."""
+    """Resize to ``sizes``, or by ``scales``, along ``axes``.
+
+    The keyword arguments are the attributes of ONNX's Resize.
+
+    Args:
+        x: the tensor.
+        roi: start and end of the region along each axis, for "tf_crop_and_resize".
+        scales: factor for each axis.
+        sizes: new size of each axis.
+        axes: the axes that the arguments above are about; default all.
+
+    Raises:
+        ValueError: neither scales nor sizes are set.
+        NotImplementedError: a mode is not supported.
+    """
     how = Interpolation(
         _mode(mode),
         coordinate_transformation_mode,
@@ -90,7 +118,7 @@ def resize(
         ratios = list(scales)
         sizes = [_scaled(x.shape[axis], ratio) for axis, ratio in zip(chosen, ratios, strict=True)]
     else:
-        raise ValueError("neither scales nor sizes are given")
+        raise ValueError("neither scales nor sizes are set; the file is damaged, export it again")
     for i, (axis, ratio, size) in enumerate(zip(chosen, ratios, sizes, strict=True)):
         region = (roi[i], roi[i + len(chosen)]) if roi else (0.0, 1.0)
         x = _resize_axis(x, axis, ratio, size, region, how)
@@ -99,12 +127,12 @@ def resize(
 
 def _mode(mode: str) -> str:
     if mode not in ("nearest", "linear", "bilinear", "cubic"):
-        raise NotImplementedError(f"mode '{mode}'")
+        raise NotImplementedError(f"mode '{mode}'; expected nearest, linear or cubic")
     return "linear" if mode == "bilinear" else mode
 
 
 def _scaled(size: int, scale: float) -> int:
-    """A scaled size, rounded down after a product in single precision, as runtimes compute it."""
+    """A size times a scale, rounded down after a product in single precision, as runtimes compute it."""
     return size if scale == 1 else int(np.floor(np.float32(size) * np.float32(scale)))
 
 
@@ -115,23 +143,23 @@ def _resize_axis(
     if scale == 1 and size == x.shape[axis] and not (crops and region != (0.0, 1.0)):
         return x
     length = x.shape[axis]
-    where = _coordinates(torch.arange(size, dtype=torch.float64, device=x.device), length, scale, region, how)
+    coordinate = _coordinates(torch.arange(size, dtype=torch.float64, device=x.device), length, scale, region, how)
     along = (-1, *(1,) * (x.ndim - axis - 1))
     if how.mode == "nearest":
-        y = x.index_select(axis, _nearest(where, how.nearest).clamp(0, length - 1).long())
+        y = x.index_select(axis, _nearest(coordinate, how.nearest).clamp(0, length - 1).long())
     else:
-        positions, weights = _taps(where, length, scale, how)
+        positions, weights = _taps(coordinate, length, scale, how)
         weights = weights.to(x.dtype if x.is_floating_point() else torch.float32)
         parts = [x.index_select(axis, positions[:, k]) * weights[:, k].reshape(along) for k in range(weights.shape[1])]
         y = torch.stack(parts).sum(0).to(x.dtype)
     if not crops:
         return y
-    outside = (where < 0) | (where > length - 1)
+    outside = (coordinate < 0) | (coordinate > length - 1)
     return y.masked_fill(outside.reshape(along), how.extrapolation)
 
 
 def _coordinates(i: Tensor, length: int, scale: float, region: tuple[float, float], how: Interpolation) -> Tensor:
-    """Where in the input each output position lies."""
+    """The coordinate in the input of each output position."""
     exact = length * scale
     match how.coordinates:
         case "asymmetric":
@@ -151,31 +179,32 @@ def _coordinates(i: Tensor, length: int, scale: float, region: tuple[float, floa
             if i.shape[0] == 1:
                 return i * 0 + (start + end) / 2 * (length - 1)
             return (start + i * (end - start) / (i.shape[0] - 1)) * (length - 1)
-    raise NotImplementedError(f"coordinate_transformation_mode '{how.coordinates}'")
+    raise NotImplementedError(f"coordinate_transformation_mode '{how.coordinates}' is not supported")
 
 
-def _nearest(where: Tensor, mode: str) -> Tensor:
+def _nearest(coordinate: Tensor, mode: str) -> Tensor:
+    """Coordinates rounded to positions."""
     match mode:
         case "round_prefer_floor":
-            return torch.ceil(where - 0.5)
+            return torch.ceil(coordinate - 0.5)
         case "round_prefer_ceil":
-            return torch.floor(where + 0.5)
+            return torch.floor(coordinate + 0.5)
         case "floor":
-            return torch.floor(where)
+            return torch.floor(coordinate)
         case "ceil":
-            return torch.ceil(where)
-    raise NotImplementedError(f"nearest_mode '{mode}'")
+            return torch.ceil(coordinate)
+    raise NotImplementedError(f"nearest_mode '{mode}' is not supported")
 
 
-def _taps(where: Tensor, length: int, scale: float, how: Interpolation) -> tuple[Tensor, Tensor]:
-    """Input positions (size, taps) and their weights; positions past the edge repeat it."""
+def _taps(coordinate: Tensor, length: int, scale: float, how: Interpolation) -> tuple[Tensor, Tensor]:
+    """Input positions (size, taps) and their weights; positions outside the input repeat its edge."""
     shrink = min(scale, 1.0) if how.antialias else 1.0
     radius = math.ceil((1 if how.mode == "linear" else 2) / shrink)
     if 2 * radius > TAP_LIMIT:
-        raise NotImplementedError(f"a filter over {2 * radius} positions, more than {TAP_LIMIT},")
-    offsets = torch.arange(1 - radius, radius + 1, device=where.device)
-    positions = where.floor().long().unsqueeze(1) + offsets
-    distance = (positions - where.unsqueeze(1)).abs() * shrink
+        raise NotImplementedError(f"a filter over {2 * radius} positions, at most {TAP_LIMIT} are supported")
+    offsets = torch.arange(1 - radius, radius + 1, device=coordinate.device)
+    positions = coordinate.floor().long().unsqueeze(1) + offsets
+    distance = (positions - coordinate.unsqueeze(1)).abs() * shrink
     weights = (1 - distance).clamp(min=0) if how.mode == "linear" else _cubic(distance, how.cubic)
     if how.exclude_outside:
         weights = weights * ((positions >= 0) & (positions < length))
@@ -185,7 +214,7 @@ def _taps(where: Tensor, length: int, scale: float, how: Interpolation) -> tuple
 
 
 def _cubic(d: Tensor, a: float) -> Tensor:
-    """Keys' cubic convolution kernel at distance d."""
+    """The cubic convolution kernel at distance d (Keys 1981)."""
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
     return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))

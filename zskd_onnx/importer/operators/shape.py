@@ -1,4 +1,4 @@
-"""Operators that change a tensor's shape and not its values."""
+"""Operators that change the shape of a tensor, or the order of its elements, but not their values."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ Ints = Sequence[int]
 
 @operator("Shape", (1, 13), returns_host=True)
 def shape(x: Tensor) -> tuple[int, ...]:
-    """A host value: Python integers, so that a free batch size stays free."""
+    """The shape of x as a host value: Python integers, so that a variable batch size stays variable."""
     return tuple(x.shape)
 
 
 @operator("Shape", (15, 19, 21, 23, 24, 25), returns_host=True)
 def shape_between(x: Tensor, *, start: int = 0, end: int | None = None) -> tuple[int, ...]:
+    """The shape of x from axis ``start`` to before axis ``end``, as a host value."""
     return tuple(x.shape)[start:end]
 
 
 @operator("Size", (1, 13, 19, 21, 23, 24, 25), returns_host=True)
 def size(x: Tensor) -> int:
+    """The number of elements of x, as a host value."""
     return x.numel()
 
 
 @operator("Reshape", (5, 13, 14, 19, 21, 23, 24, 25), host_inputs=(1,))
 def reshape(x: Tensor, shape: Ints, *, allowzero: int = 0) -> Tensor:
-    """0 keeps the input's dimension (unless ``allowzero``), -1 is inferred."""
+    """x in another shape; 0 keeps the input's size (unless ``allowzero``), -1 is inferred."""
     if allowzero:
         return x.reshape(tuple(shape))
     return x.reshape([x.shape[i] if n == 0 else n for i, n in enumerate(shape)])
@@ -39,7 +41,7 @@ def reshape(x: Tensor, shape: Ints, *, allowzero: int = 0) -> Tensor:
 
 @operator("Flatten", (1, 9, 11, 13, 21, 23, 24, 25))
 def flatten(x: Tensor, *, axis: int = 1) -> Tensor:
-    """A matrix: the axes before ``axis`` by the others."""
+    """A matrix: the axes before ``axis`` become rows, the others columns."""
     axis = axis + x.ndim if axis < 0 else axis
     if axis == 1:
         return x.flatten(1)
@@ -48,21 +50,25 @@ def flatten(x: Tensor, *, axis: int = 1) -> Tensor:
 
 @operator("Transpose", (1, 13, 21, 23, 24, 25))
 def transpose(x: Tensor, *, perm: Ints | None = None) -> Tensor:
+    """x with its axes permuted; by default reversed."""
     return x.permute(tuple(perm) if perm is not None else tuple(reversed(range(x.ndim))))
 
 
 @operator("Squeeze", (1, 11))
 def squeeze_attribute(x: Tensor, *, axes: Ints | None = None) -> Tensor:
+    """x without axes of size 1; by default without all of them."""
     return x.squeeze() if axes is None else x.squeeze(tuple(axes))
 
 
 @operator("Squeeze", (13, 21, 23, 24, 25), host_inputs=(1,))
 def squeeze(x: Tensor, axes: Ints | None = None) -> Tensor:
+    """``squeeze_attribute`` with the axes as an input."""
     return squeeze_attribute(x, axes=axes)
 
 
 @operator("Unsqueeze", (1, 11))
 def unsqueeze_attribute(x: Tensor, *, axes: Ints) -> Tensor:
+    """x with new axes of size 1."""
     rank = x.ndim + len(axes)
     for axis in sorted(a % rank for a in axes):
         x = x.unsqueeze(axis)
@@ -71,40 +77,44 @@ def unsqueeze_attribute(x: Tensor, *, axes: Ints) -> Tensor:
 
 @operator("Unsqueeze", (13, 21, 23, 24, 25), host_inputs=(1,))
 def unsqueeze(x: Tensor, axes: Ints) -> Tensor:
+    """``unsqueeze_attribute`` with the axes as an input."""
     return unsqueeze_attribute(x, axes=axes)
 
 
 @operator("Concat", (4, 11, 13))
 def concat(*xs: Tensor, axis: int) -> Tensor:
+    """The inputs joined along an axis."""
     return torch.cat(xs, dim=axis)
 
 
 @operator("Expand", (8, 13), host_inputs=(1,))
 def expand(x: Tensor, shape: Ints) -> Tensor:
-    """Broadcast both ways: a 1 in ``shape`` keeps the input's dimension."""
+    """x broadcast together with ``shape``: a 1 in ``shape`` keeps the input's size."""
     return x.expand(torch.broadcast_shapes(x.shape, tuple(shape)))
 
 
 @operator("Tile", (6, 13), host_inputs=(1,))
 def tile(x: Tensor, repeats: Ints) -> Tensor:
+    """x repeated along each axis."""
     return x.repeat(tuple(repeats))
 
 
 @operator("Trilu", (14,), host_inputs=(1,))
 def trilu(x: Tensor, k: int | Ints = 0, *, upper: int = 1) -> Tensor:
-    """The triangle above (below) the k-th diagonal of the last two axes."""
+    """The triangle above or below the k-th diagonal of the last two axes, with zeros elsewhere."""
     diagonal = k if isinstance(k, int) else k[0]
     return x.triu(diagonal) if upper else x.tril(diagonal)
 
 
 @operator("DepthToSpace", (1,))
 def depth_to_space_1(x: Tensor, *, blocksize: int) -> Tensor:
+    """``depth_to_space`` in mode DCR."""
     return depth_to_space(x, blocksize=blocksize)
 
 
 @operator("DepthToSpace", (11, 13, 28))
 def depth_to_space(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
-    """(N, C, H, W) -> (N, C / b^2, b H, b W); the block is the outer (DCR) or inner part of C."""
+    """(N, C, H, W) -> (N, C / b^2, b H, b W); the block is the outer (DCR) or the inner (CRD) part of C."""
     n, c, h, w = x.shape
     b = blocksize
     if mode == "CRD":

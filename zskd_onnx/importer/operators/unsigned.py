@@ -1,4 +1,4 @@
-"""Unsigned integers that torch stores but does not compute with."""
+"""Arithmetic on unsigned integer types that torch stores but does not compute with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 WIDE = frozenset({torch.uint16, torch.uint32, torch.uint64})
+"""Types that torch stores but does not compute with."""
 
 
 def widens_unsigned(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compute uint16, uint32 and uint64 in int64; a result of that type is narrowed again.
+    """Decorate an operator to compute uint16, uint32 and uint64 in int64.
 
-    Sums and products wrap as ONNX's do. A uint64 of 2**63 and more does not fit: order and
-    division see it as negative.
+    A result in int64 is converted back, so sums and products wrap around as in ONNX. A uint64 from
+    2**63 on does not fit: comparisons and divisions see it as negative.
     """
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Graph clean-up before import, one pass a file; ``clean`` runs them in order."""
+"""Prepare a graph for the import, one pass a module: ``clean`` simplifies it, ``fuse`` merges nodes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,24 @@ __all__ = [
 
 
 def clean(model: ir.Model) -> None:
-    """Bring a model into the one form that the head search and the importer read.
+    """Simplify a model, in place, into the form that ``translate.import_graph`` reads.
 
     Afterwards:
 
     1. no model-local functions remain,
-    2. initialisers are not inputs,
-    3. nodes stand in topological order,
-    4. weights of linear models are no attributes,
-    5. everything that depends on constants and fixed sizes alone is an initialiser,
-    6. nothing remains that no output needs, inputs included,
-    7. no value inside the graph is in half precision.
+    2. initialisers are not graph inputs,
+    3. nodes are in topological order,
+    4. weights of linear models are initialisers instead of attributes,
+    5. values that depend only on constants and fixed sizes are initialisers,
+    6. nodes, initialisers and inputs that no output needs are removed,
+    7. values inside the graph are in float32 instead of half precision.
+
+    Args:
+        model: a model that ``file.source.read_onnx_file`` has checked.
+
+    Raises:
+        UnsupportedTeacherError: functions cannot be inlined, the graph has a cycle, or constants
+            are too large.
     """
     _inline(model)
     common.RemoveInitializersFromInputsPass()(model)
@@ -55,7 +62,10 @@ def clean(model: ir.Model) -> None:
 
 
 def fuse(model: ir.Model) -> None:
-    """Put one node where torch has one function for several, once the head has been found on the plain graph."""
+    """Replace several nodes by one where torch has one function for them, in place.
+
+    The search for the classifier's final layer reads the plain graph, so fusing comes after it.
+    """
     fuse_gelu(model)
     fuse_attention(model)
     fuse_linear(model)
@@ -67,15 +77,15 @@ def _inline(model: ir.Model) -> None:
         return
     try:
         common.InlinePass()(model)
-    except Exception as error:  # opsets that differ, arguments that do not fit: many types
+    except Exception as error:  # for example opsets that differ, or arguments that do not fit
         reason = str(error.__cause__ or error).strip().split("\n", 1)[0][:300]
         raise UnsupportedTeacherError(
-            f"its functions cannot be written out ({reason}); export it without them"
+            f"the model's local functions cannot be inlined ({reason}); export it without functions"
         ) from error
 
 
 def _sort(model: ir.Model) -> None:
     try:
         common.TopologicalSortPass()(model)
-    except Exception as error:  # the pass manager wraps what its passes raise
+    except Exception as error:  # the pass manager wraps the errors of its passes
         raise UnsupportedTeacherError("the graph has a cycle; the file is damaged, export it again") from error

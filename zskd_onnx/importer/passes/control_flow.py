@@ -1,4 +1,4 @@
-"""Write out branches and loops whose course is constant."""
+"""Inline branches and unroll loops whose condition and trip count are constant."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.nodes import describe
 
 TRIP_LIMIT = 1024
-"""Iterations that a loop may have: each becomes nodes of its own."""
+"""Largest number of iterations of a loop; each is copied into the graph."""
 
 SIZE_LIMIT = 20_000
-"""Nodes and constants that a graph may have after unrolling: loops in loops multiply."""
+"""Largest number of nodes and constants of a graph after unrolling, because nested loops multiply."""
 
 
 def inline_control_flow(node: ir.Node) -> bool:
     """Replace an If with a constant condition, or a Loop with a constant trip count, by its body.
 
     Returns:
-        Whether the node was replaced. The new nodes stand behind it.
+        Whether the node was replaced. The new nodes are inserted behind it.
 
     Raises:
-        UnsupportedTeacherError: a loop has more than ``TRIP_LIMIT`` iterations.
+        UnsupportedTeacherError: a loop has more than ``TRIP_LIMIT`` iterations, or the graph would
+            have more than ``SIZE_LIMIT`` nodes and constants.
     """
     if node.domain != "":
         return False
@@ -38,60 +39,73 @@ def _inline_if(node: ir.Node) -> bool:
     if condition is None:
         return False
     branch = node.attributes["then_branch" if condition else "else_branch"].as_graph()
-    end = _Insertion(node)
-    end.replace(end.body(branch, {}, ""))
+    insertion = _Insertion(node)
+    insertion.replace(insertion.body(branch, {}, ""))
     return True
 
 
 def _unroll_loop(node: ir.Node) -> bool:
-    """A loop that ends by its trip count: the body must hand its condition on as it came, or as true."""
-    trips, go, *carried = node.inputs
+    """Unroll a loop that ends by its trip count alone, and return whether it was one.
+
+    The body must return its condition unchanged, or as constant true.
+    """
+    trips, condition, *carried = node.inputs
     count = _constant(trips)
-    start = True if go is None else _constant(go)
+    start = True if condition is None else _constant(condition)
     body = node.attributes["body"].as_graph()
-    if count is None or start is None or not _keeps_going(body):
+    if count is None or start is None or not _continues(body):
         return False
     count = int(count) if start else 0
     scans = len(body.outputs) - 1 - len(carried)
     if count > TRIP_LIMIT:
-        raise UnsupportedTeacherError(f"{describe(node)}: {count} iterations, at most {TRIP_LIMIT} can be unrolled")
+        raise UnsupportedTeacherError(
+            f"{describe(node)}: {count} iterations, at most {TRIP_LIMIT} can be unrolled; "
+            "export the model with a shorter loop"
+        )
     if scans and not count:
         return False
     graph = node.graph
     assert isinstance(graph, ir.Graph)
-    # Each iteration brings two constants of its own.
+    # Each iteration adds two constants: its number and its condition.
     size = sum(1 for _ in body.all_nodes())
     if count and len(graph) + len(graph.initializers) + count * (size + 2) > SIZE_LIMIT:
-        raise UnsupportedTeacherError(f"{describe(node)}: loops unroll to more than {SIZE_LIMIT:,} nodes and constants")
-    end = _Insertion(node)
+        raise UnsupportedTeacherError(
+            f"{describe(node)}: its loops unroll to more than {SIZE_LIMIT:,} nodes and constants; "
+            "export the model with shorter loops"
+        )
+    insertion = _Insertion(node)
     states: list[ir.Value | None] = list(carried)
     rows: list[list[ir.Value | None]] = [[] for _ in range(scans)]
     for i in range(count):
-        step = end.constant(ir.tensor(i, dtype=ir.DataType.INT64))
-        proceed = end.constant(ir.tensor(True))
-        outputs = end.body(body, dict(zip(body.inputs, [step, proceed, *states], strict=True)), f"_{i}")
+        step = insertion.constant(ir.tensor(i, dtype=ir.DataType.INT64))
+        proceed = insertion.constant(ir.tensor(True))
+        outputs = insertion.body(body, dict(zip(body.inputs, [step, proceed, *states], strict=True)), f"_{i}")
         states = outputs[1 : 1 + len(carried)]
         for row, value in zip(rows, outputs[1 + len(carried) :], strict=True):
-            row.append(end.unsqueeze(value))
-    end.replace([*states, *(end.node("Concat", row, {"axis": 0}) for row in rows)])
+            row.append(insertion.unsqueeze(value))
+    insertion.replace([*states, *(insertion.node("Concat", row, {"axis": 0}) for row in rows)])
     return True
 
 
-def _keeps_going(body: ir.Graph) -> bool:
-    """Whether the body's condition output is its condition input or a constant true."""
+def _continues(body: ir.Graph) -> bool:
+    """Whether the body's condition output is its condition input, or constant true."""
     value: ir.Value | None = body.outputs[0]
-    while value is not None and (maker := value.producer()) is not None:
-        if maker.op_type == "Constant" and maker.domain == "":
-            held = maker.attributes.get("value")
-            return held is not None and held.type == ir.AttributeType.TENSOR and bool(held.as_tensor().numpy().all())
-        if maker.op_type != "Identity" or maker.domain != "":
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type == "Constant" and producer.domain == "":
+            constant = producer.attributes.get("value")
+            return (
+                constant is not None
+                and constant.type == ir.AttributeType.TENSOR
+                and bool(constant.as_tensor().numpy().all())
+            )
+        if producer.op_type != "Identity" or producer.domain != "":
             return False
-        value = maker.inputs[0]
+        value = producer.inputs[0]
     return value is body.inputs[1] or (value is not None and bool(_constant(value)))
 
 
 def _constant(value: ir.Value | None) -> float | None:
-    """The count or the condition that a constant holds; None if it is neither."""
+    """The number in a constant of one int64 or bool element, or None."""
     if value is None or value.const_value is None or value.const_value.size != 1:
         return None
     if value.const_value.dtype not in (ir.DataType.INT64, ir.DataType.BOOL):
@@ -100,18 +114,18 @@ def _constant(value: ir.Value | None) -> float | None:
 
 
 class _Insertion:
-    """Puts nodes behind one node, one after the other, and at last in its place."""
+    """Inserts nodes behind a node, one after the other, and finally replaces that node."""
 
     def __init__(self, node: ir.Node) -> None:
         assert isinstance(node.graph, ir.Graph)
         self.graph = node.graph
         self.replaced = node
         self.last = node
-        self.made = 0
+        self.count = 0
 
-    def fresh(self) -> str:
-        self.made += 1
-        return f"{self.replaced.outputs[0].name}_{self.made}"
+    def new_name(self) -> str:
+        self.count += 1
+        return f"{self.replaced.outputs[0].name}_{self.count}"
 
     def add(self, node: ir.Node) -> None:
         self.graph.insert_after(self.last, node)
@@ -124,13 +138,13 @@ class _Insertion:
         attributes: Mapping[str, int] | None = None,
         name: str | None = None,
     ) -> ir.Value:
-        made = ir.node(op_type, inputs, attributes=attributes)
-        made.outputs[0].name = name or self.fresh()
-        self.add(made)
-        return made.outputs[0]
+        node = ir.node(op_type, inputs, attributes=attributes)
+        node.outputs[0].name = name or self.new_name()
+        self.add(node)
+        return node.outputs[0]
 
     def constant(self, tensor: ir.TensorProtocol) -> ir.Value:
-        value = ir.val(self.fresh(), const_value=tensor)
+        value = ir.val(self.new_name(), const_value=tensor)
         self.graph.register_initializer(value)
         return value
 
@@ -141,12 +155,12 @@ class _Insertion:
         return self.node("Unsqueeze", [value, self.constant(ir.tensor([0], dtype=ir.DataType.INT64))])
 
     def body(self, body: ir.Graph, inputs: Mapping[ir.Value, ir.Value | None], suffix: str) -> list[ir.Value | None]:
-        """Copy a body's nodes with values in place of its inputs; returns its outputs."""
+        """Copy a body's nodes into the graph, with ``inputs`` in place of its own; returns its outputs."""
         copy = body.clone(allow_outer_scope_values=True)
-        given = list(inputs.values())
-        for own, value in zip(copy.inputs, given, strict=True):
+        values = list(inputs.values())
+        for parameter, value in zip(copy.inputs, values, strict=True):
             if value is not None:
-                convenience.replace_all_uses_with(own, value, replace_graph_outputs=True)
+                convenience.replace_all_uses_with(parameter, value, replace_graph_outputs=True)
         outputs: list[ir.Value | None] = list(copy.outputs)
         copy.outputs.clear()
         prefix = f"{self.replaced.name or self.replaced.outputs[0].name}{suffix}_"
@@ -163,7 +177,7 @@ class _Insertion:
         return outputs
 
     def replace(self, values: list[ir.Value | None]) -> None:
-        """Let Identity nodes with the old names give the values, and remove the node."""
+        """Give ``values`` the old output names by Identity nodes, and remove the replaced node."""
         for old, value in zip(self.replaced.outputs, values, strict=True):
             name, old.name = old.name, f"{old.name}_replaced"
             new = self.node("Identity", [value], name=name)

@@ -1,4 +1,4 @@
-"""Remove what no output needs: nodes, initialisers, inputs."""
+"""Remove nodes, initialisers and inputs that no output needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from onnx_ir.passes import common
 
 
 def drop_dangling(model: ir.Model) -> None:
-    """Exporters leave inputs that nothing reads (a mask, a label); they are no part of a teacher."""
+    """Remove unused nodes, initialisers and inputs, in place.
+
+    Exporters leave inputs that nothing reads, for example a mask or a label.
+    """
     common.RemoveUnusedNodesPass()(model)
     graph = model.graph
     for value in list(graph.inputs):

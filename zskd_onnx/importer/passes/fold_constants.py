@@ -1,4 +1,4 @@
-"""Evaluate whatever depends on constants alone."""
+"""Evaluate everything that depends only on constants."""
 
 from __future__ import annotations
 
@@ -15,40 +15,45 @@ from zskd_onnx.importer.operators.elementwise import DIVISIONS, divides_safely
 from zskd_onnx.importer.operators.registry import Operator
 from zskd_onnx.importer.passes.control_flow import inline_control_flow
 
-LIMIT = 1 << 27
-"""Elements that a folded tensor may have (512 MiB of float32)."""
+ELEMENT_LIMIT = 1 << 27
+"""Largest number of elements of one folded tensor (512 MiB of float32)."""
 
 TOTAL_LIMIT = 3 << 26
-"""Elements that all of them may have beyond the file's own: VGG-19 as ONNX's light model makes 144 million."""
+"""Largest number of elements of all folded tensors together, besides copies of the file's weights.
+
+VGG-19 in ONNX's ``light_*`` models, which makes its weights in the graph, needs 144 million.
+"""
 
 COPIES = 4
-"""How often the file's own elements may be copied, cast or moved on the way."""
+"""How many copies of the file's own weights folding may make, for example by Cast or Transpose."""
 
 WORK_LIMIT = 1 << 36
-"""Operations for all constants together: seconds."""
+"""Largest number of operations for all constants together: a few seconds."""
 
 
 def fold_constants(model: ir.Model) -> None:
-    """Replace nodes whose inputs are all constants by initialisers.
+    """Replace nodes whose inputs are all constants by initialisers, in place.
 
-    Weights behind Identity, Cast, Transpose, Reshape or ConstantOfShape become plain tensors, so
-    that the search for the head sees them. A branch or a loop whose condition turns out constant
-    is written out on the way. The result's size is computed on the meta device first: a file of
-    a few bytes cannot ask for gigabytes, nor for hours.
+    Weights behind Identity, Cast, Transpose, Reshape or ConstantOfShape become plain initialisers,
+    where later steps find them. If and Loop nodes whose condition turns out to be constant are
+    inlined on the way.
+
+    The size of each result is computed on the meta device first. A file of a few bytes therefore
+    cannot make the process use gigabytes or hours.
 
     Raises:
-        UnsupportedTeacherError: a result would exceed ``LIMIT`` elements, all of them together what
-            the file's own weights warrant, or a loop is too long.
+        UnsupportedTeacherError: a result has more than ``ELEMENT_LIMIT`` elements, all results
+            together have too many for the size of the file's weights, or a loop is too long.
     """
     graph = model.graph
     opsets = model.opset_imports
-    own = sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None)
-    folder = _Folder(TOTAL_LIMIT + COPIES * own)
-    for node in graph:  # nodes that are put in behind the current one are visited too
+    weight_elements = sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None)
+    folder = _Folder(TOTAL_LIMIT + COPIES * weight_elements)
+    for node in graph:  # nodes that are inserted behind the current one are visited too
         if inline_control_flow(node):
             continue
-        known = all(v is None or v.const_value is not None for v in node.inputs)
-        if not known or any(v.is_graph_output() for v in node.outputs):
+        constant = all(v is None or v.const_value is not None for v in node.inputs)
+        if not constant or any(v.is_graph_output() for v in node.outputs):
             continue
         operator = operator_of(node, opsets)
         if operator is None:
@@ -57,28 +62,28 @@ def fold_constants(model: ir.Model) -> None:
             outputs = folder.evaluate(node, operator)
         except UnsupportedTeacherError:
             raise
-        except Exception:  # left as it is: the importer names it if it is really needed
+        except Exception:  # the node stays; the import reports it if an output needs it
             continue
         for old, tensor in zip(node.outputs, outputs, strict=True):
             new = ir.val(old.name, const_value=from_torch(tensor, old.name))
             ir.convenience.replace_all_uses_with(old, new)
             graph.register_initializer(new)
         graph.remove(node)
-        for used in node.inputs:
-            if used is not None and not used.uses() and not used.is_graph_output():
-                graph.initializers.pop(used.name or "", None)
+        for value in node.inputs:
+            if value is not None and not value.uses() and not value.is_graph_output():
+                graph.initializers.pop(value.name or "", None)
 
 
 class _Folder:
-    """Evaluates nodes, and keeps account of what they take.
+    """Evaluates nodes, and counts the elements and operations that they need.
 
     Args:
-        elements: how many all results together may have.
+        elements: largest number of elements of all results together.
     """
 
     def __init__(self, elements: int) -> None:
         self.elements = elements
-        self.budget = Budget(LIMIT, WORK_LIMIT)
+        self.budget = Budget(ELEMENT_LIMIT, WORK_LIMIT)
 
     def evaluate(self, node: ir.Node, operator: Operator) -> list[Tensor]:
         inputs = [None if v is None else tensor_of(v) for v in node.inputs]
@@ -90,27 +95,30 @@ class _Folder:
                 with self.budget:
                     results = _run(node, operator, inputs, keywords, "meta")
             except OverBudgetError as error:
-                raise UnsupportedTeacherError(f"{describe(node)}: folding this constant takes {error}") from error
+                raise UnsupportedTeacherError(f"{describe(node)}: this constant needs {error}") from error
             self.elements -= sum(x.numel() for x in results)
         if self.elements < 0:
             raise UnsupportedTeacherError(
-                f"{describe(node)}: the constants up to here have more elements together than the weights warrant; "
-                "simplify the model"
+                f"{describe(node)}: the constants up to this node have too many elements for the size of the file's "
+                "weights; simplify the model (onnxsim)"
             )
         return _run(node, operator, inputs, keywords, "cpu")
 
 
 def _check_divisor(node: ir.Node, divisor: Tensor) -> None:
     if not divides_safely(divisor):
-        raise UnsupportedTeacherError(f"{describe(node)}: integers are divided by 0 or -1, which can end the process")
+        raise UnsupportedTeacherError(
+            f"{describe(node)}: an integer division by 0 or -1, which can end the process; "
+            "export the model with floating-point numbers"
+        )
 
 
 def _run(
     node: ir.Node, operator: Operator, inputs: list[Tensor | None], keywords: dict[str, Any], device: str
 ) -> list[Tensor]:
     with torch.device(device):
-        placed = [None if x is None else x.to(device) for x in inputs]
+        tensors = [None if x is None else x.to(device) for x in inputs]
         moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in keywords.items()}
-        result = operator.function(*arguments(operator, placed, inputs), **moved)
+        result = operator.function(*arguments(operator, tensors, inputs), **moved)
     results = list(result) if len(node.outputs) > 1 else [result]
     return [x if isinstance(x, Tensor) else torch.tensor(x, dtype=torch.int64) for x in results]

@@ -1,4 +1,4 @@
-"""Write scikit-learn's linear classifier and scaler as the layers that they are."""
+"""Write scikit-learn's linear classifier and scaler as ordinary layers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import onnx_ir as ir
 from zskd_onnx.importer.nodes import attributes
 
 ML = "ai.onnx.ml"
+"""Domain of ONNX's operators for classical machine learning."""
+
 OPSET = 21
-"""Of a file that names none, because all of its nodes are of other domains."""
+"""ai.onnx opset for a file that imports none, because all its nodes are from other domains."""
 
 
 def expand_linear_models(model: ir.Model) -> None:
-    """Replace the scores of LinearClassifier by Gemm and its post-transform, and Scaler by Sub and Mul.
+    """Replace LinearClassifier by Gemm and its activation, and Scaler by Sub and Mul, in place.
 
-    The weights of both stand in attributes, where no search for a head or an input domain finds
-    them. One row of coefficients for two classes gives (1 - s, s), s the sigmoid of the score.
-    A LinearClassifier stays where its labels are read, or where its meaning is another.
+    Both have their weights in attributes, where the searches for the final layer and for the input
+    scaling do not look. Two classes with one row of coefficients give (1 - s, s), where s is the
+    sigmoid of the score.
+
+    A LinearClassifier stays if its labels are read, or if its attributes are not supported here.
     """
     model.opset_imports.setdefault("", OPSET)
     for node in list(model.graph):
@@ -30,24 +34,24 @@ def expand_linear_models(model: ir.Model) -> None:
 
 
 class _Writer:
-    """Puts nodes before another, with names after its output."""
+    """Inserts nodes before another node, and names their values with a common prefix."""
 
     def __init__(self, graph: ir.Graph, before: ir.Node, name: str) -> None:
-        self.graph, self.before, self.name, self.made = graph, before, name, 0
+        self.graph, self.before, self.name, self.count = graph, before, name, 0
 
     def constant(self, numbers: np.ndarray) -> ir.Value:
-        self.made += 1
-        name = f"{self.name}_{self.made}"
+        self.count += 1
+        name = f"{self.name}_{self.count}"
         value = ir.val(name, const_value=ir.tensor(numbers.astype(np.float32), name=name))
         self.graph.register_initializer(value)
         return value
 
     def node(self, op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
-        self.made += 1
-        made = ir.node(op_type, list(inputs), attributes=attributes, name=self.before.name)
-        made.outputs[0].name = f"{self.name}_{self.made}"
-        self.graph.insert_before(self.before, made)
-        return made.outputs[0]
+        self.count += 1
+        node = ir.node(op_type, list(inputs), attributes=attributes, name=self.before.name)
+        node.outputs[0].name = f"{self.name}_{self.count}"
+        self.graph.insert_before(self.before, node)
+        return node.outputs[0]
 
 
 def _replace(old: ir.Value, new: ir.Value) -> None:
@@ -60,10 +64,10 @@ def _expand_scaler(graph: ir.Graph, node: ir.Node) -> None:
     x, settings = node.inputs[0], attributes(node)
     if x is None or len(settings.get("offset", ())) == 0 or len(settings.get("scale", ())) == 0:
         return
-    out = node.outputs[0]
-    write = _Writer(graph, node, out.name or "scaler")
+    output = node.outputs[0]
+    write = _Writer(graph, node, output.name or "scaler")
     centred = write.node("Sub", write.node("Cast", x, to=1), write.constant(np.array(settings["offset"])))
-    _replace(out, write.node("Mul", centred, write.constant(np.array(settings["scale"]))))
+    _replace(output, write.node("Mul", centred, write.constant(np.array(settings["scale"]))))
     graph.remove(node, safe=True)
 
 

@@ -1,1 +1,1 @@
-"""Students that start from the teacher's channels."""
+"""Pruned initialisation: students that start with the teacher's channels."""

@@ -1,4 +1,4 @@
-"""What stands between layers with weights: a student's activations, pooling and flattening beside its teacher's."""
+"""Comparison of the operations between layers with weights (activation, pooling, flattening) of student and teacher."""
 
 from __future__ import annotations
 
@@ -11,69 +11,81 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.students.pruning.torch_chain import ChainLayer
-from zskd_onnx.teacher.probes.onnx_chain import WeightedLayer
+from zskd_onnx.students.pruning.torch_chain import TorchLayer
+from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer
 from zskd_onnx.teacher.probes.probe import inputs_probe
 from zskd_onnx.teacher.teacher import Teacher
 
 SAMPLES = 8
 
 TOLERANCE = 0.02
-"""Mean difference, as a share of the mean magnitude: half precision passes, and a leak of a hundredth."""
+"""Largest mean difference relative to the mean magnitude. It allows half precision and a leaky ReLU of slope 0.01."""
 
 CONVOLVE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
-Pairs = Sequence[tuple[ChainLayer, WeightedLayer | None]]
-"""Layers of the student's, and the teacher's in their places as its file has them; None for a batch normalisation that the
-student alone has, and that will do nothing."""
+Pairs = Sequence[tuple[TorchLayer, OnnxLayer | None]]
+"""Layers of the student, each with the teacher's corresponding layer in the file's own scale.
+
+None stands for a batch normalisation that only the student has; pruned initialisation makes it an identity.
+"""
 
 
-def check_between(student: nn.Module, teacher: Teacher, pairs: Pairs) -> None:
-    """Compare what the student does to the teacher's own values, from layer to layer, with what the teacher does.
+def compare_interlayer(student: nn.Module, teacher: Teacher, pairs: Pairs) -> None:
+    """Compare what student and teacher compute between their layers with weights.
+
+    The teacher's layer outputs for random samples are passed through the student's operations, and the
+    results are compared with the inputs of the teacher's next layers.
 
     Raises:
-        UsageError: they differ; the message names the layers and is the reason why the student cannot inherit.
+        UsageError: the results differ. The message names the layers and is the reason why the student
+            should not start with the teacher's channels.
     """
-    given = [layer for _, layer in pairs if layer is not None]
+    layers = [layer for _, layer in pairs if layer is not None]
     device = next((b.device for b in teacher.buffers()), None)
     unit = torch.rand((SAMPLES, *teacher.domain.shape), generator=torch.Generator().manual_seed(0))
     training = student.training
     student.eval()
     try:
         with torch.no_grad():
-            _, inputs = inputs_probe(teacher, given)(teacher.domain.to_file(unit.to(device)))
+            _, inputs = inputs_probe(teacher, layers)(teacher.domain.to_file(unit.to(device)))
             _compare(student, pairs, unit, inputs)
     finally:
         student.train(training)
 
 
 def _compare(student: nn.Module, pairs: Pairs, unit: Tensor, inputs: Sequence[Tensor]) -> None:
-    """``unit``: samples in the unit space, ``inputs``: what each of the teacher's layers reads of them."""
-    values, nodes = iter(inputs), list[fx.Node]()
-    previous: WeightedLayer | None = None
-    given, kept = unit, unit.shape[1]  # what it gives, and how many of its outputs the student has room for
-    for mine, layer in pairs:
-        nodes += mine.before
+    """Compare layer by layer.
+
+    Args:
+        unit: samples (N, *shape) in the unit space.
+        inputs: the input of each of the teacher's layers for these samples.
+    """
+    remaining_inputs, nodes = iter(inputs), list[fx.Node]()
+    previous: OnnxLayer | None = None
+    output, width = unit, unit.shape[1]  # of the previous layer: the teacher's output, the student's channel count
+    for student_layer, layer in pairs:
+        nodes += student_layer.preceding
         if layer is None:
             continue
-        read = next(values).float()
-        # The way from the unit space to the teacher's first layer is put into the student's, see ``unit_space_layers``.
-        theirs = unit if previous is None else read[:, : read.shape[1] // len(previous.weight) * kept]
-        ours = _follow(student, nodes, given[:, :kept].contiguous(), mine)
-        if not _apart(ours.flatten(1), theirs.flatten(1)) <= TOLERANCE:
-            what, where = (
-                ("its input", "") if previous is None else ("what it has", f" between {previous.node} and {layer.node}")
-            )
+        layer_input = next(remaining_inputs).float()
+        expected = unit  # the input scaling will be in the student's first layer, see ``fold_input_scaling``
+        if previous is not None:
+            expected = layer_input[:, : layer_input.shape[1] // len(previous.weight) * width]
+        computed = _run_nodes(student, nodes, output[:, :width].contiguous(), student_layer)
+        if not _relative_difference(computed.flatten(1), expected.flatten(1)) <= TOLERANCE:
+            subject, place = " on its input", ""
+            if previous is not None:
+                subject, place = "", f" between {previous.node} and {layer.node}"
             raise UsageError(
-                f"what the student does to {what} before its layer '{mine.name}' (scaling, activation, pooling) is not what the "
-                f"teacher does{where}"
+                f"the student's operations{subject} before layer '{student_layer.name}' (scaling, activation, pooling) "
+                f"differ from the teacher's{place}"
             )
-        module: Any = mine.module
-        nodes, previous, given, kept = [], layer, _apply(layer, read), len(module.weight)
+        module: Any = student_layer.module
+        nodes, previous, output, width = [], layer, _apply(layer, layer_input), len(module.weight)
 
 
-def _apply(layer: WeightedLayer, x: Tensor) -> Tensor:
-    """What a layer gives for what it reads."""
+def _apply(layer: OnnxLayer, x: Tensor) -> Tensor:
+    """The output of a layer for an input."""
     weight, bias = layer.weight.float(), None if layer.bias is None else layer.bias.float()
     if layer.kind == "linear":
         return F.linear(x, weight, bias)
@@ -83,10 +95,10 @@ def _apply(layer: WeightedLayer, x: Tensor) -> Tensor:
     return CONVOLVE[x.ndim](x, weight, bias, groups=layer.groups, **settings)
 
 
-def _follow(student: nn.Module, nodes: Sequence[fx.Node], x: Tensor, layer: ChainLayer) -> Tensor:
-    """The student's forward pass along some nodes of a chain."""
+def _run_nodes(student: nn.Module, nodes: Sequence[fx.Node], x: Tensor, layer: TorchLayer) -> Tensor:
+    """The student's operations before ``layer``, applied to x."""
     for node in nodes:
-        args, kwargs = _given(node.args, x), _given(node.kwargs, x)
+        args, kwargs = _with_value(node.args, x), _with_value(node.kwargs, x)
         try:
             if node.op == "call_module":
                 x = student.get_submodule(str(node.target))(*args, **kwargs)
@@ -95,19 +107,21 @@ def _follow(student: nn.Module, nodes: Sequence[fx.Node], x: Tensor, layer: Chai
             else:
                 function: Any = node.target
                 x = function(*args, **kwargs)
-        except Exception as error:  # of any kind, as the functions may be the user's
+        except Exception as error:  # a custom student may raise anything
             raise UsageError(
-                f"what the student does before its layer '{layer.name}' cannot be done to the teacher's values ({node.name})"
+                f"the student's operations before layer '{layer.name}' do not accept the teacher's activations "
+                f"({node.name})"
             ) from error
     return x
 
 
-def _given(arguments: Any, x: Tensor) -> Any:
-    """A node's arguments with a value in the place of the one node among them."""
+def _with_value(arguments: Any, x: Tensor) -> Any:
+    """Arguments of a node, with a value in place of the node that it reads."""
     return fx.map_arg(arguments, lambda node: x)
 
 
-def _apart(ours: Tensor, theirs: Tensor) -> float:
-    if ours.shape != theirs.shape:
+def _relative_difference(computed: Tensor, expected: Tensor) -> float:
+    """Mean absolute difference relative to the mean magnitude; infinite for different shapes."""
+    if computed.shape != expected.shape:
         return math.inf
-    return float((ours - theirs).abs().mean() / theirs.abs().mean().clamp_min(1e-12))
+    return float((computed - expected).abs().mean() / expected.abs().mean().clamp_min(1e-12))

@@ -1,4 +1,4 @@
-"""What a layer of a chain multiplies its weights with."""
+"""The inputs that a layer of a chain multiplies with its weights."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zskd_onnx.teacher.probes.onnx_chain import WeightedLayer
+from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer
 
 
-def patches(x: Tensor, layer: WeightedLayer, positions: int, generator: torch.Generator) -> Tensor:
-    """Inputs of a layer, (R, I): what its weights (O, I), flattened, are multiplied with.
+def layer_inputs(x: Tensor, layer: OnnxLayer, positions: int, rng: torch.Generator) -> Tensor:
+    """Rows (R, I) of inputs: each is multiplied with the layer's flattened weights (O, I).
+
+    A fully connected layer has one row per sample. Of a convolution, random output positions are taken.
 
     Args:
-        x: what the layer reads, (N, C, *sides) of a convolution, (N, I) of a fully connected layer.
-        layer: a convolution of one group, or a fully connected layer.
-        positions: of a convolution's output, how many of each sample are taken at random, repetitions among them; a fully
-            connected layer has one.
-        generator: on the CPU.
+        x: input of the layer: (N, C, *sides) for a convolution, (N, I) for a fully connected layer.
+        layer: a convolution with one group, or a fully connected layer.
+        positions: number of output positions per sample of a convolution, drawn with replacement.
+        rng: random generator on the CPU.
     """
     if layer.kind == "linear":
         return x
@@ -30,6 +31,6 @@ def patches(x: Tensor, layer: WeightedLayer, positions: int, generator: torch.Ge
     ):
         x = x.unfold(axis, dilation * (kernel - 1) + 1, stride)[..., ::dilation]
     sides = x.shape[2 : layer.weight.ndim]
-    at = [torch.randint(side, (positions,), generator=generator).to(x.device) for side in sides]
+    indices = [torch.randint(side, (positions,), generator=rng).to(x.device) for side in sides]
     every: Any = slice(None)
-    return x[(every, every, *at)].movedim(2, 1).flatten(0, 1).flatten(1)
+    return x[(every, every, *indices)].movedim(2, 1).flatten(0, 1).flatten(1)

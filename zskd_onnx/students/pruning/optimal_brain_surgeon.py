@@ -1,4 +1,4 @@
-"""Which channels the next layer misses least, and weights that make up for them."""
+"""Channel pruning with Optimal Brain Surgeon: which channels to remove, and re-fitted weights for the others."""
 
 from __future__ import annotations
 
@@ -6,77 +6,93 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-4
-"""What is added to the mean square of each input, as a share of it, so that inputs that depend on one another can be told apart."""
+"""Ridge regularisation: share of each input's mean square that is added to it, as inputs may be linearly dependent."""
 
-LARGEST = 8192
-"""Inputs of a layer up to which their mean products are taken: a matrix of 0.5 GB. Above, they count as uncorrelated."""
+MAX_INPUTS = 8192
+"""Largest number of inputs for which all mean products are computed (a matrix of 0.5 GB).
+
+Inputs of larger layers are treated as uncorrelated.
+"""
 
 
 def mean_products(rows: Tensor) -> Tensor:
-    """What ``eliminate`` knows of a layer's inputs, for rows (R, I) of them.
+    """Second moments of a layer's inputs, which ``prune_channels`` needs.
+
+    Args:
+        rows: inputs (R, I), one row for each sample and position.
 
     Returns:
-        (I + 1, I + 1) in float64, the mean products of the inputs and of a one behind them; or, for more than
-        ``LARGEST`` inputs, (2, I): their means and their mean squares.
+        (I + 1, I + 1) in float64: mean products of the inputs and a constant 1, which comes last.
+        With more than ``MAX_INPUTS`` inputs, (2, I): their means and mean squares.
     """
     rows = rows.double()
-    if rows.shape[1] > LARGEST:
+    if rows.shape[1] > MAX_INPUTS:
         return torch.stack([rows.mean(0), rows.square().mean(0)])
     rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
     return rows.T @ rows / len(rows)
 
 
-def eliminate(products: Tensor, weight: Tensor, keep: int, *, constant: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """Let channels go, one after another, until ``keep`` are left.
+def prune_channels(
+    products: Tensor, weight: Tensor, keep: int, *, refit_bias: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Remove channels one at a time until ``keep`` remain, and re-fit the weights of the others.
 
-    Each time the one goes whose loss changes the layer's outputs least in the mean square, once the weights of
-    all others have made up for it: Optimal Brain Surgeon (Hassibi & Stork 1993, eq. 5) for groups of weights, with the error
-    of the layer's own outputs, as ThiNet (Luo et al. 2017) has it.
+    Each step removes the channel with the lowest saliency: the increase of the layer's mean squared
+    output error after the remaining weights are re-fitted. This is Optimal Brain Surgeon (Hassibi &
+    Stork 1993, eq. 5) for groups of weights, with the error of the layer's own outputs as in ThiNet
+    (Luo et al. 2017).
 
     Args:
-        products: of the layer's inputs, as ``mean_products`` gives them.
-        weight: (O, C, T), outputs by channels by the inputs that each channel gives.
-        constant: whether the layer's bias may make up for the means of what goes.
+        products: second moments of the layer's inputs, from ``mean_products``.
+        weight: (O, C, T): outputs, channels, and inputs that each channel provides.
+        keep: number of channels to keep.
+        refit_bias: whether the layer's bias may compensate for the means of removed channels.
 
     Returns:
-        The channels that are left, (keep,) in order; their weights, (O, keep, T); and what the bias grows by, (O,).
+        Indices (keep,) of the remaining channels, ascending; their weights (O, keep, T); and the
+        change of the bias (O,).
     """
     outputs, channels, taps = weight.shape
     if products.shape != (1 + channels * taps,) * 2:
-        return _eliminate_alone(products, weight, keep, constant=constant)
-    inputs = channels * taps + constant
+        return _prune_uncorrelated(products, weight, keep, refit_bias=refit_bias)
+    inputs = channels * taps + refit_bias
     products = products[:inputs, :inputs]
     squares = products.diagonal()
     damping = RIDGE * squares.clamp_min(1e-6 * float(squares.mean())).clamp_min(1e-12)
-    if constant:
+    if refit_bias:
         damping[-1] = 0
     inverse = torch.linalg.inv(products + damping.diag())
     w = products.new_zeros((inputs, outputs))
-    places = torch.arange(channels * taps, device=weight.device).view(channels, taps)
+    rows_of_channel = torch.arange(channels * taps, device=weight.device).view(channels, taps)
     w[: channels * taps] = weight.flatten(1).T.double()
-    left = list(range(channels))
-    while len(left) > keep:
-        groups = places[left]
-        blocks, ours = inverse[groups[:, :, None], groups[:, None, :]], w[groups]
-        least = int((ours * torch.linalg.solve(blocks, ours)).sum((1, 2)).argmin())
-        gone = groups[least]
-        share = torch.linalg.solve(blocks[least], inverse[gone])
-        w = w - share.T @ w[gone]
-        inverse = inverse - share.T @ inverse[gone]
-        del left[least]
-    kept = torch.tensor(left, device=weight.device)
-    found = w[places[kept].flatten()].T.reshape(outputs, keep, taps)
-    growth = w[-1] if constant else w.new_zeros(outputs)
-    return kept, found.to(weight.dtype), growth.to(weight.dtype)
+    remaining = list(range(channels))
+    while len(remaining) > keep:
+        groups = rows_of_channel[remaining]
+        blocks, weights = inverse[groups[:, :, None], groups[:, None, :]], w[groups]
+        saliency = (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
+        lowest = int(saliency.argmin())
+        removed = groups[lowest]
+        transfer = torch.linalg.solve(blocks[lowest], inverse[removed])
+        w = w - transfer.T @ w[removed]
+        inverse = inverse - transfer.T @ inverse[removed]
+        del remaining[lowest]
+    indices = torch.tensor(remaining, device=weight.device)
+    refitted = w[rows_of_channel[indices].flatten()].T.reshape(outputs, keep, taps)
+    bias_change = w[-1] if refit_bias else w.new_zeros(outputs)
+    return indices, refitted.to(weight.dtype), bias_change.to(weight.dtype)
 
 
-def _eliminate_alone(products: Tensor, weight: Tensor, keep: int, *, constant: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for inputs that count as uncorrelated: nothing but the bias makes up for what goes."""
+def _prune_uncorrelated(
+    products: Tensor, weight: Tensor, keep: int, *, refit_bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``prune_channels`` for inputs that are treated as uncorrelated: only the bias is re-fitted."""
     means, squares = (row.view(weight.shape[1:]) for row in products)
-    spread = squares - means.square() if constant else squares
-    cost = (weight.double().square().sum(0) * spread).sum(1)
-    kept = cost.topk(keep).indices.sort().values
-    gone = torch.ones_like(cost, dtype=torch.bool)
-    gone[kept] = False
-    moved = torch.einsum("oct,ct->o", weight[:, gone].double(), means[gone])
-    return kept, weight[:, kept], (moved if constant else torch.zeros_like(moved)).to(weight.dtype)
+    error = squares - means.square() if refit_bias else squares
+    saliency = (weight.double().square().sum(0) * error).sum(1)
+    indices = saliency.topk(keep).indices.sort().values
+    removed = torch.ones_like(saliency, dtype=torch.bool)
+    removed[indices] = False
+    bias_change = torch.einsum("oct,ct->o", weight[:, removed].double(), means[removed])
+    if not refit_bias:
+        bias_change = torch.zeros_like(bias_change)
+    return indices, weight[:, indices], bias_change.to(weight.dtype)

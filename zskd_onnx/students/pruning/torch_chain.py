@@ -1,4 +1,4 @@
-"""The layers with weights of a torch module whose layers form a chain."""
+"""The layers with weights of a torch module that is a chain of layers."""
 
 from __future__ import annotations
 
@@ -13,63 +13,66 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
-class ChainLayer:
+class TorchLayer:
     """A layer with weights.
 
     Attributes:
-        name: of the module, as messages name it.
-        kind: "convolution", "linear" or "batch_norm", as ``teacher.WeightedLayer`` has it.
+        name: name of the module within the student, for messages.
+        kind: "convolution", "linear" or "batch_norm", as in ``OnnxLayer``.
         module: the layer itself.
-        before: what stands between it and the layer with weights before, or the input.
+        preceding: the operations between the previous layer with weights, or the input, and this layer.
     """
 
     name: str
     kind: str
     module: nn.Module
-    before: tuple[fx.Node, ...]
+    preceding: tuple[fx.Node, ...]
 
     @property
-    def adjoins(self) -> bool:
-        """Whether nothing stands between it and the layer with weights before."""
-        return not self.before
+    def follows_directly(self) -> bool:
+        """Whether the layer reads the output of the previous layer with weights, without an operation between."""
+        return not self.preceding
 
 
-def chain(student: nn.Module) -> list[ChainLayer]:
-    """The layers in the order in which a sample meets them; what has no weights is passed over.
+def student_layers(student: nn.Module) -> list[TorchLayer]:
+    """The layers with weights in the order of the forward pass.
 
     Raises:
-        UsageError: a value is used twice, the forward pass depends on the values, or a layer has
-            weights of another kind; the message is the reason.
+        UsageError: the student is not a chain (a value is used twice, or the forward pass depends on
+            values), or a layer with weights is of another kind. The message is the reason.
     """
     training = student.training
-    student.eval()  # as it is when it is used; a forward pass may look at the mode
+    student.eval()  # a forward pass may depend on the mode
     try:
         graph = fx.symbolic_trace(student).graph
     except Exception as error:
         reason = (str(error) or type(error).__name__).split("\n", 1)[0]
-        raise UsageError(f"the student's forward pass cannot be followed ({reason})") from error
+        raise UsageError(f"torch.fx cannot trace the student's forward pass ({reason})") from error
     finally:
         student.train(training)
-    layers: list[ChainLayer] = []
-    between: list[fx.Node] = []
+    layers: list[TorchLayer] = []
+    preceding: list[fx.Node] = []
     for node in graph.nodes:
         if len(node.all_input_nodes) > 1 or len(node.users) > 1:
             where = node.target if node.op == "call_module" else node.name
-            raise UsageError(f"the student is no plain chain of layers, it forks or joins at '{where}'")
+            raise UsageError(f"the student is not a plain chain of layers: it branches or joins at '{where}'")
         if node.op in ("placeholder", "output"):
             continue
         if node.op != "call_module":
-            between.append(node)
+            preceding.append(node)
             continue
         module = student.get_submodule(str(node.target))
         kind = _kind(module)
         if kind is not None:
-            layers.append(ChainLayer(str(node.target), kind, module, tuple(between)))
-            between = []
+            layers.append(TorchLayer(str(node.target), kind, module, tuple(preceding)))
+            preceding = []
         elif next(module.parameters(), None) is not None:
-            raise UsageError(f"the student's layer '{node.target}' is a {type(module).__name__}")
+            raise UsageError(
+                f"the student's layer '{node.target}' is a {type(module).__name__}; expected a convolution, "
+                "a fully connected layer or a batch normalisation"
+            )
         else:
-            between.append(node)
+            preceding.append(node)
     return layers
 
 

@@ -1,4 +1,4 @@
-"""Student architectures. A new one is a file here that registers itself, and an import below."""
+"""Built-in student architectures. To add one, write a module here that registers it, and import it below."""
 
 from zskd_onnx.students.zoo import alexnet, cnn, lenet, mlp, resnet, vgg, wide_resnet
 

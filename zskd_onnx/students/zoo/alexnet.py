@@ -1,10 +1,10 @@
-"""AlexNet for small images and its half (ZSKD supplement, table 2)."""
+"""AlexNet for small images and its half-size version (ZSKD supplement, table 2)."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from zskd_onnx.students.zoo.registry import Shape, needs_images, student
+from zskd_onnx.students.zoo.architecture import Shape, needs_images, student
 
 
 def _alexnet(shape: Shape, classes: int, halves: int) -> nn.Sequential:
@@ -17,7 +17,7 @@ def _alexnet(shape: Shape, classes: int, halves: int) -> nn.Sequential:
         return n
 
     def norm() -> nn.LocalResponseNorm:
-        # TensorFlow's alpha (1e-4) weighs the sum over 2 * radius + 1 channels, torch's the mean.
+        # TensorFlow's alpha (1e-4) multiplies the sum over 2 * radius + 1 channels, torch's alpha the mean.
         return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=1.0)
 
     layers = nn.Sequential(
@@ -45,7 +45,7 @@ def alexnet(shape: Shape, classes: int) -> nn.Sequential:
     return _alexnet(shape, classes, 1)
 
 
-@student("alexnet-half", "AlexNet with half of the filters and units", needs_images(15))
+@student("alexnet-half", "AlexNet with half the filters and units", needs_images(15))
 def alexnet_half(shape: Shape, classes: int) -> nn.Sequential:
     """The student of the ZSKD supplement's table 2."""
     return _alexnet(shape, classes, 2)

@@ -1,4 +1,4 @@
-"""The table of students."""
+"""Registry of the built-in students."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ Factory = Callable[[Shape, int], nn.Module]
 
 
 @dataclass(frozen=True)
-class Student:
-    """An architecture that adapts to a teacher's input and class count.
+class Architecture:
+    """An architecture that adapts to a sample shape and a number of classes.
 
     Attributes:
-        name: how users call it.
-        summary: one line.
-        build: makes a module from the shape of one sample, (C, H, W) or (F,), and K; it maps
-            (N, *shape) in the unit space to logits (N, K).
-        misfit: why a shape does not suit, or None.
+        name: name on the command line and in recipes.
+        summary: one line about it.
+        build: returns a module for the shape of one sample, such as (C, H, W) or (F,), and the number of
+            classes K. The module maps samples (N, *shape) of the unit space to logits (N, K).
+        unsupported_reason: returns why the architecture does not support a shape, or None if it does.
     """
 
     name: str
     summary: str
     build: Factory
-    misfit: Callable[[Shape], str | None]
+    unsupported_reason: Callable[[Shape], str | None]
 
 
-STUDENTS: dict[str, Student] = {}
+STUDENTS: dict[str, Architecture] = {}
 
-FAMILIES: dict[str, Callable[[str], Student]] = {}
-"""The first word of a name -> makes any member of that family from its whole name."""
+FAMILIES: dict[str, Callable[[str], Architecture]] = {}
+"""From the first word of a name to a function that makes the family's member from the whole name."""
 
 
-def student(name: str, summary: str, misfit: Callable[[Shape], str | None]) -> Callable[[Factory], Factory]:
-    """Register the decorated factory."""
+def student(name: str, summary: str, unsupported_reason: Callable[[Shape], str | None]) -> Callable[[Factory], Factory]:
+    """A decorator that registers a factory as an architecture."""
 
     def register(build: Factory) -> Factory:
-        STUDENTS[name] = Student(name, summary, build, misfit)
+        STUDENTS[name] = Architecture(name, summary, build, unsupported_reason)
         return build
 
     return register
 
 
-def family(word: str) -> Callable[[Callable[[str], Student]], Callable[[str], Student]]:
-    """Register the decorated function for all names that start with a word and a hyphen."""
+def family(word: str) -> Callable[[Callable[[str], Architecture]], Callable[[str], Architecture]]:
+    """A decorator that registers a function for all names that start with a word and a hyphen."""
 
-    def register(member: Callable[[str], Student]) -> Callable[[str], Student]:
+    def register(member: Callable[[str], Architecture]) -> Callable[[str], Architecture]:
         FAMILIES[word] = member
         return member
 
     return register
 
 
-def find(name: str) -> Student | None:
-    """The student of that name, or the member of a family that it spells.
+def find(name: str) -> Architecture | None:
+    """The architecture of that name, registered or a member of a family; None if there is none.
 
     Raises:
-        UsageError: the family has no such member.
+        UsageError: the family has no such member; the message says which names are allowed.
     """
     word, hyphen, _ = name.partition("-")
     if name not in STUDENTS and hyphen and word in FAMILIES:
@@ -67,14 +67,14 @@ def find(name: str) -> Student | None:
     return STUDENTS.get(name)
 
 
-def needs_images(least_side: int) -> Callable[[Shape], str | None]:
-    """A misfit test for architectures that take images of a least side."""
+def needs_images(smallest_side: int) -> Callable[[Shape], str | None]:
+    """An ``unsupported_reason`` for architectures that need images of a smallest side."""
 
-    def misfit(shape: Shape) -> str | None:
+    def unsupported_reason(shape: Shape) -> str | None:
         if len(shape) != 3:
-            return "it takes images"
-        if min(shape[1:]) < least_side:
-            return f"it takes images of side {least_side} or more"
+            return "it needs images"
+        if min(shape[1:]) < smallest_side:
+            return f"it needs images of at least {smallest_side}x{smallest_side} pixels"
         return None
 
-    return misfit
+    return unsupported_reason

@@ -1,4 +1,4 @@
-"""A plain convolutional net for sequences, images and volumes of any size."""
+"""A plain convolutional network for sequences, images and volumes of any size."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 
 from torch import nn
 
-from zskd_onnx.students.zoo.registry import Shape, student
+from zskd_onnx.students.zoo.architecture import Shape, student
 
 LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
     1: (nn.Conv1d, nn.BatchNorm1d),
     2: (nn.Conv2d, nn.BatchNorm2d),
     3: (nn.Conv3d, nn.BatchNorm3d),
 }
-"""By the number of axes that hold positions."""
+"""Convolution and batch normalisation by the number of spatial axes."""
 
 
 def _needs_positions(shape: Shape) -> str | None:
-    return None if len(shape) - 1 in LAYERS else "it takes sequences, images or volumes"
+    return None if len(shape) - 1 in LAYERS else "it needs sequences, images or volumes"
 
 
 def _cnn(shape: Shape, classes: int, width: int) -> nn.Sequential:
-    """Convolutions of 3 taps a side with batch normalisation, halving the sides until they are 4 or less."""
+    """Convolutions of kernel size 3 with batch normalisation; strides of 2 until no side is above 4."""
     channels, *sides = shape
     convolution, normalisation = LAYERS[len(sides)]
     layers: list[nn.Module] = []
@@ -38,11 +38,13 @@ def _cnn(shape: Shape, classes: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * math.prod(sides), classes))
 
 
-@student("cnn", "plain 3x3 convolutions from 16 filters, for sequences, images and volumes", _needs_positions)
+@student(
+    "cnn", "plain convolutions of kernel size 3 from 16 filters, for sequences, images and volumes", _needs_positions
+)
 def cnn(shape: Shape, classes: int) -> nn.Sequential:
     return _cnn(shape, classes, 16)
 
 
-@student("cnn-small", "the same from 8 filters", _needs_positions)
+@student("cnn-small", "cnn that starts from 8 filters", _needs_positions)
 def cnn_small(shape: Shape, classes: int) -> nn.Sequential:
     return _cnn(shape, classes, 8)

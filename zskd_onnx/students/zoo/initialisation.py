@@ -1,4 +1,4 @@
-"""Starting weights of the deep nets."""
+"""Initial weights of the deep networks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import nn
 def kaiming_fan_out(module: nn.Module) -> None:
     """Draw the weights of convolutions from N(0, 2 / fan-out), fan-out = filters x kernel (He et al. 2015).
 
-    Linear layers keep torch's weights and get biases of zero, normalisation stays the identity: so
-    do the reference implementations of ResNet and Wide ResNet.
+    Linear layers keep torch's weights and get zero biases. Batch normalisation stays the identity. The
+    reference implementations of ResNet and Wide ResNet do the same.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

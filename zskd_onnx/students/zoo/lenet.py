@@ -1,10 +1,10 @@
-"""LeNet-5 and its half (ZSKD supplement, table 1)."""
+"""LeNet-5 and its half-size version (ZSKD supplement, table 1)."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from zskd_onnx.students.zoo.registry import Shape, needs_images, student
+from zskd_onnx.students.zoo.architecture import Shape, needs_images, student
 
 
 def _lenet(shape: Shape, classes: int, first: int, second: int) -> nn.Sequential:
@@ -26,7 +26,7 @@ def _lenet(shape: Shape, classes: int, first: int, second: int) -> nn.Sequential
     )
     for layer in layers:
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            # The supplement's "truncated normal" is TensorFlow's: cut at two deviations.
+            # The supplement's "truncated normal" is TensorFlow's, which truncates at two standard deviations.
             nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
@@ -35,11 +35,11 @@ def _lenet(shape: Shape, classes: int, first: int, second: int) -> nn.Sequential
 
 @student("lenet5", "LeNet-5: 6 and 16 filters of 5x5, three fully connected layers", needs_images(16))
 def lenet5(shape: Shape, classes: int) -> nn.Sequential:
-    """The teacher of the ZSKD supplement's table 1, for any image of side 16 or more."""
+    """The teacher of the ZSKD supplement's table 1, for images of at least 16x16 pixels."""
     return _lenet(shape, classes, 6, 16)
 
 
-@student("lenet5-half", "LeNet-5 with half of the filters: 3 and 8", needs_images(16))
+@student("lenet5-half", "LeNet-5 with half the filters: 3 and 8", needs_images(16))
 def lenet5_half(shape: Shape, classes: int) -> nn.Sequential:
     """The student of the ZSKD supplement's table 1."""
     return _lenet(shape, classes, 3, 8)

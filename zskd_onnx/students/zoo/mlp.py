@@ -1,4 +1,4 @@
-"""Fully connected nets, for vectors."""
+"""Fully connected networks, for vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from zskd_onnx.students.zoo.registry import Shape, student
+from zskd_onnx.students.zoo.architecture import Shape, student
 
 
 def _any_shape(shape: Shape) -> None:

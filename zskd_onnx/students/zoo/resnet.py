@@ -1,7 +1,7 @@
 """ResNet-18 and ResNet-34 for small images (He et al. 2015, table 1, as Wang 2021 changes them).
 
-The first convolution is 3x3 with stride 1, no pooling follows it, and the mean is taken over the
-whole last map (4x4 for images of 32x32). The shortcuts are projections where the shape changes.
+The first convolution is 3x3 with stride 1, and no pooling follows it. The last map (4x4 for images of
+32x32) is averaged. Shortcuts are projections where the shape changes.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zskd_onnx.students.zoo.architecture import Shape, needs_images, student
 from zskd_onnx.students.zoo.initialisation import kaiming_fan_out
-from zskd_onnx.students.zoo.registry import Shape, needs_images, student
 
 WIDTHS = (64, 128, 256, 512)
 
 
 class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the stride is the first one's."""
+    """Two 3x3 convolutions with a shortcut; the first convolution has the stride."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -44,13 +44,13 @@ def _resnet(shape: Shape, classes: int, blocks: tuple[int, ...]) -> nn.Sequentia
     return net
 
 
-@student("resnet18", "ResNet-18 for small images: 3x3 stem, no pooling behind it", needs_images(16))
+@student("resnet18", "ResNet-18 for small images: 3x3 stem without pooling", needs_images(16))
 def resnet18(shape: Shape, classes: int) -> nn.Sequential:
     """The student of Wang's table 3."""
     return _resnet(shape, classes, (2, 2, 2, 2))
 
 
-@student("resnet34", "ResNet-34 for small images: 3x3 stem, no pooling behind it", needs_images(16))
+@student("resnet34", "ResNet-34 for small images: 3x3 stem without pooling", needs_images(16))
 def resnet34(shape: Shape, classes: int) -> nn.Sequential:
     """The teacher of Wang's table 3."""
     return _resnet(shape, classes, (3, 4, 6, 3))

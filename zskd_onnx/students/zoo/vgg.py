@@ -1,4 +1,4 @@
-"""A small VGG (Simonyan & Zisserman 2015): pairs of 3x3 convolutions, each pair before a pooling."""
+"""A small VGG (Simonyan & Zisserman 2015): pairs of 3x3 convolutions, each pair followed by pooling."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 from torch import nn
 
+from zskd_onnx.students.zoo.architecture import Shape, needs_images, student
 from zskd_onnx.students.zoo.initialisation import kaiming_fan_out
-from zskd_onnx.students.zoo.registry import Shape, needs_images, student
 
 
 def _vgg(shape: Shape, classes: int, width: int) -> nn.Sequential:
-    """Three stages or more, until the sides are 4 or less; with batch normalisation, which the paper has not."""
+    """At least three stages, until no side is above 4. Batch normalisation is not in the paper."""
     channels, *sides = shape
     layers: list[nn.Module] = []
     stage = 0
@@ -30,13 +30,11 @@ def _vgg(shape: Shape, classes: int, width: int) -> nn.Sequential:
     return net
 
 
-@student(
-    "vgg-small", "VGG with batch normalisation, from 32 filters, and 256 units before the classes", needs_images(8)
-)
+@student("vgg-small", "VGG with batch normalisation, from 32 filters, and a hidden layer of 256 units", needs_images(8))
 def vgg_small(shape: Shape, classes: int) -> nn.Sequential:
     return _vgg(shape, classes, 32)
 
 
-@student("vgg-small-half", "the same with half of the filters and units", needs_images(8))
+@student("vgg-small-half", "vgg-small with half the filters and units", needs_images(8))
 def vgg_small_half(shape: Shape, classes: int) -> nn.Sequential:
     return _vgg(shape, classes, 16)

@@ -1,8 +1,8 @@
 """Wide ResNets (Zagoruyko & Komodakis 2016): WRN-D-K has D layers and K times the filters of a ResNet.
 
-A 3x3 convolution with 16 filters, three groups of (D - 4) / 6 blocks with 16 K, 32 K and 64 K,
-then batch normalisation, ReLU and the mean over the map. In a block, batch normalisation and ReLU
-stand before each convolution. The teachers and students of ABM and of its replication (appendix A).
+A 3x3 convolution with 16 filters is followed by three groups of (D - 4) / 6 blocks with 16 K, 32 K and 64 K
+filters. Batch normalisation, ReLU and global average pooling come last. In a block, batch normalisation and
+ReLU precede each convolution. They are the teachers and students of ABM and its replication (appendix A).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zskd_onnx.errors import UsageError
+from zskd_onnx.students.zoo.architecture import STUDENTS, Architecture, Shape, family, needs_images
 from zskd_onnx.students.zoo.initialisation import kaiming_fan_out
-from zskd_onnx.students.zoo.registry import STUDENTS, Shape, Student, family, needs_images
 
 DEEPEST, WIDEST = 100, 16
-"""Beyond what has been published; larger ones are taken for a slip."""
+"""Largest depth and width; no published network is larger, so a larger number is probably a typing error."""
 
 
 class _PreActivationBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the stride is the first one's."""
+    """Two 3x3 convolutions with a shortcut; the first convolution has the stride."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(self.bn1(x))
         residual = self.conv2(F.relu(self.bn2(self.conv1(activated))))
-        # A projection sees the activated input; a plain shortcut carries the input itself.
+        # A projection reads the activated input; a plain shortcut carries the input itself.
         return residual + (x if self.shortcut is None else self.shortcut(activated))
 
 
@@ -52,8 +52,8 @@ def _wide_resnet(shape: Shape, classes: int, depth: int, width: int) -> nn.Seque
 
 
 @family("wrn")
-def wide_resnet(name: str) -> Student:
-    """Any WRN-D-K from its name, as in "wrn-40-2".
+def wide_resnet(name: str) -> Architecture:
+    """The architecture of a name such as "wrn-40-2".
 
     Raises:
         UsageError: D is not 6 N + 4, or D or K is out of bounds.
@@ -65,7 +65,7 @@ def wide_resnet(name: str) -> Student:
             f"student '{name}': expected wrn-D-K with D = 10, 16, 22, 28, ... up to {DEEPEST} (6 N + 4) and "
             f"K = 1 to {WIDEST}, such as wrn-16-2"
         )
-    return Student(
+    return Architecture(
         name,
         f"Wide ResNet of {depth} layers, {width} times as wide",
         lambda shape, classes: _wide_resnet(shape, classes, depth, width),

@@ -1,4 +1,4 @@
-"""Families of ONNX operators, by the names that ``graph.operator_name`` gives."""
+"""Families of ONNX operators, by the names that ``fx_graph.operator_name`` returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACTIVATIONS = frozenset(
 )
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Log", "Neg", "Abs", "Erf", "Min", "Max"})
 SAME_ELEMENTS = frozenset({"Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that hand the elements on in their order."""
+"""Operators whose output has the elements of their input in the same order."""
 
 QUANTIZE = frozenset({"QuantizeLinear", "com.microsoft.QuantizeLinear"})
 DEQUANTIZE = frozenset({"DequantizeLinear", "com.microsoft.DequantizeLinear"})
@@ -28,4 +28,4 @@ WEIGHTLESS = (
     | DEQUANTIZE
     | frozenset({"LRN", "Pad"})
 )
-"""Operators that a layer's outputs may pass on the way to the next, where they read no weights."""
+"""Operators that may stand between two layers of a chain, if they read no weights."""

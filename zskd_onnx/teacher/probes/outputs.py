@@ -1,4 +1,4 @@
-"""What a teacher says of a batch."""
+"""Teacher and student outputs that a loss compares, and the view of a teacher that computes them."""
 
 from __future__ import annotations
 
@@ -8,69 +8,83 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zskd_onnx.teacher.probes.probe import BlocksProbe, Probe
+from zskd_onnx.teacher.probes.probe import ActivationMapsProbe, Probe
 from zskd_onnx.teacher.teacher import Teacher
+
+BATCH = 512
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a teacher says of a batch and a student is to match; what a student says, beside it.
+class Outputs:
+    """Outputs of a teacher or a student on a batch.
 
     Attributes:
         logits: (N, K) in float32.
-        blocks: activation blocks (N, C, *positions), for attention transfer; empty without it.
-        features: what the final fully connected layer reads (N, F), for hints; None without them.
+        maps: activation maps (N, C, *positions) for attention transfer; empty without it.
+        features: input of the final fully connected layer, (N, F); None without feature distillation.
     """
 
     logits: Tensor
-    blocks: tuple[Tensor, ...] = ()
+    maps: tuple[Tensor, ...] = ()
     features: Tensor | None = None
 
     @staticmethod
-    def join(first: Answer, second: Answer) -> Answer:
-        """One answer for two batches put end to end, both with the same parts."""
-        blocks = tuple(torch.cat(pair) for pair in zip(first.blocks, second.blocks, strict=True))
+    def join(first: Outputs, second: Outputs) -> Outputs:
+        """Outputs of two batches, end to end; both have the same parts."""
+        logits = torch.cat([first.logits, second.logits])
+        maps = tuple(torch.cat(pair) for pair in zip(first.maps, second.maps, strict=True))
         if first.features is None or second.features is None:
-            return Answer(torch.cat([first.logits, second.logits]), blocks)
-        return Answer(torch.cat([first.logits, second.logits]), blocks, torch.cat([first.features, second.features]))
+            return Outputs(logits, maps)
+        return Outputs(logits, maps, torch.cat([first.features, second.features]))
 
 
-class Asking:
-    """Asks a teacher about samples of the unit space."""
+class TeacherView:
+    """A teacher that takes samples of the unit space."""
 
     def __init__(
         self,
         teacher: Teacher,
-        blocks: BlocksProbe | None = None,
+        maps: ActivationMapsProbe | None = None,
         sizes: Sequence[tuple[int, ...]] = (),
         features: Probe | None = None,
     ) -> None:
         """
         Args:
-            blocks: gives the answers' blocks.
-            sizes: the spatial sizes of the blocks that are wanted, in order.
-            features: gives the answers' features. Where both are wanted the teacher runs twice.
+            maps: computes the activation maps of the outputs; None leaves them out.
+            sizes: spatial sizes of the maps to return, in order.
+            features: computes the features of the outputs; None leaves them out. With both probes the
+                teacher runs twice.
         """
         self.teacher = teacher
-        self._blocks = blocks
-        self._kept = [] if blocks is None else [blocks.sizes.index(size) for size in sizes]
+        self._maps = maps
+        self._indices = [] if maps is None else [maps.sizes.index(size) for size in sizes]
         self._features = features
 
     @property
     def logits_only(self) -> bool:
-        """Whether answers have neither blocks nor features."""
-        return self._blocks is None and self._features is None
+        """Whether outputs have neither activation maps nor features."""
+        return self._maps is None and self._features is None
 
-    def __call__(self, x: Tensor) -> Answer:
-        """The answer to (N, *shape); differentiable in x."""
-        file = self.teacher.domain.to_file(x)
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (N, K) in float32 for samples (N, *shape) of the unit space; differentiable in x."""
+        return self.teacher.logits(self.teacher.domain.to_file(x)).float()
+
+    @torch.no_grad()
+    def batched_logits(self, inputs: Tensor) -> Tensor:
+        """Logits (N, K) on the CPU for samples of any number, computed ``BATCH`` at a time without gradients."""
+        device = next((buffer.device for buffer in self.teacher.buffers()), None)
+        return torch.cat([self.logits(part.to(device, torch.float32)).cpu() for part in inputs.split(BATCH)])
+
+    def __call__(self, x: Tensor) -> Outputs:
+        """The outputs for samples (N, *shape) of the unit space; differentiable in x."""
         if self.logits_only:
-            return Answer(self.teacher.logits(file).float())
-        blocks: tuple[Tensor, ...] = ()
+            return Outputs(self.logits(x))
+        inputs = self.teacher.domain.to_file(x)
+        maps: tuple[Tensor, ...] = ()
         features: Tensor | None = None
-        if self._blocks is not None:
-            logits, blocks = self._blocks(file)
+        if self._maps is not None:
+            logits, maps = self._maps(inputs)
         if self._features is not None:
-            logits, (features,) = self._features(file)
-        kept = tuple(blocks[i].float() for i in self._kept)
-        return Answer(logits.float(), kept, None if features is None else features.float())
+            logits, (features,) = self._features(inputs)
+        chosen = tuple(maps[i].float() for i in self._indices)
+        return Outputs(logits.float(), chosen, None if features is None else features.float())

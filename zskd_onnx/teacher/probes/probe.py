@@ -1,4 +1,4 @@
-"""Logits and inner values of a teacher in one pass: what losses look at besides the answer."""
+"""Probes: the logits of a teacher together with activations that losses need, computed in one pass."""
 
 from __future__ import annotations
 
@@ -21,30 +21,35 @@ from zskd_onnx.importer.fx_graph import (
     shape_of,
 )
 from zskd_onnx.importer.operators.quantization import dequantize_linear
-from zskd_onnx.teacher.probes.onnx_chain import WeightedLayer, channels_first
+from zskd_onnx.teacher.graphs import batches, mean_features
+from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer, channels_first
 from zskd_onnx.teacher.probes.operator_families import ACTIVATIONS, CONVOLUTIONS, DEQUANTIZE, POOLING, QUANTIZE
-from zskd_onnx.teacher.teacher import Teacher, batches, mean_features
+from zskd_onnx.teacher.teacher import Teacher
 
 REARRANGING = frozenset({"Reshape", "Transpose"})
-"""Operators behind which the axes of a map of the same size may mean something else."""
+"""Operators that can change the meaning of axes without changing the spatial size."""
 
-SCALE = {
+SCALE_INPUT = {
     **dict.fromkeys(QUANTIZE, 1),
     **{"QLinearConv": 6, "com.microsoft.QLinearAdd": 6, "com.microsoft.QLinearMul": 6},
     **{"com.microsoft.QLinearLeakyRelu": 3, "com.microsoft.QLinearSigmoid": 3, "com.microsoft.QLinearAveragePool": 3},
     "com.microsoft.QLinearConcat": 0,
 }
-"""Operators that give integers: which input is their scale; their zero point is the next."""
+"""Operator with an integer output -> index of the input that is its scale. The zero point is the next input."""
 
 
 class Probe(nn.Module):
-    """A teacher that also tells inner values, in real units where the file computes in integers.
+    """A teacher that also returns activations, in real units even where the file computes in integers.
 
-    Weights are shared with the teacher until one of the two is moved to another device or type.
+    It shares its weights with the teacher until one of the two moves to another device or type.
     """
 
     def __init__(self, teacher: Teacher, graph: fx.GraphModule, values: Sequence[fx.Node]) -> None:
-        """``graph`` is the teacher's, ``values`` are nodes of it."""
+        """
+        Args:
+            graph: a copy of the teacher's graph, from ``Teacher.graph``; it is changed in place.
+            values: nodes of the graph whose values are returned.
+        """
         super().__init__()
         give(graph, [outputs_of(graph)[0], *values])
         self._graph = fuse_pooling(graph)
@@ -53,7 +58,7 @@ class Probe(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits (N, K) as ``Teacher.logits`` gives them and the values (N, ...), for x as the file takes it."""
+        """Logits (N, K), as from ``Teacher.logits``, and the values (N, ...), for x as the file takes it."""
         pieces = [self._graph(piece) for piece in batches(x, self._batch)]
         if self._batch is None:
             scores, *values = pieces[0]
@@ -62,45 +67,55 @@ class Probe(nn.Module):
         return self._output.to_logits(scores.reshape(len(x), -1)), tuple(values)
 
     def train(self, mode: bool = True) -> Probe:
-        """A teacher stays in inference mode."""
+        """Stay in inference mode, whatever ``mode`` is."""
         return super().train(False)
 
 
-class BlocksProbe(Probe):
-    """Values are maps (N, C, *size).
+class ActivationMapsProbe(Probe):
+    """A probe that returns activation maps (N, C, *size).
 
     Attributes:
-        sizes: the size of each.
+        sizes: spatial size of each map, in order.
     """
 
     def __init__(self, teacher: Teacher, graph: fx.GraphModule, maps: dict[tuple[int, ...], fx.Node]) -> None:
+        """
+        Args:
+            graph: see ``Probe``.
+            maps: spatial size -> node.
+        """
         super().__init__(teacher, graph, list(maps.values()))
         self.sizes = tuple(maps)
 
 
 class BatchNormProbe(Probe):
-    """Values are what each batch normalisation normalises, (N, C, *size)."""
+    """A probe that returns the input (N, C, *size) of each batch normalisation."""
 
     def __init__(self, teacher: Teacher, graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> None:
+        """
+        Args:
+            graph: see ``Probe``.
+            nodes: the BatchNormalization nodes.
+        """
         super().__init__(teacher, graph, [node.args[0] for node in nodes])  # type: ignore[misc]
         self._names = [[str(n.target) for n in node.args[3:5] if is_constant(n)] for node in nodes]
 
     @property
     def statistics(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Mean and variance (C,) of each, as the teacher has stored them."""
+        """Running mean and variance, (C,) each, of every batch normalisation."""
         return tuple((self._graph.get_buffer(mean), self._graph.get_buffer(variance)) for mean, variance in self._names)
 
 
 def features_probe(teacher: Teacher) -> Probe:
-    """The value is ``Teacher.features``, (N, F).
+    """A probe of the input of the final fully connected layer, (N, F), as from ``Teacher.features``.
 
     Raises:
-        UnsupportedTeacherError: there is no final fully connected layer.
+        UnsupportedTeacherError: the teacher has no final fully connected layer.
     """
     if teacher.head is None:
         raise UnsupportedTeacherError(
-            f"{teacher.source.path}: no final fully connected layer was found, and so no features before it; "
-            "leave out what looks at features"
+            f"{teacher.source.path}: no final fully connected layer was found, so features are unavailable; "
+            "use a recipe that does not need features"
         )
     module = teacher.graph(features=True)
     _, *inputs = outputs_of(module)
@@ -108,14 +123,19 @@ def features_probe(teacher: Teacher) -> Probe:
         return Probe(teacher, module, [module.graph.call_function(mean_features, (inputs,))])
 
 
-def inputs_probe(teacher: Teacher, layers: Sequence[WeightedLayer]) -> Probe:
-    """The values are what each of the teacher's layers reads: (N, C, *sides) or, channels first, (N, I)."""
+def inputs_probe(teacher: Teacher, layers: Sequence[OnnxLayer]) -> Probe:
+    """A probe of the inputs of layers: (N, C, *size) of convolutions, (N, I) of fully connected layers.
+
+    Args:
+        layers: some of ``chain_layers(teacher)``. Inputs that the file flattens channels last are
+            reordered to channels first.
+    """
     module = teacher.graph()
-    found = {describe(node): node for node in module.graph.nodes if node.op == "call_function"}
+    nodes = {describe(node): node for node in module.graph.nodes if node.op == "call_function"}
     values = []
     with module.graph.inserting_before(module.graph.output_node()):
         for layer in layers:
-            (value,) = computed_inputs(found[layer.node])
+            (value,) = computed_inputs(nodes[layer.node])
             if layer.flattened is not None:
                 value = module.graph.call_function(channels_first, (value, layer.flattened))
             values.append(value)
@@ -123,13 +143,14 @@ def inputs_probe(teacher: Teacher, layers: Sequence[WeightedLayer]) -> Probe:
 
 
 def last_convolution_probe(teacher: Teacher) -> Probe:
-    """The value is what the last convolution gives (Wang 2021, eq. 9), (N, C, *size).
+    """A probe of the last convolution's output (N, C, *size) (Wang 2021, eq. 9).
 
-    The last is the one behind most others, whatever the order in the file. An activation that alone
-    reads it is applied. A 1x1 convolution that is the head does not count.
+    The last convolution is the one with the most convolutions before it on a path from the input. If an
+    activation function is its only reader, the value is the activation. A 1x1 convolution that is the
+    head does not count.
 
     Raises:
-        UnsupportedTeacherError: there is no convolution.
+        UnsupportedTeacherError: the teacher has no convolution before the head.
     """
     module = teacher.graph()
     head = None if teacher.head is None else teacher.head.node
@@ -143,51 +164,57 @@ def last_convolution_probe(teacher: Teacher) -> Probe:
     if not convolutions:
         raise UnsupportedTeacherError(
             f"{teacher.source.path}: no convolution was found before the final layer; "
-            "leave out what looks at the last convolution"
+            "use a recipe that does not need one"
         )
     return Probe(teacher, module, [_activated(max(convolutions, key=depths.__getitem__))])
 
 
-def blocks_probe(teacher: Teacher) -> BlocksProbe:
-    """The values are the last map of each spatial size of two positions or more, in order (Zagoruyko 2017).
+def activation_maps_probe(teacher: Teacher) -> ActivationMapsProbe:
+    """A probe of the last activation map of each spatial size, in order of the graph (Zagoruyko 2017).
 
-    Maps are what convolutions give, what pooling makes of that, and what follows at the same size.
+    Activation maps are outputs of convolutions, outputs of pooling behind these, and what is
+    computed from them at the same spatial size. Sizes of one position do not count.
 
     Raises:
-        UnsupportedTeacherError: there are none.
+        UnsupportedTeacherError: the teacher has no activation map.
     """
     module = teacher.graph()
-    found = _last_maps(module.graph, teacher.batch or 1)
-    if not found:
+    maps = _last_maps(module.graph, teacher.batch or 1)
+    if not maps:
         raise UnsupportedTeacherError(
-            f"{teacher.source.path}: no activation map of a convolution was found; leave out attention transfer"
+            f"{teacher.source.path}: no activation map of a convolution was found; "
+            "set distillation.loss_weights.attention to 0"
         )
-    return BlocksProbe(teacher, module, found)
+    return ActivationMapsProbe(teacher, module, maps)
 
 
 def batch_norm_probe(teacher: Teacher) -> BatchNormProbe:
-    """The values are what each BatchNormalization normalises, its statistics beside them (Yin 2020, eq. 4).
+    """A probe of the input of each batch normalisation, with its running statistics (Yin 2020, eq. 4).
 
     Raises:
-        UnsupportedTeacherError: there are none, as where the exporter has folded them into convolutions.
+        UnsupportedTeacherError: the graph has no batch normalisation; exporters often fold it into
+            convolutions.
     """
     module = teacher.graph()
-    found = [
+    nodes = [
         node
         for node in module.graph.nodes
         if operator_name(node) == "BatchNormalization" and all(map(is_constant, node.args[3:5]))
     ]
-    if not found:
+    if not nodes:
         raise UnsupportedTeacherError(
-            f"{teacher.source.path}: no batch normalisation is left in the graph (exporters fold it into convolutions); "
-            "export the model without folding, or leave out what looks at its statistics"
+            f"{teacher.source.path}: no batch normalisation was found, perhaps because the exporter folded it into "
+            "convolutions; export the model without folding, or use a recipe that does not need its statistics"
         )
-    return BatchNormProbe(teacher, module, found)
+    return BatchNormProbe(teacher, module, nodes)
 
 
 def _activated(convolution: fx.Node) -> fx.Node:
-    """Follow a convolution to the activation behind it, or to the last value in real units before anything else."""
-    value = node = _scaled(convolution) if operator_name(convolution) == "ConvInteger" else convolution
+    """The activation behind a convolution, or without one the convolution's output, in real units.
+
+    Quantisers may stand between the two. The value after them is preferred to the value before.
+    """
+    value = node = _rescaled(convolution) if operator_name(convolution) == "ConvInteger" else convolution
     while (reader := only_reader(node)) is not None:
         name = operator_name(reader)
         if name in ACTIVATIONS:
@@ -197,11 +224,11 @@ def _activated(convolution: fx.Node) -> fx.Node:
             break
         node = reader
         value = reader if name in DEQUANTIZE else value
-    return _dequantized(value, value) if operator_name(value) in SCALE else value
+    return _dequantized(value, value) if operator_name(value) in SCALE_INPUT else value
 
 
-def _scaled(convolution: fx.Node) -> fx.Node:
-    """The real value of a ConvInteger: dynamic quantisation writes Cast, Mul and the bias behind it."""
+def _rescaled(convolution: fx.Node) -> fx.Node:
+    """The real output of a ConvInteger: dynamic quantisation puts Cast, Mul and the bias behind it."""
     value = convolution
     for name in ("Cast", "Mul", "Add"):
         reader = only_reader(value)
@@ -214,34 +241,43 @@ def _scaled(convolution: fx.Node) -> fx.Node:
 
 
 def _last_maps(graph: fx.Graph, batch: int) -> dict[tuple[int, ...], fx.Node]:
-    """Spatial size -> the last map of that size, in real units."""
-    quantisers: dict[fx.Node, fx.Node | None] = {}
+    """Spatial size -> node of the last activation map of that size, in real units.
+
+    Args:
+        batch: batch size of the shapes in the graph.
+    """
+    quantisers: dict[fx.Node, fx.Node | None] = {}  # map -> node that quantised it; None if it is real
     last: dict[tuple[int, ...], fx.Node] = {}
     for node in graph.nodes:
         shape, name = shape_of(node), operator_name(node)
         if shape is None or len(shape) < 3 or shape[0] != batch:
             continue
         size = shape[2:]
-        before = [n for n in node.all_input_nodes if n in quantisers]
-        follows = name not in REARRANGING and any((shape_of(n) or ())[2:] == size for n in before)
-        if not (follows or name in CONVOLUTIONS or (name in POOLING and before)):
+        input_maps = [n for n in node.all_input_nodes if n in quantisers]
+        same_size = name not in REARRANGING and any((shape_of(n) or ())[2:] == size for n in input_maps)
+        if not (same_size or name in CONVOLUTIONS or (name in POOLING and input_maps)):
             continue
-        if name in SCALE:
+        if name in SCALE_INPUT:
             quantisers[node] = node
         elif name in DEQUANTIZE | CONVOLUTIONS:
             quantisers[node] = None
         else:
-            quantisers[node] = quantisers[before[0]]
+            quantisers[node] = quantisers[input_maps[0]]
         if math.prod(size) >= 2:
-            last.pop(size, None)
+            last.pop(size, None)  # so that the sizes are in the order of their last maps
             last[size] = node
     return {
-        size: node if (maker := quantisers[node]) is None else _dequantized(node, maker) for size, node in last.items()
+        size: node if (quantiser := quantisers[node]) is None else _dequantized(node, quantiser)
+        for size, node in last.items()
     }
 
 
 def _dequantized(node: fx.Node, quantiser: fx.Node) -> fx.Node:
-    """Integers in the units that another node gave them."""
-    place, graph = SCALE[operator_name(quantiser)], node.graph
+    """A new node at the end of the graph that converts integers to real units.
+
+    Args:
+        quantiser: the node that quantised them; its scale and zero point apply.
+    """
+    index, graph = SCALE_INPUT[operator_name(quantiser)], node.graph
     with graph.inserting_before(graph.output_node()):
-        return graph.call_function(dequantize_linear, (node, *quantiser.args[place : place + 2]))
+        return graph.call_function(dequantize_linear, (node, *quantiser.args[index : index + 2]))

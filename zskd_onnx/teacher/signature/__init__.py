@@ -1,1 +1,1 @@
-"""What a teacher's file says of its input, its output and its final layer."""
+"""A teacher's signature: its input domain, its output and its final layer, read from the file."""

@@ -1,4 +1,4 @@
-"""Learning the input domain from what the user says, the file's metadata, its graph, and last a default."""
+"""Inference of the input domain: from options, the file's metadata, scaling in its graph, or a default."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ import onnx_ir as ir
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 from zskd_onnx.importer.operators.constant import TORCH_DTYPE
 from zskd_onnx.teacher.signature.domain import LAYOUTS, Domain
-from zskd_onnx.teacher.signature.input_scaling import FirstLayers, follow_input
+from zskd_onnx.teacher.signature.input_scaling import InputScaling, trace_input_scaling
 
 SAMPLE_LIMIT = 1 << 26
-"""Values that one sample may have."""
+"""Largest number of values in one sample."""
 
 PIXELS = {ir.DataType.UINT8: (0.0, 255.0), ir.DataType.INT8: (-128.0, 127.0)}
-"""Ranges of the integer types that hold pixels."""
+"""Integer types that hold pixels -> their range."""
 
 Bounds = tuple[np.ndarray, np.ndarray]
+"""Lowest and highest value of each channel, (C,) each."""
 
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What the user says of the input; None leaves it to the file.
+    """Input options of the user; None leaves a property to the file.
 
     Attributes:
-        range: lowest and highest raw value, before ``mean`` and ``std``.
-        mean, std: the file expects (raw - mean) / std, one number or one for each channel.
-        layout: one of ``domain.LAYOUTS``.
-        shape: one sample in the file's own order, for a file that leaves its size open.
+        range: lowest and highest raw value, before ``mean`` and ``std`` are applied, such as (0, 255).
+        mean: the file expects (raw - mean) / std; one number, or one per channel.
+        std: likewise.
+        layout: order of the axes, one of ``domain.LAYOUTS``, such as "NHWC".
+        shape: shape of one sample in the file's layout, for a file that does not fix it.
     """
 
     range: Sequence[float] | None = None
@@ -40,11 +42,15 @@ class InputOptions:
     shape: Sequence[int] | None = None
 
 
-def resolve_domain(model: ir.Model, options: InputOptions) -> Domain:
-    """Learn the domain of a model's input.
+def infer_domain(model: ir.Model, options: InputOptions) -> Domain:
+    """Infer the domain of a cleaned model's input.
+
+    Options come first, then metadata (``zskd.input_range``, ``zskd.mean``, ...), then scaling at
+    the start of the graph. The default range is 0..1, for vectors -2..2.
 
     Raises:
-        UnsupportedTeacherError: the input holds no numbers with a gradient, or there are several.
+        UnsupportedTeacherError: the model has several inputs, or one without gradients or of
+            unknown size.
         UsageError: an option does not fit the input.
     """
     value = _single_input(model)
@@ -52,22 +58,22 @@ def resolve_domain(model: ir.Model, options: InputOptions) -> Domain:
     if dtype not in TORCH_DTYPE or dtype in (ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32):
         raise UnsupportedTeacherError(
             f"input '{value.name}' has type {dtype.name if dtype else 'unknown'}; "
-            "expected floating-point or 8-bit pixel values (token ids and strings have no gradient)"
+            "expected floating-point values or 8-bit pixels (token ids and strings have no gradient)"
         )
     file_shape = _sample_shape(value, options.shape)
-    found = follow_input(value, file_shape)
+    scaling = trace_input_scaling(value, file_shape)
     metadata = model.metadata_props
-    layout, layout_source = _layout(file_shape, options.layout, metadata, found)
+    layout, layout_source = _layout(file_shape, options.layout, metadata, scaling)
     if layout != LAYOUTS[len(layout)][0]:
         file_shape = (file_shape[-1], *file_shape[:-1])
-    (low, high), range_source, assumed = _range(file_shape, dtype, options, metadata, found)
+    (low, high), range_source, assumed = _range(file_shape, dtype, options, metadata, scaling)
     return Domain(
         name=value.name or "",
         dtype=dtype.numpy().name,
         layout=layout,
         shape=file_shape,
-        low=_numbers_of(low, file_shape),
-        high=_numbers_of(high, file_shape),
+        low=_merge_equal(low, file_shape),
+        high=_merge_equal(high, file_shape),
         layout_source=layout_source,
         range_source=range_source,
         assumed=assumed,
@@ -75,31 +81,34 @@ def resolve_domain(model: ir.Model, options: InputOptions) -> Domain:
 
 
 def _single_input(model: ir.Model) -> ir.Value:
+    """Return the model's only input."""
     inputs = list(model.graph.inputs)
     if len(inputs) != 1:
         names = ", ".join(f"'{v.name}'" for v in inputs) or "none"
         raise UnsupportedTeacherError(
-            f"the model has {len(inputs)} inputs ({names}), expected one; give the others as constants, "
-            "with --fix NAME=VALUE for each"
+            f"the model has {len(inputs)} inputs ({names}), expected one; "
+            "set each of the others to a constant with --fix NAME=VALUE"
         )
     return inputs[0]
 
 
-def _sample_shape(value: ir.Value, given: Sequence[int] | None) -> tuple[int, ...]:
+def _sample_shape(value: ir.Value, option: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the shape of one sample in the file's layout, from the file and ``--input-shape``."""
     declared = None if value.shape is None else list(value.shape)[1:]
-    if declared is not None and given is not None and len(declared) != len(given):
+    if declared is not None and option is not None and len(declared) != len(option):
         raise UsageError(
-            f"--input-shape {list(given)}: input '{value.name}' has {len(declared)} dimensions after the batch"
+            f"--input-shape {list(option)}: input '{value.name}' has {len(declared)} dimensions after the batch, "
+            "expected one number for each"
         )
-    wanted = list(given) if given is not None else declared or []
-    sizes = [n for n in wanted if isinstance(n, int)]
-    if (declared is None and given is None) or len(sizes) < len(wanted):
+    dimensions = list(option) if option is not None else declared or []
+    sizes = [n for n in dimensions if isinstance(n, int)]
+    if (declared is None and option is None) or len(sizes) < len(dimensions):
         raise UnsupportedTeacherError(
-            f"input '{value.name}' leaves its size open ({value.shape}); say it with --input-shape, for example 3,224,224"
+            f"input '{value.name}' has no fixed size ({value.shape}); set it with --input-shape, for example 3,224,224"
         )
     for fixed, size in zip(declared or sizes, sizes, strict=True):
         if isinstance(fixed, int) and fixed != size:
-            raise UsageError(f"--input-shape {list(sizes)}: input '{value.name}' fixes {value.shape}")
+            raise UsageError(f"--input-shape {list(sizes)}: the file fixes input '{value.name}' to {value.shape}")
     if len(sizes) + 1 not in LAYOUTS:
         raise UnsupportedTeacherError(
             f"input '{value.name}' has shape {value.shape}; expected vectors (N, F), "
@@ -107,109 +116,130 @@ def _sample_shape(value: ir.Value, given: Sequence[int] | None) -> tuple[int, ..
         )
     if any(n < 1 for n in sizes) or np.prod(np.array(sizes, dtype=object)) > SAMPLE_LIMIT:
         raise UnsupportedTeacherError(
-            f"input '{value.name}' has shape {value.shape}; a sample may have {SAMPLE_LIMIT:,} values"
+            f"input '{value.name}' has shape {value.shape}; "
+            f"expected positive sizes, and at most {SAMPLE_LIMIT:,} values in a sample"
         )
     return tuple(sizes)
 
 
 def _layout(
-    shape: tuple[int, ...], option: str | None, metadata: Mapping[str, str], found: FirstLayers
+    shape: tuple[int, ...], option: str | None, metadata: Mapping[str, str], scaling: InputScaling
 ) -> tuple[str, str]:
+    """Return the layout and its source.
+
+    Args:
+        shape: shape of one sample in the file's layout.
+    """
     allowed = LAYOUTS[len(shape) + 1]
-    for given, source in ((option, "option"), (metadata.get("zskd.layout"), "file metadata")):
-        if given is not None:
-            if given.upper() not in allowed:
+    for name, source in ((option, "option"), (metadata.get("zskd.layout"), "file metadata")):
+        if name is not None:
+            if name.upper() not in allowed:
                 raise UsageError(
-                    f"layout '{given}' ({source}): expected {' or '.join(allowed)} for an input of shape (N, {', '.join(map(str, shape))})"
+                    f"layout '{name}' ({source}): expected {' or '.join(allowed)} "
+                    f"for an input of shape (N, {', '.join(map(str, shape))})"
                 )
-            return given.upper(), source
+            return name.upper(), source
     if len(allowed) == 1:
-        return allowed[0], "rank of the input"
-    if found.layout is not None:
-        return found.layout, found.layout_node
-    front, back = (size in (1, 3, 4) for size in (shape[0], shape[-1]))
-    if back and not front:
-        return allowed[1], "shape of the input"
-    return allowed[0], "shape of the input" if front else "default"
-
-
-def _numbers(text: str, key: str) -> list[float]:
-    try:
-        return [float(part) for part in text.replace("[", "").replace("]", "").split(",")]
-    except ValueError as error:
-        raise UnsupportedTeacherError(f"file metadata {key} = '{text}': expected numbers with commas") from error
-
-
-def _per_channel(values: Sequence[float], channels: int, what: str) -> np.ndarray:
-    if len(values) not in (1, channels) or not np.isfinite(values).all():
-        raise UsageError(f"{what}: expected 1 or {channels} finite numbers, got {list(values)}")
-    return np.broadcast_to(np.asarray(values, dtype=np.float64), (channels,))
+        return allowed[0], "input rank"
+    if scaling.layout is not None:
+        return scaling.layout, scaling.layout_node
+    # Images have 1, 3 or 4 channels; a side of that size is unlikely.
+    first_fits, last_fits = (size in (1, 3, 4) for size in (shape[0], shape[-1]))
+    if last_fits and not first_fits:
+        return allowed[1], "input shape"
+    return allowed[0], "input shape" if first_fits else "default"
 
 
 def _range(
-    shape: tuple[int, ...], dtype: ir.DataType, options: InputOptions, metadata: Mapping[str, str], found: FirstLayers
+    shape: tuple[int, ...],
+    dtype: ir.DataType,
+    options: InputOptions,
+    metadata: Mapping[str, str],
+    scaling: InputScaling,
 ) -> tuple[Bounds, str, bool]:
-    """Bounds for each channel, where they were learnt, and whether they are only assumed."""
+    """Return the bounds of each channel, their source, and whether they are only assumed.
+
+    Args:
+        shape: shape of one sample, channels first.
+    """
     channels = shape[0]
-    given: dict[str, Sequence[float]] = {}
+    properties: dict[str, Sequence[float]] = {}
     sources = set()
     for key in ("input_range", "mean", "std"):
         option = getattr(options, key.removeprefix("input_"))
         if option is not None:
-            given[key] = option
+            properties[key] = option
             sources.add("option")
         elif f"zskd.{key}" in metadata:
-            given[key] = _numbers(metadata[f"zskd.{key}"], f"zskd.{key}")
+            properties[key] = _numbers(metadata[f"zskd.{key}"], f"zskd.{key}")
             sources.add("file metadata")
-    if not given and "zskd.low" in metadata and "zskd.high" in metadata:
+    if not properties and "zskd.low" in metadata and "zskd.high" in metadata:
         ends = [
             _per_channel(_numbers(metadata[key], key), channels, f"file metadata {key}")
             for key in ("zskd.low", "zskd.high")
         ]
         if (ends[0] >= ends[1]).any():
-            raise UnsupportedTeacherError("file metadata zskd.low: expected to be below zskd.high everywhere")
+            raise UnsupportedTeacherError("file metadata zskd.low: expected each value to be below that of zskd.high")
         return (ends[0], ends[1]), "file metadata", False
-    if not given and (seen := _from_graph(shape, dtype, found)) is not None:
-        return seen
-    if "input_range" in given:
-        low, high = _pair(given["input_range"])
+    if not properties and (bounds_and_source := _from_graph(shape, dtype, scaling)) is not None:
+        return *bounds_and_source, False
+    if "input_range" in properties:
+        low, high = _lowest_and_highest(properties["input_range"])
     elif dtype in PIXELS:
         low, high = PIXELS[dtype]
-        sources.add("type of the input")
-    elif given:
+        sources.add("input type")
+    elif properties:
         low, high = 0.0, 1.0
         sources.add("default range 0..1")
     else:
         low, high = (0.0, 1.0) if len(shape) > 2 else (-2.0, 2.0)
-        sources.add("default: nothing in the file says")
-    mean = _per_channel(given.get("mean", [0.0]), channels, "mean")
-    std = _per_channel(given.get("std", [1.0]), channels, "std")
+        sources.add("default, because the file has no range")
+    mean = _per_channel(properties.get("mean", [0.0]), channels, "mean")
+    std = _per_channel(properties.get("std", [1.0]), channels, "std")
     if (std <= 0).any():
         raise UsageError(f"std {std.tolist()}: expected positive numbers")
-    assumed = not given and dtype not in PIXELS
+    assumed = not properties and dtype not in PIXELS
     return ((low - mean) / std, (high - mean) / std), " and ".join(sorted(sources)), assumed
 
 
-def _from_graph(shape: tuple[int, ...], dtype: ir.DataType, found: FirstLayers) -> tuple[Bounds, str, bool] | None:
-    """Bounds that scaling at the start of the graph implies."""
+def _from_graph(shape: tuple[int, ...], dtype: ir.DataType, scaling: InputScaling) -> tuple[Bounds, str] | None:
+    """Return the bounds that scaling or a quantiser at the start of the graph implies, and their source."""
     if dtype in PIXELS:
         return None
-    seen: tuple[object, object] | None = found.quantised
-    if seen is None:
-        seen = found.image_range() if len(shape) > 1 else found.standardised_range()
-    if seen is None:
+    ends: tuple[object, object] | None = scaling.quantised
+    if ends is None:
+        ends = scaling.image_range() if len(shape) > 1 else scaling.standardised_range()
+    if ends is None:
         return None
-    low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), shape[:1]) for end in seen)
-    return (low, high), f"{'scaling' if found.quantised is None else 'quantisation'} at {found.node}", False
+    low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), shape[:1]) for end in ends)
+    return (low, high), f"{'scaling' if scaling.quantised is None else 'quantisation'} at {scaling.node}"
 
 
-def _numbers_of(bounds: np.ndarray, shape: tuple[int, ...]) -> tuple[float, ...]:
-    """One number for each channel; a single one for a vector whose features all have the same."""
+def _numbers(text: str, key: str) -> list[float]:
+    """Parse metadata such as "0.5,0.25" or "[0.5, 0.25]"."""
+    try:
+        return [float(part) for part in text.replace("[", "").replace("]", "").split(",")]
+    except ValueError as error:
+        raise UnsupportedTeacherError(
+            f"file metadata {key} = '{text}': expected numbers separated by commas"
+        ) from error
+
+
+def _per_channel(values: Sequence[float], channels: int, what: str) -> np.ndarray:
+    """Return one number per channel, (C,), from one or C numbers."""
+    if len(values) not in (1, channels) or not np.isfinite(values).all():
+        raise UsageError(f"{what}: expected 1 or {channels} finite numbers, got {list(values)}")
+    return np.broadcast_to(np.asarray(values, dtype=np.float64), (channels,))
+
+
+def _merge_equal(bounds: np.ndarray, shape: tuple[int, ...]) -> tuple[float, ...]:
+    """Return one number per channel; a single one for a vector whose features all have the same."""
     numbers = tuple(map(float, bounds))
     return numbers[:1] if len(shape) == 1 and len(set(numbers)) == 1 else numbers
 
 
-def _pair(values: Sequence[float]) -> tuple[float, float]:
+def _lowest_and_highest(values: Sequence[float]) -> tuple[float, float]:
+    """Check the two ends of a range."""
     if len(values) != 2 or not np.isfinite(values).all() or values[0] >= values[1]:
         raise UsageError(f"input range {list(values)}: expected the lowest and the highest value, such as 0,255")
     return float(values[0]), float(values[1])

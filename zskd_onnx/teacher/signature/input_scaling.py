@@ -1,4 +1,4 @@
-"""What the graph does to its input before the first layer: it tells layout and range."""
+"""Scaling at the start of the graph, which shows the layout and the range of the input."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from zskd_onnx.teacher.signature.quantized_head import is_quantizer
 MICROSOFT = "com.microsoft"
 CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv", "ConvInteger")
 RECURRENT = ("LSTM", "GRU", "RNN")
+
 DEVIATIONS = 3.0
-"""Standard deviations either side of the mean that a standardised feature is taken to cover."""
+"""Half the width of a standardised feature's range, in standard deviations."""
 
 
 @dataclass
-class FirstLayers:
-    """The way of the input to the first layer: y = scale * x + shift.
+class InputScaling:
+    """The operations between the input x and the first layer, y = scale * x + shift.
 
     Attributes:
-        layout: what the first layer implies, and the node that does.
-        scale, shift: one number for each channel or for all; None where nothing scales.
-        node: the node that scales, or quantises.
-        quantised: bounds of the input that a quantiser keeps, as calibration found them.
+        layout: layout that the first layer requires, or None.
+        layout_node: the node that requires it, as messages name it.
+        scale: one number per channel or one for all, or None without scaling.
+        shift: likewise.
+        node: the node that scales or quantises, as messages name it.
+        quantised: lowest and highest input that a quantiser can represent, each one number per
+            channel or one for all; None without a quantiser. Calibration chose them.
     """
 
     layout: str | None = None
@@ -39,7 +43,7 @@ class FirstLayers:
     quantised: tuple[np.ndarray, np.ndarray] | None = None
 
     def image_range(self) -> tuple[float, float] | None:
-        """The raw range that the scaling brings near [0, 1], [-1, 1] or unit variance."""
+        """Return the raw range, 0..255 or 0..1, that the scaling maps near [0, 1], [-1, 1] or unit variance."""
         if self.scale is None or self.shift is None:
             return None
         for high in (255.0, 1.0):
@@ -51,34 +55,40 @@ class FirstLayers:
         return None
 
     def standardised_range(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Bounds of each feature, where the scaling makes its mean 0 and its deviation 1."""
+        """Return the range of each feature: its mean plus and minus ``DEVIATIONS`` standard deviations.
+
+        This takes the scaling to standardise: to give each feature mean 0 and standard deviation 1.
+        """
         if self.scale is None or self.shift is None or (self.scale == 0).any():
             return None
         ends = np.stack([(end - self.shift) / self.scale for end in (-DEVIATIONS, DEVIATIONS)])
         return ends.min(axis=0), ends.max(axis=0)
 
 
-def follow_input(value: ir.Value, sample: tuple[int, ...]) -> FirstLayers:
-    """Follow an input; constants count that are one number, or one for each channel.
+def trace_input_scaling(value: ir.Value, sample: tuple[int, ...]) -> InputScaling:
+    """Follow the input forwards to the first layer, and collect the scaling on the way.
+
+    Only constants with one number, or one number per channel, count as scaling.
 
     Args:
-        sample: shape of one sample in the file's order.
+        value: the input.
+        sample: shape of one sample in the file's layout.
     """
     rank = len(sample) + 1
-    found = FirstLayers()
+    scaling = InputScaling()
     scale, shift = np.ones(1), np.zeros(1)
-    first, last = LAYOUTS[rank][0], LAYOUTS[rank][-1]
-    to_front = (0, rank - 1, *range(1, rank - 1))
+    channels_first, channels_last = LAYOUTS[rank][0], LAYOUTS[rank][-1]
+    last_to_first = (0, rank - 1, *range(1, rank - 1))
     while len(uses := list(value.uses())) == 1:
         node, index = uses[0].node, uses[0].idx
         if node.domain not in ("", MICROSOFT):
-            break  # what is called Add elsewhere may be anything
+            break  # an operator called Add in another domain may compute anything
         if is_quantizer(node, "QuantizeLinear") and (ends := _quantised_range(node)) and (scale != 0).all():
             bounds = np.stack([(end - shift) / scale for end in ends])
-            found.quantised, found.node = (bounds.min(axis=0), bounds.max(axis=0)), describe(node)
+            scaling.quantised, scaling.node = (bounds.min(axis=0), bounds.max(axis=0)), describe(node)
         if node.op_type == "Transpose" and "perm" in node.attributes:
-            if tuple(node.attributes["perm"].value) == to_front and rank > 2:
-                found.layout, found.layout_node = last, describe(node)
+            if tuple(node.attributes["perm"].value) == last_to_first and rank > 2:
+                scaling.layout, scaling.layout_node = channels_last, describe(node)
         elif node.op_type in ("Add", "Sub", "Mul", "Div") and node.domain == "":
             other = node.inputs[1 - index]
             if other is None or other.const_value is None or (index == 1 and node.op_type in ("Sub", "Div")):
@@ -91,26 +101,29 @@ def follow_input(value: ir.Value, sample: tuple[int, ...]) -> FirstLayers:
             else:
                 factor = constant if node.op_type == "Mul" else 1 / constant
                 scale, shift = scale * factor, shift * factor
-            found.scale, found.shift, found.node = scale, shift, found.node or describe(node)
+            scaling.scale, scaling.shift, scaling.node = scale, shift, scaling.node or describe(node)
         elif node.op_type in CONVOLUTIONS or (rank == 3 and node.op_type in (*RECURRENT, "MatMul", "Gemm")):
-            if found.layout is None:
-                found.layout = first if node.op_type in CONVOLUTIONS else last
-                found.layout_node = describe(node)
+            if scaling.layout is None:
+                scaling.layout = channels_first if node.op_type in CONVOLUTIONS else channels_last
+                scaling.layout_node = describe(node)
             break
         elif node.op_type not in ("Cast", "Identity", "DynamicQuantizeLinear") and not is_quantizer(node):
             break
         value = node.outputs[0]
-    return found
+    return scaling
 
 
 def _quantised_range(node: ir.Node) -> tuple[float, float] | None:
-    """The real values at both ends of a quantiser for the whole tensor."""
+    """Return the real values of a quantiser's lowest and highest integer.
+
+    None for scales that are not constant or differ between channels, and without an integer zero point.
+    """
     parameters = [value.const_value for value in node.inputs[1:3] if value is not None]
     if len(parameters) < 2 or any(tensor is None for tensor in parameters):
         return None
-    step, offset = (tensor_of(value) for value in node.inputs[1:3] if value is not None)
-    if step.numel() != 1 or offset.numel() != 1 or offset.dtype.is_floating_point:
+    scale, zero_point = (tensor_of(value) for value in node.inputs[1:3] if value is not None)
+    if scale.numel() != 1 or zero_point.numel() != 1 or zero_point.dtype.is_floating_point:
         return None
-    limits = torch.iinfo(offset.dtype)
-    low, high = (float(step) * (end - int(offset)) for end in (limits.min, limits.max))
+    limits = torch.iinfo(zero_point.dtype)
+    low, high = (float(scale) * (end - int(zero_point)) for end in (limits.min, limits.max))
     return (low, high) if -math.inf < low < high < math.inf else None

@@ -1,4 +1,4 @@
-"""What a classifier's file gives, and so what a student in its place must give."""
+"""The output of a classifier's file, which a student must reproduce."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from torch import Tensor
 from zskd_onnx.teacher.signature.find_output import Mix
 
 Names = tuple[int, ...] | tuple[str, ...]
+"""Class labels in order, as numbers or strings."""
 
 LEAST_PROBABILITY = 1e-7
-"""What a probability of zero counts as where logits are its logarithm."""
+"""Smallest probability whose logarithm is taken; smaller ones are raised to it."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What the file gives, and so what a student in its place must give.
+    """The output with the classes, and its map to logits.
 
     Attributes:
-        name: the output's name.
-        kind: what its values are:
+        name: the output's name in the file.
+        kind: what the values are:
 
             - "logits";
-            - "softmax", "log_softmax" of logits;
+            - "softmax" or "log_softmax" of the logits;
             - "sigmoid": sigmoid(l1 - l0), the probability of the second of two classes;
-            - "normalized_sigmoid": each logit's sigmoid over their sum, as one-vs-rest models have;
-            - "probabilities" that sum to one, of unknown making: logits are their logarithm.
+            - "normalized_sigmoid": the sigmoid of each logit divided by their sum, as one-vs-rest
+              models compute;
+            - "probabilities": values that sum to one, computed in an unknown way; the logits are
+              their logarithms.
 
-        shape: of one sample, (K,) or with ones behind it; (1,) or () for "sigmoid".
-        classes: K.
-        dtype: element type.
-        mix: the matrix (K, J) that makes logits of the graph's J scores; None where they are the same.
+        shape: shape of one sample, (K,) or (K, 1, ...); (1,) or () for "sigmoid".
+        classes: number of classes, K.
+        dtype: element type in the file.
+        mix: matrix (K, J) that computes the logits from J scores of the graph; None if the scores
+            are the logits.
     """
 
     name: str
@@ -44,7 +48,7 @@ class Output:
     mix: Mix | None = None
 
     def to_logits(self, scores: Tensor) -> Tensor:
-        """The graph's scores (N, J) as logits (N, K)."""
+        """Return logits (N, K) from scores (N, J) of the graph."""
         if self.kind == "probabilities":
             return scores.clamp_min(LEAST_PROBABILITY).log()
         if self.mix is None:
@@ -52,12 +56,12 @@ class Output:
         return scores @ torch.tensor(self.mix, dtype=scores.dtype, device=scores.device).T
 
     def winners(self, values: np.ndarray) -> np.ndarray:
-        """Class numbers (N,) from the file's output (N, *shape)."""
+        """Return the predicted class numbers (N,) from values (N, *shape) of the file's output."""
         flat = values.reshape(len(values), -1)
         return (flat[:, 0] > 0.5).astype(np.int64) if self.kind == "sigmoid" else flat.argmax(1)
 
     def from_logits(self, logits: Tensor) -> Tensor:
-        """Logits (N, K) as the file gives them, (N, *shape)."""
+        """Return the file's output (N, *shape) for logits (N, K)."""
         match self.kind:
             case "softmax" | "probabilities":
                 logits = logits.softmax(1)
@@ -66,21 +70,21 @@ class Output:
             case "sigmoid":
                 logits = (logits[:, 1:] - logits[:, :1]).sigmoid()
             case "normalized_sigmoid":
-                each = logits.sigmoid()
-                logits = each / each.sum(1, keepdim=True)
-        given = logits if len(self.shape) == 1 else logits.reshape(-1, *self.shape)
-        return given.to(self.dtype)
+                sigmoids = logits.sigmoid()
+                logits = sigmoids / sigmoids.sum(1, keepdim=True)
+        values = logits if len(self.shape) == 1 else logits.reshape(-1, *self.shape)
+        return values.to(self.dtype)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """An output that names the winning class.
+    """An output that holds the label of the predicted class.
 
     Attributes:
-        name: the output's name.
+        name: the output's name in the file.
         dtype: "int64", "int32" or "string".
-        shape: of one sample, () or (1,).
-        names: what each class is called there.
+        shape: shape of one sample, () or (1,).
+        names: label of each class, in order.
     """
 
     name: str

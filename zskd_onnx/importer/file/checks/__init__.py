@@ -1,7 +1,7 @@
-"""What a parsed file must satisfy before anything is made of it, one kind of check a file.
+"""Checks of a parsed ONNX file before anything is built from it, one kind of check a module.
 
-They run on the protobuf message alone: nothing is computed and nothing is allocated that is
-larger than the file. onnxruntime, onnx-ir and torch see only what has passed.
+The checks read only the protobuf message. They compute nothing, and allocate nothing larger than
+the file. onnxruntime, onnx-ir and torch get only files that have passed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ def check_model(model: onnx.ModelProto, folder: Path) -> int:
     """Run all checks.
 
     Args:
-        folder: where the file lies, which no weight may leave.
+        model: the parsed file.
+        folder: the folder of the file; external weights must be inside it.
 
     Returns:
-        The bytes that its weights take of other files.
+        Bytes of external data that the weights use.
 
     Raises:
-        UnsupportedTeacherError: the first fault; without the file's own name.
+        UnsupportedTeacherError: the first fault; the message does not contain the file's name.
     """
     check_text(model)
     check_size(model)

@@ -1,4 +1,4 @@
-"""Each node against the schema of its operator."""
+"""Check each node against the schema of its operator."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from zskd_onnx.importer.file.checks.walk import all_graphs, describe, subgraphs
 from zskd_onnx.importer.operators.registry import registered
 
 _KNOWN = {(domain, name) for domain, name, _ in registered()} | {("", name) for name in ("If", "Loop", "Scan")}
-_STUB = GraphProto(name="body")
+_EMPTY = GraphProto(name="body")
 
 
 def check_nodes(model: ModelProto) -> None:
     """Check the number of inputs and outputs, and the names and types of attributes.
 
-    What follows may then take ``node.inputs[1]`` and ``attributes["axis"]`` as the schema promises
-    them. Operators that are not known at any version are the importer's matter.
+    Later code may then use ``node.inputs[1]`` and ``attributes["axis"]`` as the schema guarantees
+    them. Operators that the importer does not know at any version are not checked here.
 
     Raises:
-        UnsupportedTeacherError: a node that its schema does not allow.
+        UnsupportedTeacherError: a node does not match its schema; the message names it.
     """
     for function in model.functions:
         context = _context(model, {o.domain: o.version for o in function.opset_import})
@@ -45,7 +45,7 @@ def _check(node: NodeProto, context: C.CheckerContext) -> None:
         return
     _check_bodies(node)
     if any(True for _ in subgraphs(node)):
-        node = _hollow(node)
+        node = _without_bodies(node)
     try:
         check_node(node, context)
     except ValidationError as error:
@@ -54,7 +54,7 @@ def _check(node: NodeProto, context: C.CheckerContext) -> None:
 
 
 def _check_bodies(node: NodeProto) -> None:
-    """A branch gives what the node gives, and a loop's body takes and gives what it carries."""
+    """Check that the inputs and outputs of If branches and Loop bodies match those of the node."""
     for body in subgraphs(node) if node.domain in ("", "ai.onnx") else ():
         inputs, outputs = len(body.input), len(body.output)
         if node.op_type == "If":
@@ -65,7 +65,7 @@ def _check_bodies(node: NodeProto) -> None:
             continue
         if not fits:
             raise UnsupportedTeacherError(
-                f"{describe(node)}: its body has {inputs} inputs and {outputs} outputs, which do not fit the node; "
+                f"{describe(node)}: its subgraph has {inputs} inputs and {outputs} outputs, which do not match the node; "
                 "the file is damaged, export it again"
             )
 
@@ -81,13 +81,13 @@ def _has_schema(node: NodeProto, opsets: dict[str, int]) -> bool:
     return not schema.deprecated
 
 
-def _hollow(node: NodeProto) -> NodeProto:
-    """A copy with empty bodies: the checker would want to see the values around them."""
+def _without_bodies(node: NodeProto) -> NodeProto:
+    """A copy with empty subgraphs: the checker would look for the outer values that they read."""
     copy = NodeProto()
     copy.CopyFrom(node)
     for attribute in copy.attribute:
         if attribute.HasField("g"):
-            attribute.g.CopyFrom(_STUB)
+            attribute.g.CopyFrom(_EMPTY)
         for body in attribute.graphs:
-            body.CopyFrom(_STUB)
+            body.CopyFrom(_EMPTY)
     return copy

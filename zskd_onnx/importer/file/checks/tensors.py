@@ -1,4 +1,4 @@
-"""Tensors: each has the bytes that its shape asks for, here or in a file of the model's folder."""
+"""Check that each tensor has as much data as its shape needs, in the file or in the model's folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.file.checks.walk import all_graphs, attributes
 
 RANK_LIMIT = 32
+"""Largest number of dimensions of a tensor."""
+
 SHARED_LIMIT = 1 << 28
-"""Bytes that weights may take of a file beyond what it holds, by lying over each other."""
+"""Bytes that weights may read from an external file beyond its size, because they overlap."""
 
 _TYPED: dict[str, dict[int, int]] = {
     "float_data": {TensorProto.FLOAT: 1, TensorProto.COMPLEX64: 2},
@@ -23,24 +25,32 @@ _TYPED: dict[str, dict[int, int]] = {
     "uint64_data": {TensorProto.UINT32: 1, TensorProto.UINT64: 1},
     "string_data": {TensorProto.STRING: 1},
 }
-"""Fields for values of a type, with entries per element; int32_data holds all other types."""
+"""Field of a TensorProto -> element type -> entries for each element; all other types are in int32_data."""
 
 
 def check_tensors(model: ModelProto, folder: Path) -> int:
     """Check all weights and tensor attributes.
 
-    Only the main graph's weights may lie in another file, which is where exporters put them:
-    for others, runtimes do not agree on where to look.
+    Only weights of the main graph may be in an external file, as exporters write them. For other
+    tensors, runtimes do not agree on the folder.
+
+    Args:
+        model: the parsed file.
+        folder: the folder of the file; external weights must be inside it.
 
     Returns:
-        The bytes that weights take of other files.
+        Bytes of external data that the weights use.
+
+    Raises:
+        UnsupportedTeacherError: a tensor has too much or too little data, or an external file is
+            missing or outside the folder.
     """
-    taken: Counter[Path] = Counter()
+    external: Counter[Path] = Counter()
     for tensor in model.graph.initializer:
         _check_shape(tensor)
         if tensor.data_location == TensorProto.EXTERNAL:
             path, size = _check_external(tensor, folder)
-            taken[path] += size
+            external[path] += size
         else:
             _check_content(tensor)
     for graph in all_graphs(model):
@@ -54,21 +64,21 @@ def check_tensors(model: ModelProto, folder: Path) -> int:
             raise UnsupportedTeacherError("sparse constants are not supported; export the model with dense ones")
         for tensor in [attribute.t] if attribute.HasField("t") else attribute.tensors:
             _check_inner(tensor)
-    for path, size in taken.items():
+    for path, size in external.items():
         if size > path.stat().st_size + SHARED_LIMIT:
             raise UnsupportedTeacherError(
-                f"weights take {size:,} bytes of '{path.name}', which holds {path.stat().st_size:,}: they lie over each "
-                "other; export the model again"
+                f"weights read {size:,} bytes from '{path.name}', which has {path.stat().st_size:,}, so they overlap; "
+                "export the model again"
             )
-    return taken.total()
+    return external.total()
 
 
 def _check_inner(tensor: TensorProto) -> None:
     _check_shape(tensor)
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise UnsupportedTeacherError(
-            f"tensor '{tensor.name}' of a node or a body keeps its data in another file, which only weights of the main "
-            "graph may; refused"
+            f"tensor '{tensor.name}' of an attribute or a subgraph has its data in another file; expected it in the "
+            "model, export it again without external data"
         )
     _check_content(tensor)
 
@@ -76,17 +86,21 @@ def _check_inner(tensor: TensorProto) -> None:
 def _check_shape(tensor: TensorProto) -> None:
     known = tensor.data_type != TensorProto.UNDEFINED and tensor.data_type in TensorProto.DataType.values()
     if not known or any(n < 0 for n in tensor.dims):
-        raise UnsupportedTeacherError(f"tensor '{tensor.name}' has an unknown type or a negative dimension")
+        raise UnsupportedTeacherError(
+            f"tensor '{tensor.name}' has an unknown type or a negative dimension; the file is damaged, export it again"
+        )
     if len(tensor.dims) > RANK_LIMIT or any(n >= 1 << 31 for n in tensor.dims):
         raise UnsupportedTeacherError(
             f"tensor '{tensor.name}' has {len(tensor.dims)} dimensions, expected at most {RANK_LIMIT}, each below 2^31"
         )
     if tensor.HasField("segment"):
-        raise UnsupportedTeacherError(f"tensor '{tensor.name}' is kept in segments, which no runtime reads")
+        raise UnsupportedTeacherError(
+            f"tensor '{tensor.name}' is split into segments, which are not supported; export the model again"
+        )
 
 
 def _check_content(tensor: TensorProto) -> None:
-    """The one field that holds the values has as many as the shape asks for."""
+    """Check that exactly one field has data, and as much as the shape needs."""
     elements = math.prod(tensor.dims)
     fields = {name: len(getattr(tensor, name)) for name in (*_TYPED, "int32_data") if len(getattr(tensor, name))}
     if tensor.raw_data and tensor.data_type != TensorProto.STRING:
@@ -94,9 +108,9 @@ def _check_content(tensor: TensorProto) -> None:
     name = "raw_data" if "raw_data" in fields else _field(tensor.data_type)
     expected = _bytes(tensor) if name == "raw_data" else _entries(name, tensor.data_type, elements)
     if fields != ({name: expected} if expected else {}):
-        holds = " and ".join(f"{count} {_unit(field)}" for field, count in fields.items()) or "nothing"
+        content = " and ".join(f"{count} {_unit(field)}" for field, count in fields.items()) or "no data"
         raise UnsupportedTeacherError(
-            f"tensor '{tensor.name}' of shape {list(tensor.dims)} holds {holds}, expected {expected} {_unit(name)}; "
+            f"tensor '{tensor.name}' of shape {list(tensor.dims)} has {content}, expected {expected} {_unit(name)}; "
             "the file is damaged, export it again"
         )
 
@@ -112,7 +126,7 @@ def _unit(field: str) -> str:
 def _entries(field: str, kind: int, elements: int) -> int:
     if field != "int32_data":
         return elements * _TYPED[field][kind]
-    packed = max(8 // ir.DataType(kind).bitwidth, 1)  # types below a byte share one
+    packed = max(8 // ir.DataType(kind).bitwidth, 1)  # several values of less than 8 bits share an entry
     return -(-elements // packed)
 
 
@@ -121,25 +135,27 @@ def _bytes(tensor: TensorProto) -> int:
 
 
 def _check_external(tensor: TensorProto, folder: Path) -> tuple[Path, int]:
-    """The file that holds a tensor, and the bytes that it takes of it."""
+    """The external file of a tensor, and the bytes that the tensor reads from it."""
     fields = {entry.key: entry.value for entry in tensor.external_data}
     location = fields.get("location", "")
     if len(fields) < len(tensor.external_data) or tensor.data_type == TensorProto.STRING:
-        raise UnsupportedTeacherError(f"tensor '{tensor.name}' does not say where its data is; the file is damaged")
+        raise UnsupportedTeacherError(
+            f"tensor '{tensor.name}' has no valid reference to its external data; the file is damaged, export it again"
+        )
     try:
         inside = folder.resolve()
         target = (inside / location).resolve()
         if not target.is_relative_to(inside):
             raise UnsupportedTeacherError(
-                f"tensor '{tensor.name}' asks for data outside the model's folder ({location!a}); refused"
+                f"tensor '{tensor.name}' refers to data outside the model's folder ({location!a}); put the data beside the model"
             )
-        present = target.is_file()
-    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links in a circle
-        present = False
-    if not present:
+        exists = target.is_file()
+    except (OSError, ValueError, RuntimeError):  # an impossible file name, or a cycle of links
+        exists = False
+    if not exists:
         raise UnsupportedTeacherError(
-            f"the weights of tensor '{tensor.name}' lie in {location[:200]!a}, which is not in the "
-            "model's folder; put the file beside the model"
+            f"the data of tensor '{tensor.name}' is in {location[:200]!a}, which is not in the model's folder; "
+            "put the file beside the model"
         )
     needed = _bytes(tensor)
     try:
@@ -148,9 +164,9 @@ def _check_external(tensor: TensorProto, folder: Path) -> tuple[Path, int]:
         offset, length = -1, needed
     if length != needed:
         raise UnsupportedTeacherError(
-            f"tensor '{tensor.name}' of shape {list(tensor.dims)} takes {length} bytes of "
+            f"tensor '{tensor.name}' of shape {list(tensor.dims)} reads {length} bytes from "
             f"'{location}', expected {needed}; the file is damaged, export it again"
         )
     if offset < 0 or offset + needed > target.stat().st_size:
-        raise UnsupportedTeacherError(f"'{location}' is too short for tensor '{tensor.name}'")
+        raise UnsupportedTeacherError(f"'{location}' is too short for tensor '{tensor.name}'; copy or export it again")
     return target, needed

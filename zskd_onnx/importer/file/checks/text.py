@@ -1,4 +1,4 @@
-"""Names that can be printed."""
+"""Check that the names in a file can be printed in messages and on a terminal."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from onnx import ModelProto
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.file.checks.walk import all_graphs, all_nodes
 
-LENGTH = 4096
-"""Characters that a name may have."""
+LENGTH_LIMIT = 4096
+"""Largest number of characters of a name."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def check_text(model: ModelProto) -> None:
-    """Names stand in messages and in terminals: they are UTF-8, on one line, without control characters.
+    """Check that all names are UTF-8, not too long, and without line breaks and control characters.
 
     Raises:
-        UnsupportedTeacherError: one is not.
+        UnsupportedTeacherError: a name is not.
     """
     _check("producer", model.producer_name)
     _check("producer", model.producer_version)
     for entry in model.metadata_props:
         _check("metadata key", entry.key)
-        if entry.key.startswith("zskd."):  # the one kind that is read, and repeated where it is wrong
+        if entry.key.startswith("zskd."):  # the only values that are read, and quoted in errors
             _check(f"metadata {entry.key}", entry.value)
     for opset in model.opset_import:
         _check("operator domain", opset.domain)
@@ -45,10 +45,10 @@ def check_text(model: ModelProto) -> None:
 
 
 def _check(what: str, text: str | bytes) -> None:
-    if isinstance(text, bytes):  # what protobuf makes of a string that is not UTF-8
+    if isinstance(text, bytes):  # protobuf returns bytes for a string that is not UTF-8
         raise UnsupportedTeacherError(f"{what} {text[:40]!r} is not UTF-8; the file is damaged, export it again")
-    if len(text) > LENGTH or _CONTROL.search(text):
+    if len(text) > LENGTH_LIMIT or _CONTROL.search(text):
         raise UnsupportedTeacherError(
-            f"{what} {text[:40]!a}... is longer than {LENGTH} characters or holds control characters; "
+            f"{what} {text[:40]!a}... is longer than {LENGTH_LIMIT} characters or contains control characters; "
             "rename it and export again"
         )

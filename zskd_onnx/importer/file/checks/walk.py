@@ -1,4 +1,4 @@
-"""Ways through a model's nested parts."""
+"""Iterate over the nested parts of a model: subgraphs, nodes and attributes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    """The bodies that a node's attributes hold."""
+    """The subgraphs in a node's attributes: the branches of an If, the body of a Loop."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -16,9 +16,9 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph and all bodies in it, outer ones first.
+    """A graph and all its nested subgraphs, outer ones first.
 
-    Protobuf bounds how deep messages may nest, so this recursion ends.
+    Protobuf limits how deep messages are nested, and so the recursion.
     """
     yield graph
     yield from _inside(graph.node)
@@ -31,14 +31,14 @@ def _inside(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
 
 
 def all_graphs(model: ModelProto) -> Iterator[GraphProto]:
-    """All graphs of a model, those inside its functions included."""
+    """All graphs of a model: the main graph and every subgraph, also those inside functions."""
     yield from graphs(model.graph)
     for function in model.functions:
         yield from _inside(function.node)
 
 
 def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
-    """All nodes of a model, those of bodies and functions included."""
+    """All nodes of a model, also those of subgraphs and functions."""
     for function in model.functions:
         yield from function.node
     for graph in all_graphs(model):
@@ -46,7 +46,7 @@ def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
 
 
 def attributes(model: ModelProto) -> Iterator[AttributeProto]:
-    """All attributes of all nodes, and the defaults of functions."""
+    """All attributes of all nodes, and the default attributes of functions."""
     for function in model.functions:
         yield from function.attribute_proto
     for node in all_nodes(model):
@@ -54,6 +54,6 @@ def attributes(model: ModelProto) -> Iterator[AttributeProto]:
 
 
 def describe(node: NodeProto) -> str:
-    """As ``nodes.describe`` names a node."""
+    """The name of a node in messages, "node 'conv1' (Conv)", like ``nodes.describe``."""
     name = node.name or next(iter(node.output), "")
     return f"node '{name}' ({node.domain + '.' if node.domain else ''}{node.op_type})"

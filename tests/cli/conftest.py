@@ -1,0 +1,71 @@
+"""Fixtures for tests of the command line: commands without a process, and snapshots of what they print.
+
+A snapshot is a text file in ``tests/cli/snapshots``. After a change of help texts, tables or progress,
+write them anew and look at the difference:
+
+    ZSKD_RENEW=1 python -m pytest -n 0 tests/cli
+    git diff tests/cli zskd_onnx/cli/key_names.py
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.conftest import SMALL, Cli
+from zskd_onnx import CompressionResult, compress
+from zskd_onnx.cli.app import app
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+RENEW = os.environ.get("ZSKD_RENEW") == "1"
+
+WIDTHS = (60, 80, 120)
+"""Widths of the terminals of snapshots, in characters."""
+
+Snapshot = Callable[[str, str], None]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs a command in this process and in an empty folder; the result is as a process would give it."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, arguments))
+        result = CliRunner().invoke(app, words, prog_name="zskd-onnx", env=environment)
+        return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
+    """A run that has ended."""
+    return compress(digits_file, tmp_path_factory.mktemp("finished") / "out", overrides=SMALL)
+
+
+@pytest.fixture
+def snapshot() -> Snapshot:
+    """Compares a text with a file; ``ZSKD_RENEW=1`` writes the file."""
+
+    def check(name: str, text: str) -> None:
+        path = SNAPSHOTS / f"{name}.txt"
+        if RENEW:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"{path} differs; tests/cli/conftest.py says how to renew it"
+
+    return check
+
+
+def assert_whole(text: str, width: int) -> None:
+    """Nothing is cut, and every line fits."""
+    assert "…" not in text
+    assert "..." not in text.replace("COMMAND ...", "")
+    assert max(map(len, text.splitlines())) <= width

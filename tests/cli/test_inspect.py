@@ -1,0 +1,64 @@
+"""What ``inspect`` and ``doctor`` print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from tests.cli.conftest import WIDTHS, assert_whole
+from tests.conftest import Cli, Exports
+from zskd_onnx.cli.inspect import _classes, _rows
+from zskd_onnx.cli.results import table_lines
+
+
+def test_inspect(run: Cli, digits_file: Path) -> None:
+    facts = json.loads(run("inspect", digits_file, "--format", "json").stdout)
+    assert facts["schema_version"] == 2
+    assert facts["classes"] == 10
+    assert facts["penultimate_layer"]["outputs"] == 52
+    assert facts["head"]["weight"] == [10, 52]
+    assert facts["input"]["low"] == [0.0]
+    assert facts["input"]["high"] == [16.0]
+    assert not facts["input"]["assumed"]
+    assert facts["recipes"]["zskd"] == {"suits": True, "needs": {"head": True}, "why": ""}
+    # 3x3 convolutions to 16 and 32 filters on 8x8, then 512 -> 52 -> 10.
+    assert facts["multiply_adds"] == 64 * 9 * 16 + 64 * 9 * 16 * 32 + 512 * 52 + 52 * 10
+    assert facts["parameters"] == sum(w.size for w in _weights(digits_file) if w.ndim)
+
+
+def _weights(path: Path) -> list[np.ndarray]:
+    arrays = [onnx.numpy_helper.to_array(w) for w in onnx.load(path).graph.initializer]
+    return [a for a in arrays if a.dtype == np.float32]
+
+
+def test_an_assumed_range_is_shown(run: Cli, exports: Exports) -> None:
+    text = run("inspect", exports.path("lenet5", "17")).stdout
+    assert "0 to 1" in text
+    assert "--input-range" in text
+
+
+def test_doctor(run: Cli) -> None:
+    facts = json.loads(run("doctor", "--format", "json").stdout)
+    assert facts["torch"] == torch.__version__
+    assert "CPUExecutionProvider" in facts["onnxruntime providers"]
+
+
+def test_the_table_is_whole_at_every_width(run: Cli, digits_file: Path) -> None:
+    facts = json.loads(run("inspect", digits_file, "--format", "json").stdout)
+    for width in WIDTHS:
+        assert_whole("\n".join(table_lines(_rows(facts), width)), width)
+    text = run("inspect", digits_file).stdout
+    [unsuited] = [line for line in text.splitlines() if line.startswith("recipe deep-inversion")]
+    assert unsuited.removeprefix("recipe deep-inversion").strip().startswith("needs batch-normalisation statistics")
+    assert "final layer" in text
+    assert "52 -> 10 at" in text
+
+
+def test_many_classes() -> None:
+    assert _classes(3, None) == "3, without names"
+    assert _classes(3, ["a", "b", "c"]) == "3: a, b, c"
+    assert _classes(1000, [str(n) for n in range(1000)]) == "1000: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 990 more"

@@ -1,0 +1,188 @@
+"""Resolving a recipe for a teacher: requirements, batch sizes, student, initialisation, mixtures, natural images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from zskd_onnx.config.files import recipe_names
+from zskd_onnx.config.load import load_recipe
+from zskd_onnx.config.recipe import Recipe
+from zskd_onnx.config.requirements import MISSING
+from zskd_onnx.errors import UnsupportedTeacherError, UsageError, ZskdError
+from zskd_onnx.export.export import export_student
+from zskd_onnx.procedural.natural_images import infer_natural_images
+from zskd_onnx.settings import Requirement
+from zskd_onnx.students.choose import Choice, build, choose
+from zskd_onnx.students.describe import parameters
+from zskd_onnx.students.pruning.inherit import interlayer_mismatch, why_not_inheritable
+from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.teacher.probes.penultimate import find_penultimate
+from zskd_onnx.teacher.teacher import Teacher
+
+EXPORT_SAMPLES = 8
+"""Samples on which a student of the user is exported and compared before it is trained."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A recipe with everything decided that depends on the teacher and the device.
+
+    Attributes:
+        recipe: with all decisions.
+        choice: architecture of the student, and why.
+        parameters: number of the student's weights.
+        pruned: whether the student starts from the teacher's channels.
+        notes: decisions, in words.
+    """
+
+    recipe: Recipe
+    choice: Choice
+    parameters: int
+    pruned: bool
+    notes: tuple[str, ...]
+
+
+def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str | None, *, data: bool) -> Resolution:
+    """Decide in a fixed order what a recipe leaves open.
+
+    Args:
+        student: the user's choice; None takes the recipe's.
+        data: whether the user gave real samples.
+
+    Raises:
+        UnsupportedTeacherError: the teacher lacks what the recipe needs.
+        UsageError: the student does not fit, or a stage would have no samples.
+    """
+    check_requirements(recipe, teacher)
+    recipe = _with_batch_sizes(recipe, teacher, device)
+    shape = teacher.domain.shape
+    choice = choose(student or recipe.student, shape, teacher.parameters_count)
+    module = build(choice, shape, teacher.classes, recipe.seed)
+    if ":" in choice.name:
+        _check_export(module, teacher, choice.name, recipe.deployment.opset)
+    else:
+        recipe = recipe.model_copy(update={"student": choice.name})
+    recipe, pruned, initialisation = _with_initialisation(recipe, module, teacher, choice.name)
+    recipe, notes = _with_natural_images(recipe, teacher, data=data)
+    _check_mixtures(recipe, data=data)  # last, because teachers of vectors have no procedural images
+    return Resolution(
+        recipe, choice, parameters(module), pruned, (f"student {choice.name}: {choice.why}; {initialisation}", *notes)
+    )
+
+
+def check_requirements(recipe: Recipe, teacher: Teacher) -> None:
+    """Raise UnsupportedTeacherError if the teacher lacks what the recipe needs."""
+    for need, field in recipe.needs.items():
+        if not satisfies(teacher, need):
+            others = [name for name in recipe_names() if need not in load_recipe(name).needs]
+            raise UnsupportedTeacherError(
+                f"{teacher.source.path}: recipe '{recipe.name}' needs {MISSING[need]}; change {field}, which causes this, "
+                f"or take a built-in recipe without it: {', '.join(others)}"
+            )
+
+
+def satisfies(teacher: Teacher, requirement: Requirement) -> bool:
+    """Whether a teacher has what a recipe may need."""
+    match requirement:
+        case "head":
+            return teacher.head is not None
+        case "penultimate":
+            return find_penultimate(teacher) is not None
+        case "convolution":
+            return teacher.inventory.convolutions > 0
+        case "batch_norm":
+            return teacher.inventory.batch_norms > 0
+        case "positions":
+            return len(teacher.domain.shape) > 1
+        case "data":
+            return True
+
+
+def _with_batch_sizes(recipe: Recipe, teacher: Teacher, device: torch.device) -> Recipe:
+    """With batch sizes for the teacher's samples on a device."""
+    changes: dict[str, Any] = {name: stage.for_shape(teacher.domain.shape) for name, stage in recipe.stages.items()}
+    if recipe.synthesis is not None:
+        changes["synthesis"] = recipe.synthesis.fitted(teacher, device)
+    return recipe.model_copy(update=changes)
+
+
+def _check_export(student: nn.Module, teacher: Teacher, name: str, opset: int) -> None:
+    """Raise UsageError where a student of the user cannot be exported in the teacher's place: before it is trained."""
+    unit = torch.rand((EXPORT_SAMPLES, *teacher.domain.shape), generator=rng_for(0, "delivery"))
+    try:
+        export_student(student, teacher, opset, unit)
+    except ZskdError as error:
+        raise UsageError(f"student {name}: {error}") from error
+
+
+def _with_initialisation(recipe: Recipe, student: nn.Module, teacher: Teacher, name: str) -> tuple[Recipe, bool, str]:
+    """The recipe, whether the student is pruned from the teacher, and the same in words.
+
+    With ``init: auto``, feature distillation goes with pruning: it helps a student whose features come from
+    the teacher's, and costs a small student with random weights about a point of accuracy.
+
+    Raises:
+        UsageError: ``init: inherit``, and the student lacks the teacher's topology.
+    """
+    if recipe.init == "random":
+        return recipe, False, "random initialisation"
+    reason = why_not_inheritable(student, teacher)
+    if reason is None and recipe.init == "auto":
+        reason = interlayer_mismatch(student, teacher)
+    if reason is None:
+        return recipe, True, "initialised from the teacher's channels"
+    if recipe.init == "inherit":
+        raise UsageError(f"student {name} cannot start from the teacher's channels: {reason}; use --init random")
+    weighted = {key: stage for key, stage in recipe.stages.items() if stage.loss_weights.features}
+    changes = {
+        key: stage.model_copy(update={"loss_weights": stage.loss_weights.model_copy(update={"features": 0.0})})
+        for key, stage in weighted.items()
+    }
+    without = " without feature distillation" if weighted else ""
+    text = f"random initialisation{without}, because the teacher's channels do not fit ({reason})"
+    return recipe.model_copy(update=changes), False, text
+
+
+def _check_mixtures(recipe: Recipe, *, data: bool) -> None:
+    """Raise UsageError where the batches of a stage would have no samples."""
+    present = recipe.sources(data)
+    for stage, settings in recipe.stages.items():
+        if not settings.mixture or set(settings.mixture) & set(present):
+            continue
+        give = ", or give real samples with --data FILE.npz" if "data" in settings.mixture else ""
+        raise UsageError(
+            f"{stage}.mixture names {', '.join(settings.mixture)}, but the samples of this run are {', '.join(present)}; "
+            f"name one of these, such as --set '{stage}.mixture={{{present[0]}: 1}}'{give}"
+        )
+
+
+def _with_natural_images(recipe: Recipe, teacher: Teacher, *, data: bool) -> tuple[Recipe, list[str]]:
+    """The recipe with procedural images for the teacher's inputs, and notes.
+
+    Raises:
+        UsageError: there are no other samples, and the shares of all kinds for such inputs are 0.
+    """
+    procedural, shape = recipe.procedural, teacher.domain.shape
+    if procedural is None:
+        return recipe, []
+    if procedural.natural_images is None and procedural.dead_leaves:
+        procedural = procedural.model_copy(update={"natural_images": infer_natural_images(teacher)})
+    if not procedural.kinds(shape):
+        if recipe.sources(data) == ("procedural",):
+            raise UsageError(
+                "section procedural draws no images for the teacher's inputs, and this run has no other samples; set "
+                "procedural.level_lines, procedural.pen_strokes or procedural.dead_leaves above 0"
+            )
+        return recipe.model_copy(update={"procedural": None}), []
+    notes = []
+    if recipe.procedural is not procedural and procedural.natural_images is not None:
+        kind, other = ("natural images", "false") if procedural.natural_images else ("drawings", "true")
+        notes = [
+            f"inputs are taken for {kind}, as the teacher's predictions suggest; if they are not, use "
+            f"--set procedural.natural_images={other}"
+        ]
+    return recipe.model_copy(update={"procedural": procedural}), notes

@@ -1,0 +1,131 @@
+"""The samples of a run: stored ones, held-out ones, and the sources of each training stage."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zskd_onnx.data.transfer_set import Samples
+from zskd_onnx.distillation.batches import ProceduralImages, Sources, StoredSamples
+from zskd_onnx.distillation.settings import Distillation
+from zskd_onnx.generators.train import GeneratorTraining
+from zskd_onnx.pipeline.plan import Plan
+from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.teacher.probes.outputs import BATCH, TeacherView
+
+DRAWN = 128
+"""Procedural images that are drawn together, as in a batch of training: lines of one batch are equally far apart."""
+
+
+def split_samples(plan: Plan, samples: Samples | None) -> tuple[list[StoredSamples], Tensor]:
+    """The stored samples to train on, and the held-out samples (N, *shape), which may be none.
+
+    Real samples are held out only where nothing is synthesised, and then at most a tenth of them.
+    """
+    held_out, stored = torch.zeros((0, *plan.teacher.domain.shape), dtype=torch.float16), []
+    count = plan.recipe.held_out
+    if samples is not None:
+        held_out = samples.inputs[:count]
+        stored.append(StoredSamples("transfer_set", samples.inputs[count:], None, 0))
+    if plan.data is not None:
+        inputs, labels = plan.data.inputs, plan.data.labels
+        first = min(count, max(1, len(inputs) // 10)) if holds_out_real_samples(plan, samples) else 0
+        if first:
+            held_out = inputs[:first]
+        stored.append(StoredSamples("data", inputs[first:], None if labels is None else labels[first:], 0))
+    if not len(held_out) and plan.recipe.generator is None:
+        held_out = held_out_images(plan, count)
+    return stored, held_out
+
+
+def holds_out_real_samples(plan: Plan, samples: Samples | None) -> bool:
+    """Whether the held-out samples are real: where nothing is synthesised, generated or drawn."""
+    recipe = plan.recipe
+    return plan.data is not None and samples is None and recipe.generator is None and recipe.procedural is None
+
+
+def as_trained(plan: Plan, samples: Tensor, settings: Distillation, purpose: str, *, real: bool) -> Tensor:
+    """Samples (N, *shape) as training shows them to the student: some give way to procedural images, all are augmented.
+
+    A student is selected on samples like those that it is trained on. On samples as they were synthesised, an
+    early state looks best that has not seen what augmentation adds, and real samples are nearer to that.
+
+    Args:
+        purpose: of the random draws.
+        real: whether the samples are real.
+    """
+    recipe, shape = plan.recipe, plan.teacher.domain.shape
+    procedural, natural, parts = recipe.procedural, is_natural(plan), []
+    drawn = 0
+    if procedural is not None and not real:
+        shares = settings.shares(recipe.sources(plan.data is not None), procedural.share(shape))
+        drawn = round(len(samples) * shares["procedural"] / settings.batch_size)
+    of_others = settings.augmentation.beside(drawn / max(1, len(samples)))
+    for i, part in enumerate(samples[: len(samples) - drawn].split(BATCH) if drawn < len(samples) else ()):
+        rng = rng_for(recipe.seed, purpose, i)
+        parts.append(of_others.apply(part.float(), rng, natural=natural, intact=real).half())
+    for first in range(0, drawn, DRAWN):
+        assert procedural is not None
+        rng = rng_for(recipe.seed, purpose, "procedural", first)
+        images = procedural.draw(min(DRAWN, drawn - first), shape, rng)
+        parts.append(settings.augmentation.of_all.apply(images, rng, natural=natural, intact=True).half())
+    return torch.cat(parts)
+
+
+def is_natural(plan: Plan) -> bool:
+    """Whether the run takes the teacher's inputs for natural images."""
+    procedural = plan.recipe.procedural
+    return procedural is not None and procedural.natural(plan.teacher.domain.shape)
+
+
+def held_out_images(plan: Plan, count: int) -> Tensor:
+    """Procedural images (count, *shape), float16, to hold out where a run has no other samples."""
+    procedural, shape = plan.recipe.procedural, plan.teacher.domain.shape
+    assert procedural is not None
+    parts = [
+        procedural.draw(min(DRAWN, count - first), shape, rng_for(plan.recipe.seed, "held-out images", first)).half()
+        for first in range(0, count, DRAWN)
+    ]
+    return torch.cat(parts)
+
+
+def stage_sources(
+    plan: Plan,
+    stored: list[StoredSamples],
+    settings: Distillation,
+    view: TeacherView,
+    steps: int,
+    previous: GeneratorTraining | None,
+) -> Sources:
+    """The sources of a stage, each with its share of a batch.
+
+    Args:
+        previous: the generator of an earlier stage, whose training continues.
+    """
+    recipe, shape = plan.recipe, plan.teacher.domain.shape
+    share_of_images = 0.0 if recipe.procedural is None else recipe.procedural.share(shape)
+    shares = settings.shares(recipe.sources(plan.data is not None), share_of_images)
+    parts = []
+    for part in stored:
+        share = shares[part.kind]
+        # A batch of one source never holds a sample twice.
+        size = min(share, len(part.inputs)) if share == settings.batch_size else share
+        if size:
+            parts.append(StoredSamples(part.kind, part.inputs, part.labels, size))
+    images = None
+    if recipe.procedural is not None and shares["procedural"]:
+        images = ProceduralImages(recipe.procedural, shape, shares["procedural"])
+    generator = None
+    if recipe.generator is not None and shares["generator"]:
+        generator = GeneratorTraining(
+            recipe.generator,
+            plan.teacher,
+            view,
+            batch=shares["generator"],
+            steps=steps,
+            seed=recipe.seed,
+            device=plan.device,
+        )
+        if previous is not None:
+            generator.load_state_dict(previous.state_dict())
+    return Sources(tuple(parts), images, generator, is_natural(plan))

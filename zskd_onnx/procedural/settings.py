@@ -1,0 +1,100 @@
+"""Recipe fields of procedural images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
+from zskd_onnx.procedural.level_lines import level_lines
+from zskd_onnx.procedural.pen_strokes import MIN_SIDE, pen_strokes
+from zskd_onnx.settings import Settings
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "level_lines": level_lines,
+    "pen_strokes": pen_strokes,
+    "dead_leaves": dead_leaves,
+}
+"""Kind -> function that draws samples as many and as large as those that it is given."""
+
+
+class Procedural(Settings):
+    """Images that are drawn at random by a procedure, as a source of training samples; the teacher labels them.
+
+    Shares are of each batch. Inputs are either drawings (digits, letters, signs on an empty ground) or natural
+    images (photographs, scans), and only the kinds for one of the two are drawn. Vectors have no positions, so
+    none are drawn for them.
+
+    Attributes:
+        level_lines: share of level-set lines of smooth random fields, for drawings. Networks learn features from such
+            images that carry over to real ones (Baradad et al. 2021).
+        pen_strokes: share of drawings with a pen, for drawings. Inputs with a side below 16, sequences and volumes
+            have no room for them and get level-set lines instead.
+        dead_leaves: share of dead leaves (Lee, Mumford & Huang 2001), overlapping shapes of random colours, for
+            natural images. With 0 natural images get the kinds for drawings.
+        natural_images: whether inputs are natural images. Default: inferred from the teacher, which separates those
+            procedural images better that are nearer to its training data; where it tells nothing, images with three
+            channels are natural.
+    """
+
+    level_lines: Share = 0.0
+    pen_strokes: Share = 0.0
+    dead_leaves: Share = 0.0
+    natural_images: bool | None = None
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Procedural:
+        if self.level_lines + self.pen_strokes > 1 + 1e-9:
+            raise ValueError(
+                f"level_lines and pen_strokes are shares of one batch; expected a sum of at most 1, not "
+                f"{self.level_lines + self.pen_strokes:g}"
+            )
+        return self
+
+    def natural(self, shape: tuple[int, ...]) -> bool:
+        """Whether samples of a shape are taken for natural images, and get dead leaves."""
+        natural = self.natural_images if self.natural_images is not None else shape[0] == COLOURS
+        return natural and len(shape) == 3 and self.dead_leaves > 0
+
+    def kinds(self, shape: tuple[int, ...]) -> dict[str, float]:
+        """Kind -> share of a batch, for samples of a shape (C, *sides); empty for vectors (F,)."""
+        if len(shape) == 1:
+            return {}
+        if self.natural(shape):
+            shares = {"dead_leaves": self.dead_leaves}
+        elif len(shape) == 3 and min(shape[1:]) >= MIN_SIDE:
+            shares = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes}
+        else:
+            shares = {"level_lines": self.level_lines + self.pen_strokes}
+        return {kind: share for kind, share in shares.items() if share}
+
+    def share(self, shape: tuple[int, ...]) -> float:
+        """Share of a batch that is procedural, for samples of a shape."""
+        return sum(self.kinds(shape).values())
+
+    def draw(self, count: int, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        """Procedural samples, each kind in proportion to its share.
+
+        Args:
+            count: number of samples.
+            shape: of one sample, (C, *sides).
+            rng: on the device of the samples.
+
+        Returns:
+            (count, *shape) in [0, 1], float32.
+        """
+        kinds = self.kinds(shape)
+        total, done, end, parts = sum(kinds.values()), 0, 0.0, []
+        for kind, share in kinds.items():
+            end += share
+            last = round(count * end / total)
+            if last > done:
+                parts.append(KINDS[kind](torch.empty((last - done, *shape), device=rng.device), rng))
+            done = last
+        return torch.cat(parts)
