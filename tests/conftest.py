@@ -1,4 +1,4 @@
-"""Models that several tests need: built and exported once a session."""
+"""Fixtures of several test modules: networks, ONNX files, the command line."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 ROOT = Path(__file__).resolve().parent.parent
 
 SMALL = ("synthesis.count=300", "synthesis.iterations=5", "held_out=100", "distillation.epochs=2")
-"""Settings with which a whole run takes seconds; its student is useless."""
+"""Settings with which a whole run takes seconds; its student is poor."""
 
 SMALL_OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
-"""The same for a command."""
+"""The same as options of the command line."""
 
 
 class ResidualBlock(nn.Module):
@@ -56,7 +56,7 @@ class ResidualBlock(nn.Module):
 
 
 class PreActivationBlock(nn.Module):
-    """Normalisation, then convolution (Zagoruyko & Komodakis 2016): nothing for an exporter to fold."""
+    """Normalisation, then convolution (Zagoruyko & Komodakis 2016), so that exporters fold nothing."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -102,10 +102,10 @@ def _wrn() -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Network:
-    """A classifier in torch, which an import is compared with.
+    """A classifier in torch, with which an import is compared.
 
     Attributes:
-        module: in inference mode, with weights and statistics that are not an initialisation's.
+        module: in inference mode, with random weights and batch-normalisation statistics.
         shape: of one sample.
     """
 
@@ -142,7 +142,7 @@ def _network(name: str) -> Network:
 
 @dataclass
 class Exports:
-    """Networks as torch's exporters write them, each made when it is first asked for."""
+    """Networks as torch's exporters write them; each file is made when it is first needed."""
 
     folder: Path
     networks: dict[str, Network] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class Exports:
 
 
 def export(module: nn.Module, shape: tuple[int, ...], path: Path, exporter: str, *, fixed: bool) -> None:
-    """Write an ONNX file with one of torch's exporters, whose own warnings are not the tests' matter."""
+    """Write an ONNX file with one of torch's exporters; their warnings are ignored."""
     x = torch.zeros(1 if fixed else 2, *shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -214,7 +214,7 @@ SaveModel = Callable[..., Path]
 
 @pytest.fixture
 def save_model(tmp_path: Path) -> SaveModel:
-    """Writes a graph given as nodes: (nodes, input shape, output shape, weights) to a path."""
+    """A function that writes a graph: (nodes, input shape, output shape, weights) to a path."""
 
     def save(
         nodes: list[onnx.NodeProto],
@@ -245,7 +245,7 @@ def save_model(tmp_path: Path) -> SaveModel:
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """For subprocesses: this checkout first, one thread."""
+    """Environment of child processes: the package of this checkout, one thread."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -255,7 +255,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs the command line as a user does, in an empty folder."""
+    """A function that runs the command line in a new folder, with an exit code and output as for a user."""
 
     def run(*arguments: str | Path, timeout: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -274,6 +274,6 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
 
 @pytest.fixture(scope="module")
 def inputs() -> Tensor:
-    """Real digits stand in for impressions: the training loop does not care."""
+    """Real digits (450, 1, 8, 8) in the unit space, float16, in place of impressions."""
     x, _ = held_out_digits()
     return torch.from_numpy(x / 16).half().contiguous(memory_format=torch.channels_last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,32 @@ def test_errors_carry_their_exit_code(error: str, code: int) -> None:
     kind = getattr(zskd_onnx, error)
     assert issubclass(kind, zskd_onnx.ZskdError)
     assert kind.exit_code == code
+
+
+def test_reprs_fit_on_a_screen(digits: zskd_onnx.Teacher) -> None:
+    text = repr(digits)
+    assert text.startswith("Teacher(digits_teacher.onnx: NCHW (1, 8, 8) in [0, 16], 10 classes")
+    assert len(text) < 200
+    result = zskd_onnx.CompressionResult(
+        student=Path("out/student.onnx"),
+        parity=zskd_onnx.Parity(1e-6, 1e-4),
+        agreement=0.9,
+        confident=0.5,
+        confident_agreement=0.99,
+        accuracy=zskd_onnx.Accuracies(0.99, 0.98, 0.97),
+        teacher_size=zskd_onnx.ModelFigures("teacher.onnx", 100_000, 20_000),
+        student_size=zskd_onnx.ModelFigures("out/student.onnx", 50_000, 10_000),
+        seconds={"synthesis": 1.0},
+        notes=("a long note " * 50,),
+        history={"distillation": [{"step": n, "loss": 1.0} for n in range(1000)]},
+        chosen={"distillation": 999},
+        missed_gates=("agreement 0.9000, expected <0.95>",),
+        manifest=Path("out/manifest.json"),
+    )
+    assert len(repr(result)) < 300
+    assert "0.9800 (teacher 0.9900)" in repr(result)
+    html = result._repr_html_()
+    assert html.startswith("<table>")
+    assert "&lt;0.95&gt;" in html
+    with pytest.raises(zskd_onnx.QualityError, match=r"expected <0\.95>"):
+        result.check()

@@ -16,7 +16,7 @@ from zskd_onnx.teacher.teacher import Teacher
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file with labels, beside one without."""
+    """A file with labels; unlabelled.npz in the same folder has none."""
     x, y = held_out_digits()
     np.savez(tmp_path / "digits.npz", x=x, y=y)
     np.savez(tmp_path / "unlabelled.npz", x=x)

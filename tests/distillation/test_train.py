@@ -1,4 +1,4 @@
-"""The training loop of a student."""
+"""The training loop of a student: batches, losses, selection, interruption."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from zskd_onnx.teacher.teacher import Teacher
 CPU = torch.device("cpu")
 
 
-def fresh(seed: int = 0) -> nn.Module:
+def new_student(seed: int = 0) -> nn.Module:
+    """An untrained student of the digits teacher."""
     return build(choose("cnn-small", (1, 8, 8), 0), (1, 8, 8), 10, seed)
 
 
@@ -54,13 +55,14 @@ def run(
     view: TeacherView | None = None,
     recorder: ActivationRecorder | None = None,
 ) -> None:
+    """Train a student on stored samples, and on those of a generator if asked for."""
     steps = settings.steps(len(inputs))
     shares = settings.shares(("transfer_set", "generator") if generator else ("transfer_set",))
     view = view or TeacherView(teacher)
     stored = StoredSamples("transfer_set", inputs, labels, min(shares["transfer_set"], len(inputs)))
-    beside = None
+    training = None
     if generator:
-        beside = GeneratorTraining(
+        training = GeneratorTraining(
             Adversarial(width=4, student_steps=3),
             teacher,
             view,
@@ -69,7 +71,7 @@ def run(
             seed=seed,
             device=CPU,
         )
-    sources = Sources((stored,), generator=beside)
+    sources = Sources((stored,), generator=training)
     train(
         student,
         sources,
@@ -84,9 +86,9 @@ def run(
     )
 
 
-def test_a_student_learns(digits: Teacher, inputs: torch.Tensor) -> None:
+def test_training_makes_the_student_agree(digits: Teacher, inputs: torch.Tensor) -> None:
     events: list[Event] = []
-    student = fresh()
+    student = new_student()
     before = compare(student, digits, inputs).agreement
     settings = Distillation(epochs=30, batch_size=64, augmentation=PLAIN)
     run(student, digits, inputs, settings, listener=events.append)
@@ -102,23 +104,23 @@ def flat(student: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in student.parameters()])
 
 
-def weights(seed: int, digits: Teacher, inputs: torch.Tensor) -> torch.Tensor:
-    student = fresh()
+def trained_weights(seed: int, digits: Teacher, inputs: torch.Tensor) -> torch.Tensor:
+    student = new_student()
     settings = Distillation(epochs=2, batch_size=100, augmentation=Augmentation(noise=0.1, mixup=0.5))
     run(student, digits, inputs, settings, seed)
     return flat(student)
 
 
-def test_the_seed_decides(digits: Teacher, inputs: torch.Tensor) -> None:
-    first = weights(0, digits, inputs)
-    torch.rand(5)  # the global generator is nobody's business
-    assert torch.equal(first, weights(0, digits, inputs))
-    assert not torch.equal(first, weights(1, digits, inputs))
+def test_training_depends_on_the_seed_only(digits: Teacher, inputs: torch.Tensor) -> None:
+    first = trained_weights(0, digits, inputs)
+    torch.rand(5)  # changes torch's global random generator
+    assert torch.equal(first, trained_weights(0, digits, inputs))
+    assert not torch.equal(first, trained_weights(1, digits, inputs))
 
 
-def test_the_global_generator_is_left_alone(digits: Teacher, inputs: torch.Tensor) -> None:
+def test_training_restores_the_global_random_generator(digits: Teacher, inputs: torch.Tensor) -> None:
     before = torch.get_rng_state()
-    weights(0, digits, inputs)
+    trained_weights(0, digits, inputs)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -167,12 +169,12 @@ def test_procedural_images_have_their_share_of_a_batch(mixture: dict | None, sha
     )
 
 
-def test_a_batch_has_its_procedural_images(digits: Teacher, inputs: torch.Tensor) -> None:
-    """With neither augmentation nor order in the way: stored samples first, then level-set lines, as they are drawn."""
+def test_batch_has_its_procedural_images(digits: Teacher, inputs: torch.Tensor) -> None:
+    """Without augmentation: stored samples come first, then new level-set lines for each batch."""
     settings = Procedural(level_lines=0.5)
     images = ProceduralImages(settings, (1, 8, 8), 10)
     sources = Sources((StoredSamples("transfer_set", inputs, None, 10),), images)
-    batches = list(sources.batches(range(3), 3, TeacherView(digits), PLAIN, 0, fresh()))
+    batches = list(sources.batches(range(3), 3, TeacherView(digits), PLAIN, 0, new_student()))
     assert sources.procedural_share == 0.5
     for batch in batches:
         assert batch.x.shape == (20, 1, 8, 8)
@@ -182,7 +184,7 @@ def test_a_batch_has_its_procedural_images(digits: Teacher, inputs: torch.Tensor
     assert not torch.equal(batches[0].x[10:], batches[1].x[10:])
 
 
-def test_a_mixture_names_sources() -> None:
+def test_bad_mixture_and_patience() -> None:
     with pytest.raises(ValidationError):
         Distillation(mixture={"noise": 1})
     with pytest.raises(ValidationError, match="patience"):
@@ -190,29 +192,29 @@ def test_a_mixture_names_sources() -> None:
 
 
 def test_fewer_samples_than_a_batch(digits: Teacher, inputs: torch.Tensor) -> None:
-    student = fresh()
+    student = new_student()
     run(student, digits, inputs[:7], Distillation(epochs=2, batch_size=64))
     assert torch.isfinite(flat(student)).all()
 
 
-def test_labels_pull_the_student_away_from_the_teacher(digits: Teacher, inputs: torch.Tensor) -> None:
-    """Wrong labels with much weight win over soft targets; samples without one know nothing of them."""
+def test_labels_with_a_large_weight_override_soft_targets(digits: Teacher, inputs: torch.Tensor) -> None:
+    """The student learns wrong labels; the weight changes nothing for samples without labels."""
     wrong = (digits.logits(digits.domain.to_file(inputs.float())).argmax(1) + 1) % 10
     settings = Distillation(
         epochs=20, batch_size=64, loss_weights=LossWeights(labels=30.0), augmentation=PLAIN, validations=0
     )
-    student = fresh()
+    student = new_student()
     run(student, digits, inputs, settings, labels=wrong)
     predicted = student(inputs.float()).argmax(1)
     assert float((predicted == wrong).float().mean()) > 0.9
-    unlabelled, plain = fresh(), fresh()
+    unlabelled, without_weight = new_student(), new_student()
     run(unlabelled, digits, inputs, settings, labels=torch.full_like(wrong, NO_LABEL))
-    run(plain, digits, inputs, settings.model_copy(update={"loss_weights": LossWeights()}))
-    torch.testing.assert_close(flat(unlabelled), flat(plain))
+    run(without_weight, digits, inputs, settings.model_copy(update={"loss_weights": LossWeights()}))
+    torch.testing.assert_close(flat(unlabelled), flat(without_weight))
 
 
-def test_labels_by_hand() -> None:
-    """Cross-entropy is a mean over the samples that have a label, however many a batch has without one."""
+def test_label_loss_by_hand() -> None:
+    """The cross-entropy is a mean over the samples with a label, whatever their number in a batch."""
     z, teacher = torch.randn((2, 6, 4), generator=torch.Generator().manual_seed(0)).unbind()
     labels = torch.tensor([2, NO_LABEL, 0, NO_LABEL, NO_LABEL, 3])
     batch = Batch(torch.zeros(6, 1), Outputs(teacher), labels)
@@ -224,11 +226,11 @@ def test_labels_by_hand() -> None:
     assert float(labelled - plain) == pytest.approx(0.3 * expected, rel=1e-4)
 
 
-def test_attention_transfer_brings_attention_closer(digits: Teacher, inputs: torch.Tensor) -> None:
+def test_attention_transfer_reduces_the_difference_of_attention(digits: Teacher, inputs: torch.Tensor) -> None:
     probe = activation_maps_probe(digits)
     gaps = {}
     for weight in (0.0, 250.0):
-        student = fresh()
+        student = new_student()
         recorder = ActivationRecorder(student, (1, 8, 8), sizes=probe.sizes)
         assert recorder.sizes
         settings = Distillation(epochs=5, batch_size=64, loss_weights=LossWeights(attention=weight), augmentation=PLAIN)
@@ -241,8 +243,8 @@ def test_attention_transfer_brings_attention_closer(digits: Teacher, inputs: tor
     assert gaps[250.0] < 0.5 * gaps[0.0]
 
 
-def test_feature_distillation_brings_features_closer(digits: Teacher, inputs: torch.Tensor) -> None:
-    """The share of the variance of the teacher's 52 features that no linear map of the student's 16 explains."""
+def test_feature_distillation_makes_features_predictable(digits: Teacher, inputs: torch.Tensor) -> None:
+    """It reduces the share of variance of the teacher's 52 features that a linear map of the student's 16 leaves."""
     unexplained = {}
     for weight in (0.0, 10.0):
         torch.manual_seed(0)
@@ -258,13 +260,13 @@ def test_feature_distillation_brings_features_closer(digits: Teacher, inputs: to
         assert features is not None
         assert teacher_features is not None
         assert torch.equal(teacher_features, digits.features(digits.domain.to_file(inputs.float())))
-        known = torch.cat([features, torch.ones(len(features), 1)], dim=1).double()
-        predicted = known @ torch.linalg.lstsq(known, teacher_features.double(), driver="gelsd").solution
+        predictors = torch.cat([features, torch.ones(len(features), 1)], dim=1).double()
+        predicted = predictors @ torch.linalg.lstsq(predictors, teacher_features.double(), driver="gelsd").solution
         unexplained[weight] = float((predicted - teacher_features).square().mean() / teacher_features.var())
     assert unexplained[10.0] < 0.75 * unexplained[0.0]
 
 
-def test_the_feature_loss_does_not_depend_on_the_size_of_features() -> None:
+def test_feature_loss_is_relative_to_the_variance_of_features() -> None:
     loss_of = FeatureLoss(5, 8, 0)
     student, teacher = torch.rand((2, 64, 8)).unbind()
     with torch.no_grad():
@@ -275,9 +277,9 @@ def test_the_feature_loss_does_not_depend_on_the_size_of_features() -> None:
         assert float(loss_of(student[:, :5], loss_of.map(student[:, :5]))) == 0
 
 
-def test_the_best_is_kept_and_history_is_told(digits: Teacher, inputs: torch.Tensor) -> None:
-    """A rate that is far too high at the end: the last student is not the best."""
-    student = fresh()
+def test_best_student_is_kept(digits: Teacher, inputs: torch.Tensor) -> None:
+    """The learning rate is far too high, so the last student is not the best."""
+    student = new_student()
     selection = StudentSelection(digits, inputs[:100], accuracy=lambda s: 0.5)
     settings = Distillation(
         epochs=12, batch_size=64, learning_rate=0.3, schedule="constant", augmentation=PLAIN, validations=8
@@ -290,30 +292,32 @@ def test_the_best_is_kept_and_history_is_told(digits: Teacher, inputs: torch.Ten
     assert {entry["accuracy"] for entry in selection.history} == {0.5}
 
 
-def test_the_temperature_of_training_chooses(digits: Teacher, inputs: torch.Tensor) -> None:
-    """A student that is sure and wrong of one sample, right of all others, against one that is vague of all."""
+def test_selection_uses_the_temperature_of_training(digits: Teacher, inputs: torch.Tensor) -> None:
+    """One student is confident and wrong on a single sample; the other has smaller logits on all samples."""
 
-    class Answers(nn.Module):
-        def __init__(self, wrong: float, vague: float) -> None:
+    class ScaledTeacher(nn.Module):
+        """The teacher's logits times ``scale``; those of the first sample are rolled by a class, times ``error``."""
+
+        def __init__(self, error: float, scale: float) -> None:
             super().__init__()
-            self.wrong, self.vague = nn.Parameter(torch.tensor(wrong)), vague
+            self.error, self.scale = nn.Parameter(torch.tensor(error)), scale
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            logits = digits.logits(digits.domain.to_file(x)) * self.vague
-            moved = logits.roll(1, 1) * self.wrong
-            return torch.cat([moved[:1], logits[1:]]) if float(self.wrong) else logits
+            logits = digits.logits(digits.domain.to_file(x)) * self.scale
+            rolled = logits.roll(1, 1) * self.error
+            return torch.cat([rolled[:1], logits[1:]]) if float(self.error) else logits
 
     for temperature, chosen in ((1.0, 2), (20.0, 1)):
         selection = StudentSelection(digits, inputs[:200], temperature=temperature)
-        selection.validate(Answers(4.0, 1.0), 1)
-        selection.validate(Answers(0.0, 0.6), 2)
+        selection.validate(ScaledTeacher(4.0, 1.0), 1)
+        selection.validate(ScaledTeacher(0.0, 0.6), 2)
         assert selection.chosen == chosen
 
 
-def test_the_latest_is_kept_where_a_generator_gives_what_it_is_measured_on(
+def test_last_student_is_kept_where_held_out_samples_come_from_a_generator(
     digits: Teacher, inputs: torch.Tensor
 ) -> None:
-    good, bad = fresh(), fresh(1)
+    good, bad = new_student(), new_student(1)
     run(good, digits, inputs, Distillation(epochs=10, batch_size=64, augmentation=PLAIN))
     growing, fixed = StudentSelection(digits, inputs[:0]), StudentSelection(digits, inputs[:100])
     for step, student in ((1, good), (2, bad)):
@@ -331,14 +335,14 @@ def test_patience_ends_training(digits: Teacher, inputs: torch.Tensor) -> None:
     settings = Distillation(
         epochs=40, batch_size=64, learning_rate=0.5, schedule="constant", augmentation=PLAIN, validations=40, patience=2
     )
-    run(fresh(), digits, inputs, settings, listener=events.append, selection=selection)
+    run(new_student(), digits, inputs, settings, listener=events.append, selection=selection)
     assert len(selection.history) < 40
     assert [entry["step"] for entry in selection.history].index(selection.chosen) == len(selection.history) - 3
 
 
 @pytest.mark.parametrize("generator", [False, True])
 @pytest.mark.parametrize("features", [0.0, 10.0])
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
+def test_interrupted_training_resumes_to_the_same_student(
     digits: Teacher, inputs: torch.Tensor, tmp_path: Path, features: float, generator: bool
 ) -> None:
     settings = Distillation(
@@ -346,7 +350,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     )
 
     def attempt(checkpoint: Checkpoint | None, listener: Listener = silent) -> nn.Module:
-        student = fresh()
+        student = new_student()
         selection = StudentSelection(digits, inputs[:50])
         run(
             student,
@@ -367,24 +371,24 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
             signal.raise_signal(signal.SIGINT)
 
     whole = attempt(None)
-    kept = Checkpoint(tmp_path / "state.pt", "one")
+    checkpoint = Checkpoint(tmp_path / "state.pt", "one")
     with pytest.raises(KeyboardInterrupt):
-        attempt(kept, interrupt)
+        attempt(checkpoint, interrupt)
     assert not list(tmp_path.glob(".*"))
-    saved = kept.load(CPU)
+    saved = checkpoint.load(CPU)
     assert saved is not None
     assert 20 <= saved["step"] < 48
-    begun: list[int] = []
-    resumed = attempt(kept, lambda event: begun.append(event.completed))
-    assert min(begun) > 20
+    steps: list[int] = []
+    resumed = attempt(checkpoint, lambda event: steps.append(event.completed))
+    assert min(steps) > 20
     torch.testing.assert_close(flat(resumed), flat(whole), rtol=0, atol=0)
-    assert Checkpoint(kept.path, "another").load(CPU) is None
+    assert Checkpoint(checkpoint.path, "another").load(CPU) is None
 
 
-def test_an_interruption_by_the_step_that_ends_training_is_heard(
-    digits: Teacher, inputs: torch.Tensor, tmp_path: Path
-) -> None:
-    class Stops(StudentSelection):
+def test_interruption_at_the_last_step(digits: Teacher, inputs: torch.Tensor, tmp_path: Path) -> None:
+    class Interrupting(StudentSelection):
+        """Interrupts at step 12, which patience makes the last one."""
+
         def validate(self, student: nn.Module, step: int) -> dict[str, float]:
             if step == 12:
                 signal.raise_signal(signal.SIGINT)
@@ -395,14 +399,14 @@ def test_an_interruption_by_the_step_that_ends_training_is_heard(
 
     settings = Distillation(epochs=6, batch_size=64, augmentation=PLAIN, validations=12)
     with pytest.raises(KeyboardInterrupt):
-        run(fresh(), digits, inputs, settings, selection=Stops(digits, inputs[:50]))
+        run(new_student(), digits, inputs, settings, selection=Interrupting(digits, inputs[:50]))
 
 
-def test_a_training_that_is_done_is_not_done_again(digits: Teacher, inputs: torch.Tensor, tmp_path: Path) -> None:
-    """What the checks chose is there too, when something fails after the last step."""
+def test_complete_training_is_not_repeated(digits: Teacher, inputs: torch.Tensor, tmp_path: Path) -> None:
+    """The checkpoint has the validations and the selected student, so a failure after training costs nothing."""
     settings = Distillation(epochs=2, batch_size=64, augmentation=PLAIN, validations=4)
-    kept, first, again = Checkpoint(tmp_path / "state.pt", "one"), fresh(), fresh()
-    run(first, digits, inputs, settings, selection=StudentSelection(digits, inputs[:50]), checkpoint=kept)
+    checkpoint, first, again = Checkpoint(tmp_path / "state.pt", "one"), new_student(), new_student()
+    run(first, digits, inputs, settings, selection=StudentSelection(digits, inputs[:50]), checkpoint=checkpoint)
     steps: list[int] = []
     selection = StudentSelection(digits, inputs[:50])
     run(
@@ -411,7 +415,7 @@ def test_a_training_that_is_done_is_not_done_again(digits: Teacher, inputs: torc
         inputs,
         settings,
         selection=selection,
-        checkpoint=kept,
+        checkpoint=checkpoint,
         listener=lambda event: steps.append(event.completed) if event.kind == "progress" else None,
     )
     assert not steps
@@ -419,18 +423,18 @@ def test_a_training_that_is_done_is_not_done_again(digits: Teacher, inputs: torc
     assert torch.equal(flat(first), flat(again))
 
 
-def test_a_single_step_is_a_step(digits: Teacher, inputs: torch.Tensor) -> None:
-    student, before = fresh(), flat(fresh())
+def test_training_of_one_step(digits: Teacher, inputs: torch.Tensor) -> None:
+    student, before = new_student(), flat(new_student())
     run(student, digits, inputs, Distillation(epochs=1, batch_size=len(inputs), augmentation=PLAIN))
     assert float((flat(student) - before).abs().max()) > 1e-3
 
 
-def test_a_gradient_that_is_clipped_moves_less(digits: Teacher, inputs: torch.Tensor) -> None:
-    """Far below Adam's epsilon, which is all that it is divided by then."""
-    moved = []
+def test_gradient_clipping_makes_steps_smaller(digits: Teacher, inputs: torch.Tensor) -> None:
+    """The clipped gradient is far below Adam's epsilon, by which it is then divided."""
+    changes = []
     for clip in (None, 1e-10):
-        student = fresh()
+        student = new_student()
         settings = Distillation(epochs=1, batch_size=64, schedule="constant", augmentation=PLAIN, grad_clip=clip)
         run(student, digits, inputs, settings)
-        moved.append(float((flat(student) - flat(fresh())).abs().max()))
-    assert 0 < moved[1] < 0.1 * moved[0]
+        changes.append(float((flat(student) - flat(new_student())).abs().max()))
+    assert 0 < changes[1] < 0.1 * changes[0]

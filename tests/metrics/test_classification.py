@@ -1,4 +1,4 @@
-"""Measures on logits, against numpy and worked examples."""
+"""Metrics on logits, against numpy and worked examples."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def probabilities(values: Tensor) -> np.ndarray:
     return e / e.sum(1, keepdims=True)
 
 
-def test_a_worked_example() -> None:
-    says = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [5.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    other = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 1.0], [5.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+def test_worked_example() -> None:
+    student = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [5.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    teacher = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 1.0], [5.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     truth = torch.tensor([0, 1, 1, 1])
-    assert accuracy(says, truth) == 0.75
-    assert class_accuracy(says, truth) == (1.0, pytest.approx(2 / 3), None)
-    assert agreement(says, other) == 0.5
+    assert accuracy(student, truth) == 0.75
+    assert class_accuracy(student, truth) == (1.0, pytest.approx(2 / 3), None)
+    assert agreement(student, teacher) == 0.5
 
 
-def test_divergence_is_the_mean_of_the_sums_and_takes_the_teacher_first() -> None:
+def test_divergence_is_the_mean_over_samples_of_kl_from_the_teacher() -> None:
     p, q = (probabilities(logits(50, 7, seed)) for seed in (1, 2))
     expected = (p * np.log(p / q)).sum(1).mean()
     assert divergence(logits(50, 7, 1), logits(50, 7, 2)) == pytest.approx(expected, rel=1e-6)
@@ -53,9 +53,9 @@ def test_calibration_error_bin_by_bin() -> None:
     assert calibration_error(values, truth) == pytest.approx(expected, rel=1e-9)
 
 
-def test_calibration_error_of_one_who_knows_how_often_it_is_right() -> None:
-    """Three of four right at a confidence of three quarters; never right at full confidence."""
-    honest = torch.tensor([[math.log(3.0), 0.0]]).repeat(8, 1)
-    assert calibration_error(honest, torch.tensor([0, 0, 0, 1] * 2)) == pytest.approx(0, abs=1e-7)
-    sure = torch.tensor([[100.0, 0.0]]).repeat(4, 1)
-    assert calibration_error(sure, torch.ones(4, dtype=torch.long)) == pytest.approx(1)
+def test_calibration_error_by_hand() -> None:
+    """0 for three of four right at a confidence of 3/4; 1 for none right at full confidence."""
+    calibrated = torch.tensor([[math.log(3.0), 0.0]]).repeat(8, 1)
+    assert calibration_error(calibrated, torch.tensor([0, 0, 0, 1] * 2)) == pytest.approx(0, abs=1e-7)
+    overconfident = torch.tensor([[100.0, 0.0]]).repeat(4, 1)
+    assert calibration_error(overconfident, torch.ones(4, dtype=torch.long)) == pytest.approx(1)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tests.distillation.test_train import fresh
+from tests.distillation.test_train import new_student
 from zskd_onnx.metrics.compare import compare
 from zskd_onnx.teacher.teacher import Teacher
 
 
 def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
-    """The teacher agrees with itself; with its logits rolled by one it never does."""
+    """The teacher agrees with itself, and never with its own logits rolled by one class."""
 
-    class Same(nn.Module):
+    class RolledTeacher(nn.Module):
+        """The teacher's logits, rolled by a number of classes."""
+
         def __init__(self, step: int) -> None:
             super().__init__()
             self.step = nn.Parameter(torch.tensor(float(step)))
@@ -21,13 +23,13 @@ def test_agreement_counts(digits: Teacher, inputs: torch.Tensor) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return digits.logits(digits.domain.to_file(x)).roll(int(self.step), 1)
 
-    assert compare(Same(0), digits, inputs).agreement == 1.0
-    assert compare(Same(1), digits, inputs).agreement == 0.0
+    assert compare(RolledTeacher(0), digits, inputs).agreement == 1.0
+    assert compare(RolledTeacher(1), digits, inputs).agreement == 0.0
 
 
-def test_where_the_teacher_is_confident(digits: Teacher, inputs: torch.Tensor) -> None:
-    """Counted by hand, for an untrained student."""
-    student = fresh()
+def test_confident_agreement(digits: Teacher, inputs: torch.Tensor) -> None:
+    """Against a count by hand, for an untrained student."""
+    student = new_student()
     comparison = compare(student, digits, inputs)
     teacher_logits, student_logits = digits.logits(digits.domain.to_file(inputs.float())), student(inputs.float())
     certain = [i for i, p in enumerate(teacher_logits.softmax(1).tolist()) if max(p) >= 0.9]

@@ -1,4 +1,4 @@
-"""Scores on real data."""
+"""Scores on real data, and the .npz files that hold it."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def images(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_byte_images_are_brought_to_the_teachers_range(tmp_path: Path) -> None:
+def test_byte_images_are_scaled_to_the_teachers_range(tmp_path: Path) -> None:
     pixels = images(6, 4, 5)
     expected = (pixels[:, None] / 255 * 2 - 1).astype(np.float32)
     for x in (pixels, pixels[:, None], pixels[..., None]):
         np.testing.assert_allclose(read(tmp_path, GREY, x).x, expected, atol=1e-6)
 
 
-def test_byte_images_in_colour_whatever_their_order(tmp_path: Path) -> None:
+def test_byte_images_in_colour_in_either_layout(tmp_path: Path) -> None:
     pixels = images(6, 4, 5, 3)
     for x in (pixels, pixels.transpose(0, 3, 1, 2)):
         np.testing.assert_allclose(read(tmp_path, COLOUR, x).x, pixels, atol=1e-3)
     assert read(tmp_path, BYTES, pixels).x.dtype == np.uint8
 
 
-def test_samples_as_the_teacher_takes_them_stay_as_they_are(tmp_path: Path) -> None:
+def test_samples_in_the_teachers_format_are_unchanged(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((6, 1, 4, 5), dtype=np.float32)
     np.testing.assert_array_equal(read(tmp_path, GREY, x).x, x)
     np.testing.assert_array_equal(read(tmp_path, GREY, x[:, 0].astype(np.float64)).x, x)
@@ -67,12 +67,12 @@ def test_samples_as_the_teacher_takes_them_stay_as_they_are(tmp_path: Path) -> N
         (images(3, 4, 5).astype(np.float32), None, "the teacher takes images from -1 to 1"),
     ],
 )
-def test_arrays_that_do_not_fit(tmp_path: Path, x: np.ndarray, y: np.ndarray | None, match: str) -> None:
+def test_bad_arrays(tmp_path: Path, x: np.ndarray, y: np.ndarray | None, match: str) -> None:
     with pytest.raises(UsageError, match=match):
         read(tmp_path, GREY, x, y)
 
 
-def test_files_that_do_not_fit(tmp_path: Path) -> None:
+def test_bad_files(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     with pytest.raises(UsageError, match="no such file"):
         read_evaluation_data(path, GREY, 10)
@@ -94,20 +94,20 @@ def test_samples_without_class_numbers(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((6, 1, 4, 5), dtype=np.float32)
     path = tmp_path / "data.npz"
     np.savez(path, x=x)
-    found, labels = read_samples(path, GREY, 10)
-    np.testing.assert_array_equal(found, x)
+    samples, labels = read_samples(path, GREY, 10)
+    np.testing.assert_array_equal(samples, x)
     assert labels is None
 
 
 @pytest.mark.parametrize("batch", ["N", 1, 4])
-def test_predictions_at_any_batch_size(save_model: SaveModel, batch: int | str) -> None:
+def test_predictions_at_fixed_and_free_batch_sizes(save_model: SaveModel, batch: int | str) -> None:
     path = save_model([helper.make_node("Relu", ["x"], ["y"])], [batch, 3], [batch, 3])
     x = np.random.default_rng(0).random((301, 3), dtype=np.float32)
     np.testing.assert_array_equal(predict(open_session(path), x, "y"), x.argmax(1))
 
 
-def test_a_score_by_hand(save_model: SaveModel) -> None:
-    """The teacher is right on 3 of 4, the student on 1; they agree on 2."""
+def test_score_by_hand(save_model: SaveModel) -> None:
+    """The teacher is right on 3 of 4 samples, the student on 1; they agree on 2."""
     flip = {"w": torch.eye(2).flip(0)}
     teacher = save_model([helper.make_node("Identity", ["x"], ["y"])], ["N", 2], ["N", 2], name="t.onnx")
     student = save_model(
@@ -122,5 +122,5 @@ def test_a_score_by_hand(save_model: SaveModel) -> None:
         name="s.onnx",
     )
     data = EvaluationData(np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32), np.array([0, 1, 1, 1]))
-    found = score(open_session(teacher), open_session(student), "y", data)
-    assert (found.teacher, found.student, found.agreement) == (0.75, 0.25, 0.5)
+    scores = score(open_session(teacher), open_session(student), "y", data)
+    assert (scores.teacher, scores.student, scores.agreement) == (0.75, 0.25, 0.5)

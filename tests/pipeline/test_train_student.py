@@ -300,7 +300,12 @@ def test_resume_with_other_real_samples_trains_anew(digits_file: Path, data: Pat
     assert weights(resumed) == weights(compress(digits_file, tmp_path / "whole", **options))
 
 
-PROCEDURAL = ("distillation.epochs=1", "distillation.epoch_samples=2560", "held_out=100")
+PROCEDURAL = (
+    "held_out=100",
+    "distillation.epochs=1",
+    "distillation.epoch_samples=1280",
+    "distillation.validations=4",
+)
 """Settings with which a run of recipe "procedural" takes seconds."""
 
 
@@ -316,7 +321,7 @@ def test_procedural_images_alone(exports: Exports, tmp_path: Path) -> None:
     names = {"student.onnx", "manifest.json", "recipe.yaml", "events.jsonl", "impressions.png", "class_similarity.png"}
     assert {path.name for path in folder.iterdir()} == names
     assert 0.5 < first.agreement <= 1
-    assert len(first.history["distillation"]) == 20
+    assert len(first.history["distillation"]) == 4
     assert set(first.seconds) == {"teacher", "synthesis", "distillation", "deployment"}
     assert weights(first) == weights(again)
     assert weights(first) != weights(other)
@@ -360,12 +365,8 @@ def test_mixture_with_procedural_images(digits_file: Path, tmp_path: Path, mixtu
     assert sources.procedural_share == share != plan.recipe.procedural.share((1, 8, 8))
     assert [part.size for part in sources.stored] == [32] * (len(mixture) - 1)
 
-    of_mixture, default = (
-        compress(digits_file, tmp_path / name, overrides=settings)
-        for name, settings in (("mixture", overrides), ("default", SMALL))
-    )
-    assert TransferSet.open(tmp_path / "mixture" / "transfer-set").count == 400
-    assert weights(of_mixture) != weights(default)
+    assert compress(digits_file, tmp_path / "out", overrides=overrides).student.is_file()
+    assert TransferSet.open(tmp_path / "out" / "transfer-set").count == 400
 
 
 def test_vectors_have_no_procedural_images(save_model: SaveModel, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a teacher says of the images that it was trained on."""
+"""Inference of natural images from a teacher's predictions."""
 
 from __future__ import annotations
 
@@ -12,52 +12,55 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from tests.conftest import export
-from tests.distillation.test_augmentation import generator
 from zskd_onnx import load_teacher, prepare
-from zskd_onnx.procedural import natural_images as photographs_module
-from zskd_onnx.procedural.natural_images import infer_natural_images, told
+from zskd_onnx.procedural import natural_images
+from zskd_onnx.procedural.natural_images import infer_natural_images, mutual_information
 from zskd_onnx.teacher.teacher import Teacher
 
 
-class Bins(nn.Module):
-    """Names one of four classes, by a pixel's brightness, and is as sure as it is told to be."""
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
-    def __init__(self, sureness: float) -> None:
+
+class BrightnessClassifier(nn.Module):
+    """One of four classes, by the brightness of the first pixel; ``scale`` is that of the logits."""
+
+    def __init__(self, scale: float) -> None:
         super().__init__()
-        self.register_buffer("middles", torch.tensor([0.125, 0.375, 0.625, 0.875]))
-        self.sureness = sureness
+        self.register_buffer("levels", torch.tensor([0.125, 0.375, 0.625, 0.875]))
+        self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return -self.sureness * (x[:, 0, 0, :1] - self.middles).abs()
+        return -self.scale * (x[:, 0, 0, :1] - self.levels).abs()
 
 
 def saved(net: nn.Module, folder: Path, channels: int, side: int = 16) -> Teacher:
+    """The network as a teacher of images from 0 to 1, written to net.onnx."""
     export(net.eval(), (channels, side, side), folder / "net.onnx", "17", fixed=False)
     return load_teacher(folder / "net.onnx", input_range=(0, 1))
 
 
-@pytest.mark.parametrize(("sureness", "nats"), [(1e4, math.log(4)), (0.0, 0.0)])
-def test_told_by_hand(tmp_path: Path, sureness: float, nats: float) -> None:
-    """Four kinds of images, as many of each: a sure teacher tells ln 4 of them, one that knows nothing 0."""
-    kinds = torch.tensor([0.125, 0.375, 0.625, 0.875])
+@pytest.mark.parametrize(("scale", "nats"), [(1e4, math.log(4)), (0.0, 0.0)])
+def test_mutual_information_by_hand(tmp_path: Path, scale: float, nats: float) -> None:
+    """Of four equally frequent kinds of images: ln 4 for a confident teacher, 0 for equal logits."""
+    levels = torch.tensor([0.125, 0.375, 0.625, 0.875])
 
-    def make(like: torch.Tensor, _: torch.Generator) -> torch.Tensor:
-        return kinds.repeat(len(like) // 4).view(-1, 1, 1, 1).expand_as(like)
+    def draw(like: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        return levels.repeat(len(like) // 4).view(-1, 1, 1, 1).expand_as(like)
 
-    teacher = saved(Bins(sureness), tmp_path, 1)
-    assert told(teacher, make, generator()) == pytest.approx(nats, abs=1e-3)
+    teacher = saved(BrightnessClassifier(scale), tmp_path, 1)
+    assert mutual_information(teacher, draw, rng()) == pytest.approx(nats, abs=1e-3)
 
 
 def digits_of(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Real digits of 32x32, each in a colour of its own, and their classes."""
+    """Real digits of 32x32 in random colours, and their classes."""
     digits = load_digits()
     x = F.interpolate(torch.from_numpy(digits.images).float()[:, None] / 16, scale_factor=4, mode="bilinear")
-    return x * (0.3 + 0.7 * torch.rand((len(x), channels, 1, 1), generator=generator(1))), torch.from_numpy(
-        digits.target
-    )
+    return x * (0.3 + 0.7 * torch.rand((len(x), channels, 1, 1), generator=rng(1))), torch.from_numpy(digits.target)
 
 
 def trained(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
+    """A small convolutional network that was trained on images and their classes."""
     torch.manual_seed(0)
     net = nn.Sequential(
         *(
@@ -69,7 +72,7 @@ def trained(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
         ),
         *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 64, int(y.max()) + 1)),
     )
-    optimiser, random = torch.optim.Adam(net.parameters(), 3e-3), generator(2)
+    optimiser, random = torch.optim.Adam(net.parameters(), 3e-3), rng(2)
     for _ in range(300):
         chosen = torch.randint(len(x), (64,), generator=random)
         loss = F.cross_entropy(net(x[chosen]), y[chosen])
@@ -81,42 +84,56 @@ def trained(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_digits_are_drawings_in_any_colour(tmp_path: Path, channels: int) -> None:
+    """The plan has a note that gives the setting for natural images; with that setting there is no note."""
     saved(trained(*digits_of(channels)), tmp_path, channels, 32)
     plan = prepare(tmp_path / "net.onnx", student="cnn-small", input_range=(0, 1))
-    assert plan.recipe.distillation.augmentation.photographs is False
-    assert any("distillation: images are taken for drawings" in note for note in plan.notes)
-    told_otherwise = ["distillation.augmentation.photographs=true"]
-    other = prepare(tmp_path / "net.onnx", student="cnn-small", input_range=(0, 1), overrides=told_otherwise)
-    assert other.recipe.distillation.augmentation.photographs is True
-    assert not any("taken for" in note for note in other.notes)
+    assert plan.recipe.procedural is not None
+    assert plan.recipe.procedural.natural_images is False
+    assert set(plan.recipe.procedural.kinds((channels, 32, 32))) == {"level_lines", "pen_strokes"}
+    assert any(
+        "inputs are taken for drawings" in note and "--set procedural.natural_images=true" in note
+        for note in plan.notes
+    )
+    overrides = ["procedural.natural_images=true"]
+    plan = prepare(tmp_path / "net.onnx", student="cnn-small", input_range=(0, 1), overrides=overrides)
+    assert plan.recipe.procedural is not None
+    assert plan.recipe.procedural.natural_images is True
+    assert set(plan.recipe.procedural.kinds((channels, 32, 32))) == {"dead_leaves"}
+    assert not any("are taken for" in note for note in plan.notes)
 
 
 @pytest.mark.parametrize(
-    ("channels", "lines", "leaves", "photographs"),
+    ("channels", "lines", "leaves", "natural"),
     [
         *((1, 1.3, 0.8, False), (1, 1.0, 1.05, False), (1, 1.0, 1.2, True), (3, 1.05, 1.0, True), (3, 1.2, 1.0, False)),
         *((1, 0.01, 0.04, False), (3, 0.04, 0.01, True), (1, -5e-7, -2e-7, False), (3, -2e-7, -2e-7, True)),
         *((1, math.nan, 1.0, False), (3, 1.0, math.nan, True)),
     ],
 )
-def test_channels_decide_where_the_teacher_says_little(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, lines: float, leaves: float, photographs: bool
+def test_number_of_channels_decides_where_mutual_information_is_similar_or_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, lines: float, leaves: float, natural: bool
 ) -> None:
-    teacher = saved(Bins(1.0), tmp_path, channels)
-    nats = {photographs_module.level_lines: lines, photographs_module.dead_leaves: leaves}
-    monkeypatch.setattr(photographs_module, "told", lambda _, make, __: nats[make])
-    assert infer_natural_images(teacher) is photographs
+    teacher = saved(BrightnessClassifier(1.0), tmp_path, channels)
+    nats = {natural_images.level_lines: lines, natural_images.dead_leaves: leaves}
+    monkeypatch.setattr(natural_images, "mutual_information", lambda _, draw, __: nats[draw])
+    assert infer_natural_images(teacher) is natural
 
 
-def test_small_images_and_others_are_not_asked_about(digits: Teacher) -> None:
+def test_small_images_are_not_inferred(digits: Teacher) -> None:
     assert infer_natural_images(digits) is None
 
 
-def test_what_one_stage_says_holds_for_the_other(tmp_path: Path) -> None:
-    saved(Bins(1.0), tmp_path, 3)
-    stages = ("distillation.augmentation.leaves=0.5", "fine_tuning={augmentation: {photographs: false}}")
-    options = {"recipe": "zskd-uniform", "student": "cnn-small", "input_range": (0, 1)}
-    plan = prepare(tmp_path / "net.onnx", overrides=stages, **options)
-    assert plan.recipe.distillation.augmentation.photographs is False
-    [note] = [note for note in plan.notes if "taken for" in note]
-    assert note.startswith("distillation: images are taken for drawings")
+@pytest.mark.parametrize("dead_leaves", [0.0, 0.5])
+def test_inference_needs_dead_leaves(tmp_path: Path, dead_leaves: float) -> None:
+    """Without them natural images get drawings too, so there is nothing to decide."""
+    saved(BrightnessClassifier(1.0), tmp_path, 3)
+    plan = prepare(
+        tmp_path / "net.onnx",
+        recipe="zskd-uniform",
+        overrides=["procedural={level_lines: 0.25}", f"procedural.dead_leaves={dead_leaves}"],
+        student="cnn-small",
+        input_range=(0, 1),
+    )
+    assert plan.recipe.procedural is not None
+    assert (plan.recipe.procedural.natural_images is not None) == (dead_leaves > 0)
+    assert any("are taken for" in note for note in plan.notes) == (dead_leaves > 0)

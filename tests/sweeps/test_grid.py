@@ -1,4 +1,4 @@
-"""Which runs a sweep makes."""
+"""The grid of a sweep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zskd_onnx import RecipeError, UsageError
 from zskd_onnx.sweeps.grid import Run, run_grid
 
 
-def test_every_recipe_with_every_combination_and_every_seed() -> None:
+def test_grid_has_every_recipe_combination_and_seed() -> None:
     runs = run_grid(["zskd", "zskd-uniform"], ["distillation.epochs=1,2,3", "held_out=100,200"], seeds=2)
     assert len(runs) == 2 * 3 * 2 * 2
     assert len({(str(run), run.seed) for run in runs}) == len(runs)
@@ -27,11 +27,11 @@ def test_every_recipe_with_every_combination_and_every_seed() -> None:
         ("50", [50]),
     ],
 )
-def test_commas_separate_values_at_the_top_level_only(text: str, values: list[object]) -> None:
+def test_commas_inside_brackets_do_not_separate_values(text: str, values: list[object]) -> None:
     assert [run.settings["key"] for run in run_grid(["zskd"], [f"key={text}"], 1)] == values
 
 
-def test_a_run_resolves_to_its_recipe() -> None:
+def test_run_resolves_to_its_recipe() -> None:
     settings = ["synthesis.resolution=[0.5,1],[1]", "synthesis.learning_rate=1e-1"]
     first, second = (run.resolve() for run in run_grid(["zskd"], settings, 1))
     assert first.synthesis.resolution == (0.5, 1)
@@ -48,10 +48,10 @@ def test_a_run_resolves_to_its_recipe() -> None:
         (["epochs"], "expected key=value"),
         (["a.b="], "expected key=value"),
         (["a=[1"], "YAML"),
-        (["a=1", "a=2"], "given twice"),
+        (["a=1", "a=2"], "is repeated; give all values in one option"),
         (["seed=1,2"], "--seeds"),
     ],
 )
-def test_settings_that_cannot_be_read(settings: list[str], match: str) -> None:
+def test_bad_settings(settings: list[str], match: str) -> None:
     with pytest.raises(UsageError, match=match):
         run_grid(["zskd"], settings, 1)

@@ -1,4 +1,4 @@
-"""Which sweeps are drawn."""
+"""Plots of sweeps."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ from zskd_onnx.sweeps.table import Row, summarise
         ([{"a": 1, "b": 1}, {"a": 2, "b": 2}], False),
     ],
 )
-def test_a_plot_where_one_field_of_numbers_varies(tmp_path: Path, settings: list[dict[str, Any]], drawn: bool) -> None:
+def test_plot_is_drawn_where_one_numeric_field_varies(
+    tmp_path: Path, settings: list[dict[str, Any]], drawn: bool
+) -> None:
     draw(summarise([Row(Run("zskd", each, 0), agreement=0.5) for each in settings]), tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").exists() == drawn
 
 
-def test_nothing_is_drawn_of_runs_that_failed(tmp_path: Path) -> None:
+def test_failed_runs_are_not_drawn(tmp_path: Path) -> None:
     draw(summarise([Row(Run("zskd", {"a": a}, 0), error="failed") for a in (1, 2)]), tmp_path / "sweep.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_without_matplotlib_says_so_once(
+def test_sweep_without_matplotlib_has_one_note(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits_file: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    heard: list[Event] = []
+    events: list[Event] = []
     settings = ["synthesis.count=100", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1,2"]
-    found = sweep(digits_file, tmp_path / "out", settings=settings, listener=heard.append)
-    found.check()
-    assert (found.folder / "sweep.csv").is_file()
-    assert not (found.folder / "sweep.png").exists()
-    assert sum("sweep.png was left out" in event.text for event in heard) == 1
+    result = sweep(digits_file, tmp_path / "out", settings=settings, listener=events.append)
+    result.check()
+    assert (result.folder / "sweep.csv").is_file()
+    assert not (result.folder / "sweep.png").exists()
+    assert sum("sweep.png is left out" in event.text for event in events) == 1

@@ -1,4 +1,4 @@
-"""Sweeps that are run: what they share, what they survive."""
+"""Whole sweeps: failures, shared transfer sets, continuation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = [setting for setting in SMALL if not setting.startswith("distillation
 
 @pytest.fixture(scope="module")
 def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Two settings of the distillation, and a recipe that the teacher does not suit."""
+    """Two settings of distillation, and a recipe that needs what the teacher lacks."""
     data = tmp_path_factory.mktemp("data") / "data.npz"
     np.savez(data, x=np.zeros((20, 8, 8), np.uint8), y=np.arange(20) % 10)
     return sweep(
@@ -36,22 +36,23 @@ def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Swe
     )
 
 
-def test_a_run_that_fails_is_a_row(finished: Sweep) -> None:
+def test_failed_run_is_a_row(finished: Sweep) -> None:
     assert [row.run.recipe for row in finished.rows] == ["deep-inversion", "deep-inversion", "best", "best"]
     for row in finished.rows[:2]:
         assert row.error is not None
-        assert "needs batch normalisation" in row.error
+        assert "needs batch-normalisation statistics" in row.error
         assert row.agreement is None
     finished.check()
 
 
-def test_the_table_says_what_the_manifests_say(finished: Sweep) -> None:
+def test_tables_have_the_figures_of_the_manifests(finished: Sweep) -> None:
     with (finished.folder / "sweep.csv").open() as file:
         lines = list(csv.DictReader(file))
-    whole = json.loads((finished.folder / "sweep.json").read_text())
-    assert len(lines) == len(whole["runs"]) == 4
-    assert len(whole["summary"]) == 4
-    for line, run in zip(lines[2:], whole["runs"][2:], strict=True):
+    content = json.loads((finished.folder / "sweep.json").read_text())
+    assert content["schema_version"] == 2
+    assert len(lines) == len(content["runs"]) == 4
+    assert len(content["summary"]) == 4
+    for line, run in zip(lines[2:], content["runs"][2:], strict=True):
         manifest = json.loads((Path(run["folder"]) / "manifest.json").read_text())
         assert int(line["distillation.epochs"]) == manifest["recipe"]["distillation"]["epochs"]
         assert float(line["agreement"]) == run["agreement"] == manifest["agreement"]
@@ -61,49 +62,48 @@ def test_the_table_says_what_the_manifests_say(finished: Sweep) -> None:
     assert (finished.folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_shared_transfer_set_gives_the_student_that_its_own_would(
-    finished: Sweep, digits_file: Path, tmp_path: Path
-) -> None:
+def test_shared_transfer_set_gives_the_same_student(finished: Sweep, digits_file: Path, tmp_path: Path) -> None:
     folders = [Path(row.folder) for row in finished.rows if row.folder is not None]
     assert [(folder / "transfer-set").is_dir() for folder in folders] == [True, False]
-    alone = compress(digits_file, tmp_path / "out", overrides=[*SETTINGS, "distillation.epochs=2"], seed=0)
-    assert (folders[1] / "student.onnx").read_bytes() == alone.student.read_bytes()
+    single = compress(digits_file, tmp_path / "out", overrides=[*SETTINGS, "distillation.epochs=2"], seed=0)
+    assert (folders[1] / "student.onnx").read_bytes() == single.student.read_bytes()
 
 
-def test_a_set_with_a_surplus_is_shared(digits_file: Path, tmp_path: Path) -> None:
-    """Batches of 64 leave more samples than are wanted, and no run takes any of the surplus."""
+def test_transfer_set_that_is_larger_than_needed_is_shared(digits_file: Path, tmp_path: Path) -> None:
+    """Batches of 64 give more samples than a run uses; no run uses the rest."""
     settings = ["synthesis.count=100", "synthesis.batch_size=64", "synthesis.iterations=1", "held_out=100"]
-    found = sweep(digits_file, tmp_path / "out", settings=[*settings, "distillation.epochs=1,2"])
-    [shared] = found.folder.glob("runs/*/transfer-set")
+    result = sweep(digits_file, tmp_path / "out", settings=[*settings, "distillation.epochs=1,2"])
+    [shared] = result.folder.glob("runs/*/transfer-set")
     assert TransferSet.open(shared).count == 256
-    alone = compress(digits_file, tmp_path / "alone", overrides=[*settings, "distillation.epochs=2"], seed=0)
-    assert found.rows[1].folder is not None
-    assert (Path(found.rows[1].folder) / "student.onnx").read_bytes() == alone.student.read_bytes()
+    single = compress(digits_file, tmp_path / "single", overrides=[*settings, "distillation.epochs=2"], seed=0)
+    assert result.rows[1].folder is not None
+    assert (Path(result.rows[1].folder) / "student.onnx").read_bytes() == single.student.read_bytes()
 
 
-def test_sets_of_several_sizes_are_not_shared(digits_file: Path, tmp_path: Path) -> None:
-    """The same batches hold both, but a run is to take what it wants."""
+def test_transfer_sets_of_different_sizes_are_not_shared(digits_file: Path, tmp_path: Path) -> None:
+    """Equal batches contain both, but each run uses as many samples as its recipe says."""
     settings = ["synthesis.batch_size=64", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1"]
-    found = sweep(digits_file, tmp_path / "out", settings=[*settings, "synthesis.count=100,110"])
-    assert len(list(found.folder.glob("runs/*/transfer-set"))) == 2
+    result = sweep(digits_file, tmp_path / "out", settings=[*settings, "synthesis.count=100,110"])
+    assert len(list(result.folder.glob("runs/*/transfer-set"))) == 2
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
-def test_rounds_that_compete_with_another_student_are_not_shared(exports: Exports, tmp_path: Path, rounds: int) -> None:
+def test_transfer_sets_of_competing_rounds_are_not_shared(exports: Exports, tmp_path: Path, rounds: int) -> None:
+    """They depend on how students are trained between the rounds."""
     settings = ["synthesis.count=100", "synthesis.batch_size=50", "synthesis.iterations=1", "held_out=100"]
-    found = sweep(
+    result = sweep(
         exports.path("wrn", "17"),
         tmp_path / "out",
         recipes=["deep-inversion"],
         settings=[*settings, f"synthesis.competing_rounds={rounds}", "distillation.epochs=1,2"],
     )
-    assert all(row.error is None for row in found.rows)
-    assert len(list(found.folder.glob("runs/*/transfer-set"))) == 1 + rounds
+    assert all(row.error is None for row in result.rows)
+    assert len(list(result.folder.glob("runs/*/transfer-set"))) == 1 + rounds
 
 
-def test_nothing_is_repeated_and_a_grid_may_grow(finished: Sweep, digits_file: Path, tmp_path: Path) -> None:
+def test_larger_grid_repeats_no_run(finished: Sweep, digits_file: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.folder.glob("runs/*/student.onnx")}
-    heard: list[Event] = []
+    events: list[Event] = []
     data = tmp_path / "copy.npz"
     np.savez(data, x=np.zeros((20, 8, 8), np.uint8), y=np.arange(20) % 10)
     grown = sweep(
@@ -111,35 +111,35 @@ def test_nothing_is_repeated_and_a_grid_may_grow(finished: Sweep, digits_file: P
         finished.folder,
         settings=[*SETTINGS, "distillation.epochs=2,1,3"],
         eval_data=data,
-        listener=heard.append,
+        listener=events.append,
     )
     assert [row.run.settings["distillation.epochs"] for row in grown.rows] == [2, 1, 3]
     assert all(row.error is None for row in grown.rows)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert [event.text for event in heard if event.kind == "note" and "run 3 of 3" in event.text]
-    assert not [event.text for event in heard if "run 1 of 3" in event.text]
+    assert [event.text for event in events if event.kind == "note" and "run 3 of 3" in event.text]
+    assert not [event.text for event in events if "run 1 of 3" in event.text]
 
 
-def test_what_is_asked_for_twice_is_run_once(finished: Sweep, digits_file: Path, tmp_path: Path) -> None:
-    heard: list[Event] = []
-    found = sweep(
+def test_equal_runs_are_made_once(finished: Sweep, digits_file: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    result = sweep(
         digits_file,
         tmp_path / "out",
         recipes=["best", "deep-inversion", "best", "deep-inversion"],
         settings=[*SETTINGS, "distillation.epochs=1,1.0,1"],
-        listener=heard.append,
+        listener=events.append,
     )
-    assert [(row.run.recipe, row.run.settings["distillation.epochs"]) for row in found.rows] == [
+    assert [(row.run.recipe, row.run.settings["distillation.epochs"]) for row in result.rows] == [
         ("best", 1),
         ("deep-inversion", 1),
     ]
-    assert [summary.seeds for summary in found.summaries] == [1, 0]
-    assert len(list(found.folder.glob("runs/*"))) == 1
-    assert [event.total for event in heard if event.stage == "sweep" and event.kind == "done"] == [2]
+    assert [summary.seeds for summary in result.summaries] == [1, 0]
+    assert len(list(result.folder.glob("runs/*"))) == 1
+    assert [event.total for event in events if event.stage == "sweep" and event.kind == "done"] == [2]
 
 
-@pytest.mark.parametrize("changed", ["the student", "the version"])
-def test_what_has_changed_since_is_run_anew(
+@pytest.mark.parametrize("changed", ["student", "version"])
+def test_runs_are_repeated_after_a_change(
     digits_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     own = tmp_path / "own.py"
@@ -153,28 +153,28 @@ def test_what_has_changed_since_is_run_anew(
 
     own.write_text(text)
     small = run()
-    if changed == "the student":
+    if changed == "student":
         own.write_text(text.replace("cnn-small", "cnn"))
     else:
-        monkeypatch.setattr("zskd_onnx.sweeps.sweep.__version__", "99")
-    assert (run() == small) == (changed == "the version")
+        monkeypatch.setattr("zskd_onnx.pipeline.fingerprint.__version__", "99")
+    assert (run() == small) == (changed == "version")
     assert len(list(tmp_path.glob("out/runs/*/student.onnx"))) == 2
 
 
-def test_all_runs_fail(digits_file: Path, tmp_path: Path) -> None:
-    found = sweep(digits_file, tmp_path / "out", recipes=["deep-inversion"], seeds=2)
+def test_sweep_whose_runs_all_fail(digits_file: Path, tmp_path: Path) -> None:
+    result = sweep(digits_file, tmp_path / "out", recipes=["deep-inversion"], seeds=2)
     with pytest.raises(ZskdError, match="all 2 runs failed"):
-        found.check()
+        result.check()
 
 
-def test_a_folder_that_is_a_file(digits_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("mine")
+def test_output_folder_that_is_a_file(digits_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("of the user")
     with pytest.raises(UsageError, match="is a file"):
         sweep(digits_file, tmp_path / "out")
 
 
-def test_a_killed_sweep_goes_on(digits_file: Path, tmp_path: Path, environment: dict[str, str]) -> None:
-    """SIGKILL in the synthesis of the second run, after its first shard."""
+def test_killed_sweep_continues(digits_file: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    """SIGKILL arrives in the synthesis of the second run, after its first shard."""
     torch.set_num_threads(1)
     settings = ("synthesis.count=4000", "synthesis.iterations=10", "held_out=100", "distillation.epochs=1")
     command = [sys.executable, "-m", "zskd_onnx", "sweep", str(digits_file), "--seeds", "2", "--output", "out"]
@@ -182,17 +182,17 @@ def test_a_killed_sweep_goes_on(digits_file: Path, tmp_path: Path, environment: 
         command += ["--set", setting]
     runs = tmp_path / "out" / "runs"
 
-    def second_has_a_shard() -> bool:
+    def second_run_has_a_shard() -> bool:
         return any('"count"' in path.read_text() for path in runs.glob("*seed1*/transfer-set/index.json"))
 
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
-        while not second_has_a_shard():
-            assert process.poll() is None, "it ended before it was killed"
+        while not second_run_has_a_shard():
+            assert process.poll() is None, "the sweep ended before it was killed"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     [first] = runs.glob("*seed0*/student.onnx")
     [shard] = runs.glob("*seed1*/transfer-set/shard-00000.safetensors")
-    kept = {path: path.stat().st_mtime_ns for path in (first, shard)}
+    written = {path: path.stat().st_mtime_ns for path in (first, shard)}
     rows = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
     assert [row["seed"] for row in rows] == [0]
     assert not list(runs.glob("*seed1*/student.onnx"))
@@ -201,15 +201,15 @@ def test_a_killed_sweep_goes_on(digits_file: Path, tmp_path: Path, environment: 
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["runs"]
     assert [(row["seed"], row["error"]) for row in rows] == [(0, None), (1, None)]
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {path: path.stat().st_mtime_ns for path in written} == written
     whole = compress(digits_file, tmp_path / "whole", overrides=settings, seed=1)
     assert (tmp_path / rows[1]["folder"] / "student.onnx").read_bytes() == whole.student.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("recipes", "setting"), [(["best", "nothing"], "distillation.epochs=1"), (["best"], "distillation.epochs=1,abc")]
+    ("recipes", "setting"), [(["best", "unknown"], "distillation.epochs=1"), (["best"], "distillation.epochs=1,abc")]
 )
-def test_what_does_not_validate_is_known_before_any_run(
+def test_recipes_are_validated_before_any_run(
     digits_file: Path, tmp_path: Path, recipes: list[str], setting: str
 ) -> None:
     with pytest.raises(RecipeError):

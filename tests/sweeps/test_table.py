@@ -1,4 +1,4 @@
-"""The table of a sweep."""
+"""Tables of sweeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def row(epochs: int, seed: int, agreement: float | None, error: str | None = Non
     return Row(run, agreement=agreement, error=error)
 
 
-def test_mean_and_deviation_over_the_seeds_that_finished() -> None:
+def test_mean_and_deviation_over_successful_seeds() -> None:
     rows = [row(1, 0, 0.8), row(1, 1, 0.9), row(1, 2, None, "failed"), row(2, 0, 0.7), row(3, 0, None, "failed")]
     first, second, third = summarise(rows)
     assert (first.seeds, first.failed) == (2, 1)
@@ -30,8 +30,8 @@ def test_mean_and_deviation_over_the_seeds_that_finished() -> None:
 
 
 def test_csv_has_a_line_for_each_run() -> None:
-    lines = list(csv.DictReader(io.StringIO(to_csv([row(1, 0, 0.8), row(2, 0, None, 'not "so", it said')]))))
+    lines = list(csv.DictReader(io.StringIO(to_csv([row(1, 0, 0.8), row(2, 0, None, 'expected "a", not "b"')]))))
     assert [line["distillation.epochs"] for line in lines] == ["1", "2"]
     assert lines[0]["synthesis.resolution"] == "[0.5, 1]"
     assert (lines[0]["agreement"], lines[1]["agreement"]) == ("0.8", "")
-    assert lines[1]["error"] == 'not "so", it said'
+    assert lines[1]["error"] == 'expected "a", not "b"'
