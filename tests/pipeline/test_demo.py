@@ -1,4 +1,4 @@
-"""The demo reaches what the README says."""
+"""The demo reaches the accuracy that the README gives."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_interrupted_rounds_resume(exports: Exports, tmp_path: Path) -> None:
         ("held_out=101", {}),
         ("procedural.level_lines=0.25", {}),
         ("seed=0", {"student": "cnn-small"}),
-        ("seed=0", {"student": "mine.py:factory"}),
+        ("seed=0", {"student": "own.py:factory"}),
         ("seed=0", {"init": "auto"}),
         ("seed=0", {"data": "ones.npz"}),
     ],
@@ -77,7 +77,7 @@ def test_competing_rounds_depend_on_how_students_are_trained(
 ) -> None:
     """A set of one round depends on no student."""
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(
+    Path("own.py").write_text(
         "from zskd_onnx.students.zoo.architecture import STUDENTS\nfactory = STUDENTS['cnn'].build\n"
     )
     for name, value in (("zeros.npz", 0), ("ones.npz", 1)):
@@ -93,7 +93,7 @@ def test_competing_rounds_depend_on_how_students_are_trained(
 
 
 def test_fingerprint_of_a_users_student_is_that_of_its_file(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
+    file = tmp_path / "own.py"
     file.write_text("a = 1\n")
     before = student_fingerprint(f"{file}:a")
     assert (

@@ -72,9 +72,9 @@ def trained(x: torch.Tensor, y: torch.Tensor) -> nn.Module:
         ),
         *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 64, int(y.max()) + 1)),
     )
-    optimiser, random = torch.optim.Adam(net.parameters(), 3e-3), rng(2)
+    optimiser, draws = torch.optim.Adam(net.parameters(), 3e-3), rng(2)
     for _ in range(300):
-        chosen = torch.randint(len(x), (64,), generator=random)
+        chosen = torch.randint(len(x), (64,), generator=draws)
         loss = F.cross_entropy(net(x[chosen]), y[chosen])
         optimiser.zero_grad()
         loss.backward()
