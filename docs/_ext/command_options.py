@@ -71,8 +71,7 @@ class CommandOptions(CommandTable):
     def _cells(self, parameter: Any, context: Any) -> tuple[str, ...]:
         if parameter.param_type_name == "option":
             names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-            choices = getattr(parameter.type, "choices", None)
-            value = "" if parameter.is_flag else parameter.metavar or ("|".join(map(str, choices)) if choices else "")
+            value = "" if parameter.is_flag else parameter.metavar or ""  # choices have theirs in the metavar
             name = f"{names} `{value}`" if value else names
         else:
             name = f"`{parameter.metavar or parameter.name.upper()}`"
