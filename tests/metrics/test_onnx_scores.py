@@ -16,9 +16,9 @@ from zskd_onnx.metrics.onnx_scores import predict, score
 from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.signature.domain import Domain
 
-GREY = Domain("x", "float32", "NCHW", (1, 4, 5), (-1.0,), (1.0,), "", "", False)
-COLOUR = Domain("x", "float32", "NHWC", (3, 4, 5), (0.0,) * 3, (255.0,) * 3, "", "", False)
-BYTES = Domain("x", "uint8", "NHWC", (3, 4, 5), (0.0,) * 3, (255.0,) * 3, "", "", False)
+GREY = Domain("x", "float32", "NCHW", (1, 4, 5), (-1.0,), (1.0,), "", "", "known")
+COLOUR = Domain("x", "float32", "NHWC", (3, 4, 5), (0.0,) * 3, (255.0,) * 3, "", "", "known")
+BYTES = Domain("x", "uint8", "NHWC", (3, 4, 5), (0.0,) * 3, (255.0,) * 3, "", "", "known")
 
 
 def read(folder: Path, domain: Domain, x: np.ndarray, y: np.ndarray | None = None, classes: int = 10) -> EvaluationData:
@@ -58,7 +58,7 @@ def test_samples_in_the_teachers_format_are_unchanged(tmp_path: Path) -> None:
         (np.zeros((3, 2, 4, 5), np.float32), None, "expected"),
         (np.zeros((3, 1, 4, 5), np.complex64), None, "type"),
         (images(3, 4, 5), np.zeros(2, np.int64), "expected 3 class numbers"),
-        (images(3, 4, 5), np.zeros(3, np.float32), "class numbers"),
+        (images(3, 4, 5), np.full(3, 0.5), "class numbers"),
         (images(3, 4, 5), np.array([0, 1, 10]), "0 to 9"),
         (images(3, 4, 5), np.array([0, 1, -1]), "0 to 9"),
         (images(0, 4, 5), None, "at least one sample"),
@@ -80,10 +80,10 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"expected an \.npz"):
         read_evaluation_data(path, GREY, 10)
     np.savez(path, x=np.zeros((3, 1, 4, 5)))
-    with pytest.raises(UsageError, match="arrays x and y"):
+    with pytest.raises(UsageError, match="has no labels y, but the arrays x; expected"):
         read_evaluation_data(path, GREY, 10)
     np.savez(path, x=np.array([object()]), y=np.array([0]))
-    with pytest.raises(UsageError, match=r"expected an \.npz"):
+    with pytest.raises(UsageError, match="array x holds Python objects"):
         read_evaluation_data(path, GREY, 10)
     np.save(tmp_path / "data.npy", np.zeros(3))
     with pytest.raises(UsageError):
@@ -94,9 +94,9 @@ def test_samples_without_class_numbers(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((6, 1, 4, 5), dtype=np.float32)
     path = tmp_path / "data.npz"
     np.savez(path, x=x)
-    samples, labels = read_samples(path, GREY, 10)
-    np.testing.assert_array_equal(samples, x)
-    assert labels is None
+    samples = read_samples(path, GREY, 10)
+    np.testing.assert_array_equal(samples.x, x)
+    assert (samples.y, samples.notes) == (None, ())
 
 
 @pytest.mark.parametrize("batch", ["N", 1, 4])
@@ -122,5 +122,24 @@ def test_score_by_hand(save_model: SaveModel) -> None:
         name="s.onnx",
     )
     data = EvaluationData(np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32), np.array([0, 1, 1, 1]))
-    scores = score(open_session(teacher), open_session(student), "y", data)
+    scores = score(open_session(teacher), open_session(student), "y", data, 2)
     assert (scores.teacher, scores.student, scores.agreement) == (0.75, 0.25, 0.5)
+    assert scores.remarks == ()  # four samples are too few to tell
+
+
+def test_remarks_of_a_score(save_model: SaveModel) -> None:
+    """A student that answers one class, and a teacher that is wrong on every sample."""
+    teacher = save_model([helper.make_node("Identity", ["x"], ["y"])], ["N", 3], ["N", 3], name="t.onnx")
+    student = save_model(
+        [helper.make_node("Mul", ["x", "zero"], ["m"]), helper.make_node("Add", ["m", "c"], ["y"])],
+        ["N", 3],
+        ["N", 3],
+        {"zero": torch.zeros(1), "c": torch.tensor([0.0, 1.0, 0.0])},
+        name="s.onnx",
+    )
+    y = np.arange(90) % 3
+    data = EvaluationData(np.eye(3, dtype=np.float32)[y], (y + 1) % 3)
+    remarks = score(open_session(teacher), open_session(student), "y", data, 3).remarks
+    assert "the teacher's accuracy on the real samples is near chance, 33.33 %" in remarks[0]
+    assert "the student answers class 1 to all 90 samples" in remarks[1]
+    assert "the agreement on 90 samples is near chance" in remarks[2]

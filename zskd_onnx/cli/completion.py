@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 
-from zskd_onnx.cli.key_names import RECIPE_KEYS
+from zskd_onnx.config.key_names import RECIPE_KEYS
 
 STUDENT_NAMES = (
     "alexnet",

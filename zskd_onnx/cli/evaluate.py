@@ -11,7 +11,7 @@ from zskd_onnx.cli.choices import Device
 from zskd_onnx.cli.help_page import BELIEF_MATCHING, REAL_DATA, TEACHER_INPUT
 from zskd_onnx.cli.options import DeviceOption, StudentFile, number, whole_number
 from zskd_onnx.cli.progress import progress
-from zskd_onnx.cli.results import percent, print_result
+from zskd_onnx.cli.results import note_rows, percent, print_result
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
 from zskd_onnx.errors import UsageError
 from zskd_onnx.system.files import expect_file, expect_parent
@@ -90,11 +90,16 @@ def evaluate(
       3    a file cannot be read
       4    an import differs from onnxruntime
       130  interrupted
+      143  terminated
     """
     if plot is not None and not belief_matching:
         raise UsageError("--plot needs --belief-matching, whose curves it plots; give both")
     expect_file(teacher, "an ONNX model")
-    expect_file(eval_data, "an .npz file")
+    described = teacher_input.options()
+
+    from zskd_onnx.data.arrays import find_arrays
+
+    find_arrays(eval_data)  # before the imports, which take seconds
 
     from zskd_onnx.metrics.belief_matching import BeliefMatching
     from zskd_onnx.pipeline.evaluate import evaluate as evaluate_student
@@ -111,7 +116,7 @@ def evaluate(
             belief_matching=BeliefMatching(samples=samples, steps=steps, rate=rate) if belief_matching else None,
             device=device.value,
             listener=listener,
-            **teacher_input.options(),
+            **described,
         )
     if plot is not None and result.transitions is not None:
         plots.draw_transition_curves(result.transitions.student, result.transitions.teacher, plot)
@@ -139,4 +144,4 @@ def _rows(result: Evaluation) -> dict[str, str]:
         rows["transition error"] = (
             f"{result.transitions.error:.4f} (mean over paths from {result.transitions.samples:,} samples)"
         )
-    return rows
+    return rows | note_rows(result.notes)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zskd_onnx.cli.choices import Device, Init, choice
-from zskd_onnx.cli.completion import complete_student
+from zskd_onnx.cli.completion import STUDENT_NAMES, complete_student
 from zskd_onnx.cli.help_page import OUTPUT, REAL_DATA, RUN, STUDENT
+from zskd_onnx.errors import UsageError
 
 
 def whole_number(at_least: int) -> Callable[[str | int], int]:
@@ -86,3 +87,37 @@ SeedOption = Annotated[
     typer.Option(metavar="N", parser=whole_number(0), help="Random seed (default: the recipe's).", rich_help_panel=RUN),
 ]
 DeviceOption = Annotated[Device, choice(Device, "Device to compute on; auto takes CUDA if available.", RUN)]
+
+
+def check_run_options(
+    recipe: str | None, overrides: Sequence[str], student: str | None, data: Path | None, eval_data: Path | None
+) -> None:
+    """Raise UsageError where an option of a run has a fault that shows before torch is loaded, which takes seconds.
+
+    Args:
+        recipe: a built-in name or a file; None checks the overrides on the default recipe.
+        overrides: of the recipe, such as "distillation.epochs=50".
+    """
+    from zskd_onnx.config.content import check_names
+    from zskd_onnx.config.files import DEFAULT_RECIPE
+    from zskd_onnx.data.arrays import find_arrays
+
+    check_names(recipe or DEFAULT_RECIPE, overrides)
+    if student is not None:
+        expect_student(student)
+    for path in (data, eval_data):
+        if path is not None:
+            find_arrays(path, labels=path == eval_data)
+
+
+def expect_student(name: str) -> None:
+    """Raise UsageError where a name is no student's; the message suggests the nearest.
+
+    Names such as "mlp-48" belong to a family; only the registry of architectures knows all of them.
+    """
+    families = {known.partition("-")[0] for known in STUDENT_NAMES}
+    if ":" not in name and name not in ("auto", "half", *STUDENT_NAMES) and name.partition("-")[0] not in families:
+        from zskd_onnx.config.suggest import nearest
+
+        hint = nearest(name, ("auto", "half", *STUDENT_NAMES))
+        raise UsageError(f"student '{name}' does not exist; {hint or 'zskd-onnx students list shows all names'}")

@@ -89,8 +89,9 @@ def show(
       0  success
       2  no such recipe, or a faulty one
     """
-    from zskd_onnx.config.files import read_recipe, recipe_text
+    from zskd_onnx.config.files import read_recipe, recipe_path, recipe_text
 
+    path = recipe_path(name)
     if full or printed.format == Format.JSON:
         from zskd_onnx.config.load import load_recipe
 
@@ -99,9 +100,9 @@ def show(
             print_json({"recipe": recipe.model_dump(mode="json")})
         else:
             print(recipe.to_yaml(), end="")
-    elif name.endswith((".yaml", ".yml")):
-        read_recipe(name)
-        print(Path(name).read_text(encoding="utf-8"), end="")
+    elif path is not None:
+        read_recipe(path)
+        print(path.read_text(encoding="utf-8"), end="")
     else:
         print(recipe_text(name), end="")
 
@@ -231,9 +232,14 @@ def explain(
     """
     from dataclasses import asdict
 
-    from zskd_onnx.cli.recipe_keys import as_yaml, find_keys, values_in_recipes
+    from zskd_onnx.config.content import expect_key
 
-    fields = find_keys(key)
+    expect_key(key)  # before the imports, which take seconds
+
+    from zskd_onnx.cli.recipe_keys import values_in_recipes
+    from zskd_onnx.config.fields import as_yaml, recipe_fields
+
+    fields = recipe_fields()[key]
     values = values_in_recipes(key)
     rows = {"key": key}
     for field in fields:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zskd_onnx.cli.choices import Format
@@ -63,6 +63,11 @@ def _wrapped(text: str, width: int) -> list[str]:
     """Lines of a value, with each percentage in one piece."""
     lines = textwrap.wrap(text.replace(" %", f"{UNBROKEN}%"), width, break_on_hyphens=False)
     return [line.replace(UNBROKEN, " ") for line in lines] or [""]
+
+
+def note_rows(notes: Sequence[str]) -> dict[str, str]:
+    """The rows of a table for notes."""
+    return {f"note {number}" if len(notes) > 1 else "note": text for number, text in enumerate(notes, 1)}
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -116,11 +117,15 @@ class TeacherInput:
         Raises:
             UsageError: an option cannot be read.
         """
-        shape = numbers(self.input_shape, "--input-shape")
+        shape, ends = numbers(self.input_shape, "--input-shape"), numbers(self.input_range, "--input-range")
         if shape is not None and any(n % 1 != 0 for n in shape):
             raise UsageError(f"--input-shape '{self.input_shape}': expected whole numbers, such as 3,224,224")
+        if ends is not None and (len(ends) != 2 or ends[0] >= ends[1]):
+            raise UsageError(
+                f"--input-range '{self.input_range}': expected the lowest and the highest value, such as 0,255"
+            )
         return {
-            "input_range": numbers(self.input_range, "--input-range"),
+            "input_range": ends,
             "mean": numbers(self.mean, "--mean"),
             "std": numbers(self.std, "--std"),
             "layout": None if self.layout is None else self.layout.value,
@@ -159,9 +164,12 @@ def numbers(text: str | None, option: str) -> list[float] | None:
     if text is None:
         return None
     try:
-        return [float(part) for part in text.split(",")]
+        values = [float(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"{option} '{text}': expected numbers with commas, such as 0,255") from None
+    if not all(map(math.isfinite, values)):
+        raise UsageError(f"{option} '{text}': expected finite numbers")
+    return values
 
 
 def constants(texts: list[str] | None) -> dict[str, Any]:

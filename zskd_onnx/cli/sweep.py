@@ -18,6 +18,7 @@ from zskd_onnx.cli.options import (
     OutputOption,
     StudentOption,
     TeacherFile,
+    check_run_options,
     whole_number,
 )
 from zskd_onnx.cli.progress import progress
@@ -89,10 +90,17 @@ def sweep(
       2    usage error, or a faulty recipe
       3    the teacher is unsupported
       130  interrupted
+      143  terminated
     """
     expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
+    described = teacher_input.options()
 
     from zskd_onnx.config.files import DEFAULT_RECIPE
+    from zskd_onnx.sweeps.grid import run_grid
+
+    for run in run_grid(recipe or [DEFAULT_RECIPE], set_ or [], 1):
+        check_run_options(run.recipe, run.overrides, student, data, eval_data)
+
     from zskd_onnx.sweeps.sweep import sweep as run_sweep
 
     with progress(printed) as listener:
@@ -108,7 +116,7 @@ def sweep(
             data=data,
             init=None if init is None else init.value,
             device=device.value,
-            **teacher_input.options(),
+            **described,
         )
     result.check()
     if printed.format == Format.TEXT:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from zskd_onnx.config.suggest import nearest
 from zskd_onnx.errors import RecipeError, UsageError
 from zskd_onnx.system.files import expect_file
 
 DEFAULT_RECIPE = "best"
 """The recipe of a run that names none."""
+
+SUFFIXES = (".yaml", ".yml")
 
 SIZE_LIMIT = 1 << 16
 """Largest size of a recipe file, bytes."""
@@ -33,26 +36,35 @@ def recipe_text(name: str) -> str:
     """
     names = recipe_names()
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, 1, cutoff=0.4)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-        raise RecipeError(f"recipe '{name}': expected {', '.join(names)}, or a .yaml file{hint}")
+        hint = nearest(name, names)
+        raise RecipeError(f"recipe '{name}': expected {', '.join(names)}, or a .yaml file{hint and f'; {hint}'}")
     return (resources.files("zskd_onnx.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def recipe_path(name_or_path: str | Path) -> Path | None:
+    """The file that a recipe is read from, or None for a built-in name; ``mine`` may stand for ``mine.yaml``."""
+    name = str(name_or_path)
+    if name.endswith(SUFFIXES):
+        return Path(name)
+    if name not in recipe_names():
+        for suffix in SUFFIXES:
+            path = Path(f"{name}{suffix}")
+            if os.path.isfile(path):  # Path.is_file raises if a path is too long
+                return path
+    return None
 
 
 def read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     """The content of a recipe, and its name for messages.
 
     Args:
-        name_or_path: a built-in name, or a path that ends in .yaml or .yml.
+        name_or_path: a built-in name, or a path; its .yaml or .yml may be left out.
 
     Raises:
         RecipeError: no such recipe or file, no mapping in YAML, or a repeated key.
     """
-    name = str(name_or_path)
-    if name.endswith((".yaml", ".yml")):
-        text, where = _read(Path(name)), name
-    else:
-        text, where = recipe_text(name), f"recipe '{name}'"
+    path, name = recipe_path(name_or_path), str(name_or_path)
+    text, where = (recipe_text(name), f"recipe '{name}'") if path is None else (_read(path), str(path))
     content = parse_yaml(text, where)
     if not isinstance(content, dict):
         raise RecipeError(f"{where}: expected a mapping of keys to values")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from zskd_onnx.settings import Requirement
 
+FALLBACK_RECIPE = "zskd-uniform"
+"""The recipe of a run that names none, where the teacher lacks what the default recipe needs. It needs nothing."""
+
 MISSING: dict[Requirement, str] = {
     "head": "a final fully connected layer, and the teacher has none",
     "penultimate": "a fully connected layer before the final one, and the teacher has none",

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from zskd_onnx.data.arrays import LABELS, SAMPLES, find_arrays, read_array
+from zskd_onnx.data.labels import class_numbers
+from zskd_onnx.data.value_range import check_values, far_outside
 from zskd_onnx.errors import UsageError
-from zskd_onnx.system.files import expect_file
 from zskd_onnx.teacher.signature.domain import Domain
+
+PIXELS = 255
+"""Largest value of uint8."""
+
+
+@dataclass(frozen=True)
+class NpzSamples:
+    """Real samples.
+
+    Attributes:
+        x: inputs (N, ...) as the teacher's file takes them.
+        y: class numbers (N,), or None where the file has no labels.
+        notes: how the arrays were read, and warnings.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -21,77 +41,58 @@ class EvaluationData:
     Attributes:
         x: inputs (N, ...) as the teacher's file takes them.
         y: class numbers (N,).
+        notes: how the arrays were read, and warnings.
     """
 
     x: np.ndarray
     y: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
-def read_evaluation_data(path: Path, domain: Domain, classes: int) -> EvaluationData:
+def read_evaluation_data(
+    path: Path, domain: Domain, classes: int, names: Sequence[str] | None = None
+) -> EvaluationData:
     """Real samples with labels from an .npz file; see ``read_samples``.
 
     Raises:
-        UsageError: see ``read_samples``, or the file has no ``y``.
+        UsageError: see ``read_samples``, or the file has no labels.
     """
-    x, y = read_samples(path, domain, classes)
-    if y is None:
-        raise UsageError(f"{path}: has no array y; expected an .npz with arrays x and y")
-    return EvaluationData(x, y)
+    find_arrays(path, labels=True)
+    samples = read_samples(path, domain, classes, names)
+    assert samples.y is not None
+    return EvaluationData(samples.x, samples.y, samples.notes)
 
 
-def read_samples(path: Path, domain: Domain, classes: int) -> tuple[np.ndarray, np.ndarray | None]:
+def read_samples(path: Path, domain: Domain, classes: int, names: Sequence[str] | None = None) -> NpzSamples:
     """Real samples from an .npz file, with labels if it has any.
 
     Args:
-        path: a file with an array ``x`` and optionally an array ``y``. ``x`` has inputs as the
-            teacher's file takes them, or uint8 images (0 to 255) of shape (N, H, W), (N, H, W, C) or
-            (N, C, H, W). ``y`` has class numbers (N,).
+        path: a file with an array ``x`` and optionally an array ``y``, or under other names that ``find_arrays`` knows.
+            ``x`` has inputs as the teacher's file takes them, or uint8 images (0 to 255) of shape (N, H, W),
+            (N, H, W, C) or (N, C, H, W). ``y`` has labels as ``class_numbers`` takes them.
         domain: the teacher's input domain.
         classes: number of classes.
-
-    Returns:
-        Inputs (N, ...) as the teacher's file takes them, and class numbers (N,) or None.
+        names: those of the teacher's classes, or None.
 
     Raises:
         UsageError: there is no such file, or an array does not fit; the message says what was expected.
     """
-    expect_file(path, "an .npz with arrays x and y")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            x, y = file["x"], file.get("y")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: expected an .npz with arrays x and y ({error})") from error
+    arrays, notes = find_arrays(path), []
+    other = [name for name, usual in ((arrays.x, SAMPLES[0]), (arrays.y, LABELS[0])) if name not in (usual, None)]
+    if other:
+        notes.append(f"{path}: reads samples from array {arrays.x}, labels from {arrays.y or 'none'}")
+    x = read_array(path, arrays.x)
     if not x.ndim or not len(x):
         raise UsageError(f"{path}: x has shape {x.shape}, expected at least one sample")
-    samples = as_file_input(x, domain, str(path))
-    _check_values(samples, domain, path)
-    if y is None:
-        return samples, None
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) != len(x):
-        raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}, expected {len(x)} class numbers")
-    if y.min() < 0 or y.max() >= classes:
-        raise UsageError(f"{path}: y has classes {y.min()} to {y.max()}, the teacher has 0 to {classes - 1}")
-    return samples, y.astype(np.int64)
+    samples, note = as_file_input(x, domain, str(path))
+    notes += [text for text in (note, check_values(samples, domain, str(path))) if text]
+    y = None if arrays.y is None else read_array(path, arrays.y)
+    labels = None if y is None else class_numbers(y, len(x), classes, names, str(path))
+    return NpzSamples(samples, labels, tuple(notes))
 
 
-def _check_values(x: np.ndarray, domain: Domain, path: Path) -> None:
-    """Raise UsageError if values are not finite, or images leave the input range by more than its width."""
-    invalid = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
-    if len(invalid):
-        raise UsageError(
-            f"{path}: {len(invalid)} samples have values that are NaN, or infinite as {x.dtype}, "
-            f"the first is x[{invalid[0]}]; expected finite numbers"
-        )
-    low, high = min(domain.low), max(domain.high)
-    if domain.is_image and (x.min() < 2 * low - high or x.max() > 2 * high - low):
-        raise UsageError(
-            f"{path}: x has values from {x.min():g} to {x.max():g}, the teacher takes images from {low:g} to {high:g} "
-            f"({domain.range_source}); scale x to that range, or set another one with --input-range"
-        )
-
-
-def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
-    """Samples converted to the input of the teacher's file; see ``read_samples``.
+def as_file_input(x: np.ndarray, domain: Domain, where: str) -> tuple[np.ndarray, str | None]:
+    """Samples converted to the input of the teacher's file, see ``read_samples``, and a note on uint8 values.
 
     Args:
         where: the file or argument that holds them, for messages.
@@ -101,29 +102,47 @@ def as_file_input(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
     """
     n = len(x)
     expected = domain.file_shape(n)
-    if x.dtype == np.uint8 and domain.is_image and domain.dtype != "uint8":
-        channels, height, width = domain.shape
-        if x.shape == (n, height, width) and channels == 1:
-            unit = x[:, None]
-        elif x.shape == (n, height, width, channels):
-            unit = x.transpose(0, 3, 1, 2)
-        elif x.shape == (n, *domain.shape):
-            unit = x
-        else:
-            raise UsageError(
-                f"{where}: x has shape {x.shape}, expected uint8 images of {height}x{width} with {channels} channels"
-            )
-        parts = [
-            domain.to_array(domain.to_file(torch.from_numpy(part.astype(np.float32) / 255)))
-            for part in np.array_split(unit, max(1, n // 1024))
-        ]
-        return np.concatenate(parts)
+    is_bytes = x.dtype == np.uint8 and domain.dtype != "uint8"
+    if is_bytes and domain.is_image:
+        return _scaled(_channels_first(x, domain, where), domain), None
     if x.shape != expected and x.size == int(np.prod(expected)) and 1 in expected[1:]:
         x = x.reshape(expected)
     if x.shape != expected or x.dtype.kind not in "fiu":
+        images = ", or uint8 images" if domain.is_image else ""
         raise UsageError(
-            f"{where}: x has shape {x.shape} and type {x.dtype}, expected shape {expected} as the teacher "
-            "takes it, or uint8 images"
+            f"{where}: x has shape {x.shape} and type {x.dtype}, expected numbers of shape {expected} as the teacher "
+            f"takes them{images}"
         )
-    with np.errstate(over="ignore"):  # ``_check_values`` reports infinities
-        return x.astype(domain.dtype)
+    if is_bytes:
+        low, high = min(domain.low), max(domain.high)
+        if not domain.assumed and far_outside(float(x.min()), float(x.max()), domain):
+            unit = x.transpose(0, -1, *range(1, x.ndim - 1)) if domain.channels_last else x
+            text = f"uint8 values 0 to {PIXELS} of x are scaled to the input range {low:g} to {high:g}"
+            return _scaled(unit, domain), f"{where}: {text} ({domain.range_source})"
+        note = f"{where}: uint8 values of x are taken as they are, because the inputs are no images"
+        return x.astype(domain.dtype), note
+    with np.errstate(over="ignore"):  # ``check_values`` reports infinities
+        return x.astype(domain.dtype), None
+
+
+def _channels_first(x: np.ndarray, domain: Domain, where: str) -> np.ndarray:
+    """Images (N, H, W), (N, H, W, C) or (N, C, H, W) as (N, C, H, W)."""
+    channels, height, width = domain.shape
+    if x.shape[1:] == (height, width) and channels == 1:
+        return x[:, None]
+    if x.shape[1:] == (height, width, channels):
+        return x.transpose(0, 3, 1, 2)
+    if x.shape[1:] == domain.shape:
+        return x
+    raise UsageError(
+        f"{where}: x has shape {x.shape}, expected uint8 images of {height}x{width} with {channels} channels"
+    )
+
+
+def _scaled(x: np.ndarray, domain: Domain) -> np.ndarray:
+    """Samples (N, *domain.shape) of uint8, as the teacher's file takes them: 0 is the lowest value, 255 the highest."""
+    parts = [
+        domain.to_array(domain.to_file(torch.from_numpy(part.astype(np.float32) / PIXELS)))
+        for part in np.array_split(x, max(1, len(x) // 1024))
+    ]
+    return np.concatenate(parts)

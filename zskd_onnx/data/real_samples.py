@@ -22,10 +22,12 @@ class RealSamples:
     Attributes:
         inputs: (N, *shape) in the unit space, float16, on the CPU.
         labels: class numbers (N,), or None where the file has none.
+        notes: how the file was read, and warnings.
     """
 
     inputs: Tensor
     labels: Tensor | None
+    notes: tuple[str, ...] = ()
 
 
 def read_real_samples(path: Path, teacher: Teacher, per_class: int | None, seed: int) -> RealSamples:
@@ -40,7 +42,8 @@ def read_real_samples(path: Path, teacher: Teacher, per_class: int | None, seed:
         UsageError: no such file, arrays that do not fit, or fewer than two samples.
     """
     domain = teacher.domain
-    x, y = read_samples(path, domain, teacher.classes)
+    samples = read_samples(path, domain, teacher.classes, teacher.class_names)
+    x, y = samples.x, samples.y
     if len(x) < 2:
         raise UsageError(f"{path}: has one sample; expected two or more to train on")
     parts = [domain.to_unit(torch.from_numpy(x[i : i + BATCH])) for i in range(0, len(x), BATCH)]
@@ -57,4 +60,4 @@ def read_real_samples(path: Path, teacher: Teacher, per_class: int | None, seed:
     inputs = inputs[order]
     if inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-    return RealSamples(inputs, None if labels is None else labels[order])
+    return RealSamples(inputs, None if labels is None else labels[order], samples.notes)

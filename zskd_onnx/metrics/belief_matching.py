@@ -81,6 +81,7 @@ class BeliefMatching(Settings):
         curves = torch.zeros(2, self.steps, dtype=torch.float64, device=inputs.device)
         error = torch.zeros((), dtype=torch.float64, device=inputs.device)
         total, done = len(starts) * self.steps, 0
+        listener(Event("progress", "belief matching", completed=0, total=total))
         for rows, goal in zip(starts.split(batch_size), goals.split(batch_size), strict=True):
             for step, probabilities in enumerate(self._follow(student, teacher, inputs[rows], goal)):
                 curves[:, step] += probabilities.sum(1)

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from zskd_onnx.losses import soft_target_loss
+from zskd_onnx.teacher.probes.answers import CONFIDENT
 from zskd_onnx.teacher.probes.outputs import BATCH, TeacherView
 from zskd_onnx.teacher.teacher import Teacher
-
-CONFIDENT = 0.9
-"""Least probability of the teacher's class, at temperature 1, for a sample to count as confident."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,14 @@ class Comparison:
         confident: share of samples of which the teacher is confident, see ``CONFIDENT``.
         confident_agreement: agreement on those; None where there are none.
         loss: mean soft-target loss.
+        named: number of classes that the student predicts.
     """
 
     agreement: float
     confident: float
     confident_agreement: float | None
     loss: float
+    named: int
 
 
 @torch.no_grad()
@@ -44,14 +44,16 @@ def compare(student: nn.Module, teacher: Teacher, inputs: Tensor, temperature: f
     device, view = next(student.parameters()).device, TeacherView(teacher)
     agreed = confident = confident_agreed = 0
     loss = 0.0
+    named = torch.zeros(teacher.classes, dtype=torch.bool)
     for part in inputs.split(BATCH):
         x = part.to(device, torch.float32)
         student_logits, teacher_logits = student(x).float(), view.logits(x)
         same = student_logits.argmax(1) == teacher_logits.argmax(1)
+        named[student_logits.argmax(1).cpu()] = True
         certain = teacher_logits.softmax(1).amax(1) >= CONFIDENT
         agreed, confident = agreed + int(same.sum()), confident + int(certain.sum())
         confident_agreed += int((same & certain).sum())
         loss += float(soft_target_loss(student_logits, teacher_logits, temperature)) * len(x)
     count = len(inputs)
     share = confident_agreed / confident if confident else None
-    return Comparison(agreed / count, confident / count, share, loss / count)
+    return Comparison(agreed / count, confident / count, share, loss / count, int(named.sum()))

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
+import torch
 
 from zskd_onnx.data.npz import EvaluationData
+from zskd_onnx.metrics.chance import student_remarks, teacher_remarks
 from zskd_onnx.system.onnx_runtime import run
 
 BATCH = 256
@@ -20,11 +22,13 @@ class Accuracies:
     Attributes:
         teacher, student: accuracy.
         agreement: share of samples to which both give the same class.
+        remarks: warnings where guessing would do as well, see ``metrics.chance``.
     """
 
     teacher: float
     student: float
     agreement: float
+    remarks: tuple[str, ...] = ()
 
 
 def predict(session: ort.InferenceSession, x: np.ndarray, output: str) -> np.ndarray:
@@ -46,12 +50,24 @@ def predict(session: ort.InferenceSession, x: np.ndarray, output: str) -> np.nda
 
 
 def score(
-    teacher: ort.InferenceSession, student: ort.InferenceSession, output: str, data: EvaluationData
+    teacher: ort.InferenceSession, student: ort.InferenceSession, output: str, data: EvaluationData, classes: int
 ) -> Accuracies:
-    """Accuracy of both files, and their agreement."""
-    teacher_classes, student_classes = predict(teacher, data.x, output), predict(student, data.x, output)
+    """Accuracy of both files, and their agreement.
+
+    Args:
+        output: the output with the class scores.
+        classes: number of classes.
+    """
+    teacher_classes, student_classes = (
+        torch.from_numpy(predict(session, data.x, output)) for session in (teacher, student)
+    )
+    labels = torch.from_numpy(data.y)
     return Accuracies(
-        teacher=float((teacher_classes == data.y).mean()),
-        student=float((student_classes == data.y).mean()),
-        agreement=float((student_classes == teacher_classes).mean()),
+        teacher=float((teacher_classes == labels).double().mean()),
+        student=float((student_classes == labels).double().mean()),
+        agreement=float((student_classes == teacher_classes).double().mean()),
+        remarks=(
+            *teacher_remarks(teacher_classes, labels, classes),
+            *student_remarks(teacher_classes, student_classes, classes),
+        ),
     )

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from zskd_onnx.data.npz import read_samples
-from zskd_onnx.events import Listener, silent
+from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.export.checks import check_interface
 from zskd_onnx.importer.file.source import OnnxFile, read_onnx_file
 from zskd_onnx.metrics.belief_matching import BeliefMatching, Transitions
+from zskd_onnx.metrics.chance import student_remarks, teacher_remarks
 from zskd_onnx.metrics.classification import accuracy, agreement, calibration_error, class_accuracy, divergence
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.system.devices import choose_device
@@ -58,6 +59,7 @@ class Evaluation:
         teacher_quality, student_quality: None where the samples have no class numbers.
         transitions: result of belief matching, or None.
         class_names: those of the student's file, or None.
+        notes: how the samples were read, and warnings, such as of a teacher near chance.
     """
 
     student: Path
@@ -68,6 +70,7 @@ class Evaluation:
     student_quality: Quality | None
     transitions: Transitions | None
     class_names: tuple[str, ...] | None
+    notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``--format json``."""
@@ -77,6 +80,7 @@ class Evaluation:
             "agreement": self.agreement,
             "divergence": self.divergence,
             "class_names": self.class_names,
+            "notes": list(self.notes),
         }
         if self.teacher_quality is not None and self.student_quality is not None:
             teacher, student = asdict(self.teacher_quality), asdict(self.student_quality)
@@ -120,12 +124,13 @@ def evaluate(
         ParityError: the student does not fit in the teacher's place, or an import disagrees with onnxruntime.
     """
     place = choose_device(device)
+    listener(Event("note", "teacher", f"loading {student} and {teacher}"))
     path = Path(student)
     path = path / run_folder.STUDENT if path.is_dir() else path
     student_net, teacher_net = _load(path, Path(teacher), teacher_options)
     domain = teacher_net.domain if student_net.domain.assumed else student_net.domain
-    x, y = read_samples(Path(eval_data), domain, student_net.classes)
-    inputs = domain.to_unit(torch.from_numpy(x.astype(np.float32))).to(place)
+    samples = read_samples(Path(eval_data), domain, student_net.classes, student_net.class_names)
+    inputs = domain.to_unit(torch.from_numpy(samples.x.astype(np.float32))).to(place)
     size = max(1, min(BATCH, MEMORY // (8 * max(net.cost.activations for net in (student_net, teacher_net)))))
     student_view, teacher_view = (_in_unit_space(net.to(place), domain) for net in (student_net, teacher_net))
     student_logits, teacher_logits = (_logits(view, inputs, size) for view in (student_view, teacher_view))
@@ -139,16 +144,23 @@ def evaluate(
             batch_size=size,
             listener=listener,
         )
-    labels = None if y is None else torch.from_numpy(y)
+    labels = None if samples.y is None else torch.from_numpy(samples.y)
+    teacher_classes, student_classes = teacher_logits.argmax(1), student_logits.argmax(1)
+    notes = (
+        *samples.notes,
+        *teacher_remarks(teacher_classes, labels, student_net.classes),
+        *student_remarks(teacher_classes, student_classes, student_net.classes),
+    )
     return Evaluation(
         student=path,
-        samples=len(x),
+        samples=len(inputs),
         agreement=agreement(teacher_logits, student_logits),
         divergence=divergence(teacher_logits, student_logits),
         teacher_quality=None if labels is None else _quality(teacher_logits, labels),
         student_quality=None if labels is None else _quality(student_logits, labels),
         transitions=transitions,
         class_names=student_net.class_names,
+        notes=notes,
     )
 
 

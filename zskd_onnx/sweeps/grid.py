@@ -6,12 +6,13 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zskd_onnx.config.files import parse_yaml
-from zskd_onnx.config.load import load_recipe
-from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from zskd_onnx.config.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,20 @@ class Run:
     def __str__(self) -> str:
         return ", ".join([self.recipe, *(f"{key}={_text(value)}" for key, value in self.settings.items())])
 
+    @property
+    def overrides(self) -> list[str]:
+        """The settings as a recipe's overrides."""
+        return [f"{key}={_text(value)}" for key, value in self.settings.items()]
+
     def resolve(self) -> Recipe:
         """The recipe with the run's settings and seed.
 
         Raises:
             RecipeError: it does not validate.
         """
-        overrides = [f"{key}={_text(value)}" for key, value in self.settings.items()]
-        return load_recipe(self.recipe, overrides).model_copy(update={"seed": self.seed})
+        from zskd_onnx.config.load import load_recipe  # here, because it imports torch, which takes seconds
+
+        return load_recipe(self.recipe, self.overrides).model_copy(update={"seed": self.seed})
 
 
 def run_grid(recipes: Sequence[str], settings: Iterable[str], seeds: int) -> list[Run]:

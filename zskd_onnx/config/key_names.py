@@ -1,4 +1,14 @@
-"""The keys of a recipe, copied from its schema, which imports torch. tests/cli/test_completion.py renews the copy."""
+"""The keys of a recipe and the kinds of its sections, copied from its schema, which imports torch.
+
+tests/cli/test_completion.py renews the copy.
+"""
+
+KINDS = {
+    "prior": ("dirichlet", "normal", "one_hot"),
+    "synthesis": ("impressions", "noise", "deep-inversion"),
+    "generator": ("adversarial", "dafl"),
+}
+"""Section -> its kinds."""
 
 RECIPE_KEYS = (
     "name",
