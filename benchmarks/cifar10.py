@@ -214,7 +214,7 @@ def teacher_file(name: str, batch_norm: bool, folder: Path, options: argparse.Na
     if not all(path.exists() for path in paths.values()):
         with np.load(folder / "train.npz") as file:
             x, y = file["x"], file["y"]
-        net = nn.Sequential(_Normalised(x), choose(name, SHAPE, 0).factory(SHAPE, 10))
+        net = nn.Sequential(_Normalised(x), choose(name, SHAPE).factory(SHAPE, 10))
         train(net, x, y, folder / f"{name}.pt", options)
         for with_norms, path in paths.items():
             export_default(net.eval(), path, SHAPE, folded=not with_norms)

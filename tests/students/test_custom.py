@@ -69,7 +69,7 @@ def factories(tmp_path: Path) -> Path:
 
 
 def make(reference: str) -> nn.Module:
-    return build(choose(reference, SHAPE, 10**9), SHAPE, 10, 0)
+    return build(choose(reference, SHAPE), SHAPE, 10, 0)
 
 
 def test_a_factory_is_loaded_from_a_file_or_a_module(factories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_prints_of_a_factory_go_to_standard_error(factories: Path, capsys: pytes
 def test_missing_files_and_modules_are_errors(tmp_path: Path) -> None:
     for reference in (f"{tmp_path}/none.py:student", "no_such_package:student"):
         with pytest.raises(UsageError):
-            choose(reference, SHAPE, 1)
+            choose(reference, SHAPE)
 
 
 def test_a_run_with_a_custom_student(digits_file: Path, factories: Path, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from tests.conftest import export
 from zskd_onnx import load_teacher
-from zskd_onnx.students.describe import describe, parameters
+from zskd_onnx.students.describe import Size, describe, measure, parameters
 from zskd_onnx.students.zoo.architecture import STUDENTS
 
 LENET = {
@@ -52,3 +54,29 @@ def test_describe_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
     describe((3, 32, 32), 10)
     assert torch.equal(before, torch.get_rng_state())
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.LSTM(13, 8, batch_first=True), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layer(x)[0][:, -1])
+
+
+def test_fused_recurrent_layers_are_counted() -> None:
+    """Four gates for 40 positions, and the final layer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert measure(Recurrent(), (40, 13)).multiply_adds == 40 * 4 * 8 * (13 + 8) + 8 * 5
+
+
+def test_a_size_is_compared_in_both_figures() -> None:
+    size = Size(10, 10)
+    assert Size(9, 9).is_below(size)
+    assert not Size(9, 10).is_below(size)
+    assert not Size(10, 9).is_below(size)
+    assert Size(10, 10).is_within(size)
+    assert not Size(9, 11).is_within(size)
+    assert not Size(11, 9).is_within(size)

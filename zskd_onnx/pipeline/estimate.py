@@ -18,6 +18,9 @@ from zskd_onnx.students.choose import build
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.probes.outputs import TeacherView
 
+TIMING = 5.0
+"""Seconds of calls after which a duration is known well enough."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -107,10 +110,11 @@ def _generator_seconds(plan: Plan, settings: Distillation, student: nn.Module) -
 
 
 def _median_seconds(work: Callable[[], None]) -> float:
-    """Median duration of five calls, after one to warm up."""
-    times = []
-    for _ in range(6):
+    """Median duration of five calls after one to warm up; calls that take long are not repeated."""
+    times: list[float] = []
+    while len(times) < 6 and sum(times) < TIMING:
         begin = time.perf_counter()
         work()
         times.append(time.perf_counter() - begin)
-    return sorted(times[1:])[2]
+    times = sorted(times[1:] or times)
+    return times[len(times) // 2]

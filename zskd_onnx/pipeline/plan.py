@@ -12,10 +12,12 @@ import torch
 from zskd_onnx.config.files import DEFAULT_RECIPE, recipe_names
 from zskd_onnx.config.load import load_recipe
 from zskd_onnx.config.recipe import Recipe
+from zskd_onnx.config.requirements import FALLBACK_RECIPE, MISSING
 from zskd_onnx.data.npz import EvaluationData, read_evaluation_data
 from zskd_onnx.data.real_samples import RealSamples, read_real_samples
 from zskd_onnx.errors import UsageError
-from zskd_onnx.pipeline.resolve import check_requirements, resolve
+from zskd_onnx.pipeline.judge_real_data import judge_real_data
+from zskd_onnx.pipeline.resolve import check_requirements, lacking, resolve
 from zskd_onnx.students.choose import Choice
 from zskd_onnx.system.devices import choose_device
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
@@ -31,6 +33,7 @@ class Plan:
         recipe: with all overrides, options and decisions, and the student unless it is the user's own module.
         choice: architecture of the student, and why.
         parameters: number of the student's weights.
+        multiply_adds: of the student, for one sample.
         pruned: whether the student starts from the teacher's channels.
         device: where the run takes place.
         evaluation: real samples to score on, or None.
@@ -42,6 +45,7 @@ class Plan:
     recipe: Recipe
     choice: Choice
     parameters: int
+    multiply_adds: int
     pruned: bool
     device: torch.device
     evaluation: EvaluationData | None
@@ -58,7 +62,12 @@ class Plan:
         """The plan as JSON; the recipe with every field."""
         return {
             "teacher": {"path": str(self.teacher.source.path), "sha256": self.teacher.source.sha256},
-            "student": {"name": self.choice.name, "why": self.choice.why, "parameters": self.parameters},
+            "student": {
+                "name": self.choice.name,
+                "why": self.choice.why,
+                "parameters": self.parameters,
+                "multiply_adds": self.multiply_adds,
+            },
             "device": str(self.device),
             "notes": list(self.notes),
             "recipe": self.recipe.model_dump(mode="json"),
@@ -74,7 +83,7 @@ class Plan:
 def prepare(
     teacher: str | Path,
     *,
-    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe | None = None,
     overrides: Iterable[str] = (),
     student: str | None = None,
     seed: int | None = None,
@@ -85,24 +94,32 @@ def prepare(
     **teacher_options: Unpack[TeacherOptions],
 ) -> Plan:
     """The plan of a run; nothing is trained. See ``compress`` for the arguments and errors."""
-    chosen = _chosen_recipe(recipe, tuple(overrides), seed, init)
+    options = (tuple(overrides), seed, init)
+    chosen = chosen_recipe(DEFAULT_RECIPE if recipe is None else recipe, *options)
     place = choose_device(device)
     loaded = load_teacher(teacher, **teacher_options)
+    fallback = []
+    if recipe is None and (need := lacking(chosen, loaded)) is not None:
+        chosen = chosen_recipe(FALLBACK_RECIPE, *options)
+        fallback = [f"recipe {FALLBACK_RECIPE}, because {DEFAULT_RECIPE} needs {MISSING[need]}"]
     check_requirements(chosen, loaded)
     samples = _real_samples(chosen, loaded, data)
     if chosen.deployment.min_accuracy and eval_data is None:
         raise UsageError("deployment.min_accuracy needs samples to score on; give --eval-data FILE.npz")
-    evaluation = None if eval_data is None else read_evaluation_data(Path(eval_data), loaded.domain, loaded.classes)
+    evaluation = None
+    if eval_data is not None:
+        evaluation = read_evaluation_data(Path(eval_data), loaded.domain, loaded.classes, loaded.class_names)
     resolution = resolve(chosen, loaded, place, student, data=samples is not None)
-    notes = [_input_note(loaded), *resolution.notes]
+    notes = [_input_note(loaded), *fallback, *resolution.notes]
     if samples is not None:
         notes.append(f"{len(samples.inputs):,} real samples are trained on")
-    notes += _teacher_notes(loaded)
+    notes += [*judge_real_data(loaded, evaluation, samples), *_teacher_notes(loaded)]
     return Plan(
         loaded,
         resolution.recipe,
         resolution.choice,
-        resolution.parameters,
+        resolution.size.parameters,
+        resolution.size.multiply_adds,
         resolution.pruned,
         place,
         evaluation,
@@ -111,7 +128,7 @@ def prepare(
     )
 
 
-def _chosen_recipe(
+def chosen_recipe(
     recipe: str | Path | Recipe, overrides: tuple[str, ...], seed: int | None, init: str | None
 ) -> Recipe:
     """The recipe with the options of the run."""
@@ -151,7 +168,7 @@ def _input_note(teacher: Teacher) -> str:
 
 def _teacher_notes(teacher: Teacher) -> list[str]:
     """What a user should know of the teacher's file."""
-    notes = []
+    notes = list(teacher.output.notes)
     if teacher.batch is not None:
         notes.append(
             f"the graph runs at batch size {teacher.batch} only, so the teacher runs in batches of that size; "
@@ -163,9 +180,4 @@ def _teacher_notes(teacher: Teacher) -> list[str]:
     }
     if dropped:
         notes.append(f"outputs that the student will not have: {', '.join(sorted(dropped))}")
-    if teacher.domain.assumed:
-        notes.append(
-            "the input range is assumed: if the teacher was trained on another range, the student will be useless; "
-            "give the range with --input-range"
-        )
-    return notes
+    return [*notes, *teacher.domain.warnings]

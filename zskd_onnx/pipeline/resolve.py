@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from zskd_onnx.config.files import recipe_names
+from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.load import load_recipe
 from zskd_onnx.config.recipe import Recipe
-from zskd_onnx.config.requirements import MISSING
+from zskd_onnx.config.requirements import FALLBACK_RECIPE, MISSING
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError, ZskdError
 from zskd_onnx.export.export import export_student
-from zskd_onnx.procedural.natural_images import infer_natural_images
 from zskd_onnx.settings import Requirement
+from zskd_onnx.students.automatic import choose_automatically, find_smaller, teacher_size
 from zskd_onnx.students.choose import Choice, build, choose
-from zskd_onnx.students.describe import parameters
+from zskd_onnx.students.describe import Size, measure
 from zskd_onnx.students.pruning.inherit import interlayer_mismatch, why_not_inheritable
 from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.teacher.probes.natural_images import infer_natural_images
 from zskd_onnx.teacher.probes.penultimate import find_penultimate
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -34,14 +35,14 @@ class Resolution:
     Attributes:
         recipe: with all decisions.
         choice: architecture of the student, and why.
-        parameters: number of the student's weights.
+        size: of the student.
         pruned: whether the student starts from the teacher's channels.
         notes: decisions, in words.
     """
 
     recipe: Recipe
     choice: Choice
-    parameters: int
+    size: Size
     pruned: bool
     notes: tuple[str, ...]
 
@@ -55,12 +56,14 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
 
     Raises:
         UnsupportedTeacherError: the teacher lacks what the recipe needs.
-        UsageError: the student does not fit, or a stage would have no samples.
+        UsageError: the student does not fit, "auto" has no student that is smaller than the teacher, or a stage
+            would have no samples.
     """
     check_requirements(recipe, teacher)
     recipe = _with_batch_sizes(recipe, teacher, device)
     shape = teacher.domain.shape
-    choice = choose(student or recipe.student, shape, teacher.parameters_count)
+    name = student or recipe.student
+    choice = choose_automatically(teacher) if name == "auto" else choose(name, shape)
     module = build(choice, shape, teacher.classes, recipe.seed)
     if ":" in choice.name:
         _check_export(module, teacher, choice.name, recipe.deployment.opset)
@@ -69,20 +72,26 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
     recipe, pruned, initialisation = _with_initialisation(recipe, module, teacher, choice.name)
     recipe, notes = _with_natural_images(recipe, teacher, data=data)
     _check_mixtures(recipe, data=data)  # last, because teachers of vectors have no procedural images
-    return Resolution(
-        recipe, choice, parameters(module), pruned, (f"student {choice.name}: {choice.why}; {initialisation}", *notes)
-    )
+    size = measure(module, shape)
+    notes = [f"student {choice.name}: {choice.why}; {initialisation}", *_size_notes(choice.name, size, teacher), *notes]
+    return Resolution(recipe, choice, size, pruned, tuple(notes))
 
 
 def check_requirements(recipe: Recipe, teacher: Teacher) -> None:
     """Raise UnsupportedTeacherError if the teacher lacks what the recipe needs."""
-    for need, field in recipe.needs.items():
-        if not satisfies(teacher, need):
-            others = [name for name in recipe_names() if need not in load_recipe(name).needs]
-            raise UnsupportedTeacherError(
-                f"{teacher.source.path}: recipe '{recipe.name}' needs {MISSING[need]}; change {field}, which causes this, "
-                f"or take a built-in recipe without it: {', '.join(others)}"
-            )
+    need = lacking(recipe, teacher)
+    if need is not None:
+        name = FALLBACK_RECIPE if lacking(load_recipe(DEFAULT_RECIPE), teacher) else DEFAULT_RECIPE
+        use = "" if name == recipe.name else f"use --recipe {name}, or "
+        raise UnsupportedTeacherError(
+            f"{teacher.source.path}: recipe '{recipe.name}' needs {MISSING[need]}; {use}change {recipe.needs[need]}, "
+            "which causes this"
+        )
+
+
+def lacking(recipe: Recipe, teacher: Teacher) -> Requirement | None:
+    """The first thing that a recipe needs and the teacher lacks, or None."""
+    return next((need for need in recipe.needs if not satisfies(teacher, need)), None)
 
 
 def satisfies(teacher: Teacher, requirement: Requirement) -> bool:
@@ -145,6 +154,16 @@ def _with_initialisation(recipe: Recipe, student: nn.Module, teacher: Teacher, n
     without = " without feature distillation" if weighted else ""
     text = f"random initialisation{without}, because the teacher's channels do not fit ({reason})"
     return recipe.model_copy(update=changes), False, text
+
+
+def _size_notes(name: str, size: Size, teacher: Teacher) -> list[str]:
+    """A warning where a student has more parameters or multiply-adds than the teacher."""
+    limit = teacher_size(teacher)
+    if size.is_within(limit):
+        return []
+    smaller = find_smaller(teacher)
+    advice = "no student that auto picks is smaller" if smaller is None else f"--student {smaller.name} is smaller"
+    return [f"student {name} is larger or slower than the teacher: it has {size}, the teacher {limit}; {advice}"]
 
 
 def _check_mixtures(recipe: Recipe, *, data: bool) -> None:

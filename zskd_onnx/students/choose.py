@@ -1,4 +1,4 @@
-"""Choice of the student: by name, from the user's own code, or automatically for a teacher."""
+"""Choice of the student by name or from the user's own code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from torch import nn
 
 from zskd_onnx.errors import UsageError
 from zskd_onnx.students.custom import build_custom, load_factory
-from zskd_onnx.students.describe import outline, parameters
-from zskd_onnx.students.zoo.architecture import STUDENTS, Factory, Shape, find
+from zskd_onnx.students.zoo.architecture import FAMILIES, STUDENTS, Factory, Shape, find
 from zskd_onnx.system.randomness import seed_for
 
 HALVES = ("lenet5-half", "alexnet-half")
@@ -32,36 +31,35 @@ class Choice:
     factory: Factory
 
 
-def choose(name: str, shape: Shape, teacher_parameters: int) -> Choice:
+def choose(name: str, shape: Shape) -> Choice:
     """The student that a name stands for.
 
     Args:
-        name: an architecture, "half" (the papers' half-size network for this input), "auto",
-            or ``package.module:factory`` or ``file.py:factory`` for the user's own module.
+        name: an architecture, "half" (the papers' half-size network for this input), or
+            ``package.module:factory`` or ``file.py:factory`` for the user's own module. ``choose_automatically``
+            resolves "auto".
         shape: shape of one sample in the unit space.
-        teacher_parameters: number of the teacher's parameters; "auto" prefers smaller students.
 
     Raises:
         UsageError: there is no such student, or it does not support the shape.
     """
     if ":" in name:
         return Choice(name, "your own module", load_factory(name))
-    if name == "auto":
-        return _choose_automatically(shape, teacher_parameters)
     if name == "half":
         for half in HALVES if len(shape) == 3 and shape[0] == 1 else reversed(HALVES):
             if STUDENTS[half].unsupported_reason(shape) is None:
-                return Choice(half, f"the papers' half-size student for {_in_words(shape)}", STUDENTS[half].build)
-        raise UsageError(f"student 'half': no half-size student supports {_in_words(shape)}; use --student auto")
+                return Choice(half, f"the papers' half-size student for {in_words(shape)}", STUDENTS[half].build)
+        raise UsageError(f"student 'half': no half-size student supports {in_words(shape)}; use --student auto")
     entry = find(name)
     if entry is None:
         nearest = difflib.get_close_matches(name, [*STUDENTS, "auto", "half"], 1)
         hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-        raise UsageError(f"student '{name}': expected auto, half, {', '.join(STUDENTS)}, or file.py:factory{hint}")
+        names = [*STUDENTS, *(family.pattern for family in FAMILIES.values())]
+        raise UsageError(f"student '{name}': expected auto, half, {', '.join(names)}, or file.py:factory{hint}")
     unsupported_reason = entry.unsupported_reason(shape)
     if unsupported_reason is not None:
         raise UsageError(
-            f"student '{name}' does not support {_in_words(shape)}: {unsupported_reason}; use --student auto"
+            f"student '{name}' does not support {in_words(shape)}: {unsupported_reason}; use --student auto"
         )
     return Choice(name, "as requested", entry.build)
 
@@ -82,32 +80,8 @@ def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:
         return choice.factory(shape, classes).eval()
 
 
-def _in_words(shape: Shape) -> str:
+def in_words(shape: Shape) -> str:
+    """The kind and shape of samples, such as "images of shape (1, 28, 28)"."""
     if len(shape) == 1:
         return f"vectors of {shape[0]} values"
     return f"{ {2: 'sequences', 3: 'images', 4: 'volumes'}[len(shape)] } of shape {shape}"
-
-
-def _choose_automatically(shape: Shape, teacher_parameters: int) -> Choice:
-    if len(shape) == 1:
-        preferred = ["mlp", "mlp-small"]
-    elif len(shape) != 3:
-        preferred = ["cnn", "cnn-small"]
-    elif shape[0] == 1 and min(shape[1:]) >= 16 and max(shape[1:]) <= 40:
-        preferred = ["lenet5-half", "cnn", "cnn-small"]
-    elif min(shape[1:]) >= 24 and max(shape[1:]) <= 64:
-        preferred = ["alexnet-half", "cnn", "cnn-small"]
-    else:
-        preferred = ["cnn", "cnn-small"]
-    # The number of classes changes the last layer only, so any number will do here.
-    sizes = {name: parameters(outline(STUDENTS[name], shape, 2)) for name in preferred}
-    for name in preferred:
-        if sizes[name] < teacher_parameters:
-            why = f"picked for {_in_words(shape)}: the first of {', '.join(preferred)} that is smaller than the teacher"
-            return Choice(name, why, STUDENTS[name].build)
-    smallest = min(preferred, key=lambda name: sizes[name])
-    why = (
-        f"picked for {_in_words(shape)}: none of {', '.join(preferred)} is smaller than the teacher; "
-        "this is the smallest"
-    )
-    return Choice(smallest, why, STUDENTS[smallest].build)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,30 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zskd_onnx.students.zoo.architecture import STUDENTS, Architecture, Shape
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size and cost of a network.
+
+    Attributes:
+        parameters: number of weights.
+        multiply_adds: multiply-adds of convolutions and matrix products for one sample.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+    def __str__(self) -> str:
+        return f"{self.parameters:,} parameters and {self.multiply_adds:,} multiply-adds per sample"
+
+    def is_below(self, other: Size) -> bool:
+        """Whether both figures are smaller."""
+        return self.parameters < other.parameters and self.multiply_adds < other.multiply_adds
+
+    def is_within(self, other: Size) -> bool:
+        """Whether neither figure is larger."""
+        return self.parameters <= other.parameters and self.multiply_adds <= other.multiply_adds
 
 
 @dataclass(frozen=True)
@@ -41,23 +66,27 @@ def _describe(entry: Architecture, shape: Shape, classes: int) -> Description:
     unsupported_reason = entry.unsupported_reason(shape)
     if unsupported_reason is not None:
         return Description(entry.name, entry.summary, unsupported_reason=unsupported_reason)
-    module = outline(entry, shape, classes)
-    return Description(entry.name, entry.summary, parameters(module), _multiply_adds(module, shape))
+    size = outlined_size(entry, shape, classes)
+    return Description(entry.name, entry.summary, size.parameters, size.multiply_adds)
 
 
-def outline(entry: Architecture, shape: Shape, classes: int) -> nn.Module:
-    """A student on torch's meta device: its layers without weight values, and without random draws."""
+def outlined_size(entry: Architecture, shape: Shape, classes: int) -> Size:
+    """The size of an architecture, from its layers without weight values and without random draws."""
     with torch.device("meta"):
-        return entry.build(shape, classes)
+        return measure(entry.build(shape, classes), shape)
+
+
+def measure(module: nn.Module, shape: Shape) -> Size:
+    """The size of a student, from a run of one sample on torch's default device."""
+    module.eval()
+    x = torch.zeros((1, *shape))
+    with warnings.catch_warnings(), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        warnings.simplefilter("ignore")  # torch warns about flags of devices that are not there
+        with torch.backends.mkldnn.flags(enabled=False):  # its fused recurrent layers would not be counted
+            module(x)
+    return Size(parameters(module), counter.get_total_flops() // 2)  # a multiply-add is two operations
 
 
 def parameters(module: nn.Module) -> int:
     """Number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())
-
-
-def _multiply_adds(module: nn.Module, shape: Shape) -> int:
-    """Multiply-adds of a module on the meta device, for one sample."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module.eval()(torch.empty((1, *shape), device="meta"))
-    return counter.get_total_flops() // 2  # a multiply-add is two operations

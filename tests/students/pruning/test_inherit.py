@@ -41,7 +41,7 @@ def load(tmp_path: Path) -> Load:
 
     def make(module: nn.Module, shape: tuple[int, ...], **options: object) -> Teacher:
         export(module, shape, tmp_path / "teacher.onnx", "17", fixed=False)
-        return load_teacher(tmp_path / "teacher.onnx", **options)
+        return load_teacher(tmp_path / "teacher.onnx", **{"input_range": (0, 1), **options})
 
     return make
 
@@ -113,7 +113,7 @@ def test_the_student_takes_the_unit_space_for_any_input_range(options: dict[str,
 
 def test_scaling_inside_the_graph(load: Load) -> None:
     net = randomised(STUDENTS["lenet5"].build((3, 16, 16), 10))
-    teacher, student = load(Scaled(net), (3, 16, 16)), STUDENTS["lenet5"].build((3, 16, 16), 10)
+    teacher, student = load(Scaled(net), (3, 16, 16), input_range=None), STUDENTS["lenet5"].build((3, 16, 16), 10)
     assert set(teacher.domain.high) == {255.0}
     start(student, teacher)
     assert_same(student, teacher)

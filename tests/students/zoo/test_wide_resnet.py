@@ -20,7 +20,7 @@ def test_number_of_parameters_of_the_paper(name: str, thousands: int) -> None:
 
 
 def test_a_name_gives_any_depth_and_width() -> None:
-    choice = choose("wrn-22-3", (3, 32, 32), 10**9)
+    choice = choose("wrn-22-3", (3, 32, 32))
     net = choice.factory((3, 32, 32), 10)
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert len(convolutions) == 22  # the stem, 18 in nine blocks, and a projection for each group
@@ -31,7 +31,7 @@ def test_a_name_gives_any_depth_and_width() -> None:
 @pytest.mark.parametrize("name", ["wrn-17-1", "wrn-4-1", "wrn-16-0", "wrn-106-1", "wrn-16-99", "wrn-16", "wrn-16-2x"])
 def test_invalid_names_are_errors(name: str) -> None:
     with pytest.raises(UsageError, match=r"wrn-D-K with D = 10, 16, 22"):
-        choose(name, (3, 32, 32), 10**9)
+        choose(name, (3, 32, 32))
 
 
 def test_normalisation_precedes_convolution() -> None:

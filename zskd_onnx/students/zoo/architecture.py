@@ -31,8 +31,24 @@ class Architecture:
 
 STUDENTS: dict[str, Architecture] = {}
 
-FAMILIES: dict[str, Callable[[str], Architecture]] = {}
-"""From the first word of a name to a function that makes the family's member from the whole name."""
+
+@dataclass(frozen=True)
+class Family:
+    """Architectures whose names contain sizes.
+
+    Attributes:
+        pattern: form of the names, such as "wrn-D-K".
+        summary: one line about them.
+        member: returns the architecture of a name.
+    """
+
+    pattern: str
+    summary: str
+    member: Callable[[str], Architecture]
+
+
+FAMILIES: dict[str, Family] = {}
+"""Families by the first word of their names."""
 
 
 def student(name: str, summary: str, unsupported_reason: Callable[[Shape], str | None]) -> Callable[[Factory], Factory]:
@@ -45,11 +61,11 @@ def student(name: str, summary: str, unsupported_reason: Callable[[Shape], str |
     return register
 
 
-def family(word: str) -> Callable[[Callable[[str], Architecture]], Callable[[str], Architecture]]:
-    """A decorator that registers a function for all names that start with a word and a hyphen."""
+def family(pattern: str, summary: str) -> Callable[[Callable[[str], Architecture]], Callable[[str], Architecture]]:
+    """A decorator that registers a function for all names that start with the pattern's first word and a hyphen."""
 
     def register(member: Callable[[str], Architecture]) -> Callable[[str], Architecture]:
-        FAMILIES[word] = member
+        FAMILIES[pattern.partition("-")[0]] = Family(pattern, summary, member)
         return member
 
     return register
@@ -63,7 +79,7 @@ def find(name: str) -> Architecture | None:
     """
     word, hyphen, _ = name.partition("-")
     if name not in STUDENTS and hyphen and word in FAMILIES:
-        return FAMILIES[word](name)
+        return FAMILIES[word].member(name)
     return STUDENTS.get(name)
 
 

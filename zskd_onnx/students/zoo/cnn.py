@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 
 from torch import nn
 
-from zskd_onnx.students.zoo.architecture import Shape, student
+from zskd_onnx.errors import UsageError
+from zskd_onnx.students.zoo.architecture import Architecture, Shape, family, student
+
+WIDEST = 256
+"""Largest number of filters of the first layer."""
 
 LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
     1: (nn.Conv1d, nn.BatchNorm1d),
@@ -48,3 +53,25 @@ def cnn(shape: Shape, classes: int) -> nn.Sequential:
 @student("cnn-small", "cnn that starts from 8 filters", _needs_positions)
 def cnn_small(shape: Shape, classes: int) -> nn.Sequential:
     return _cnn(shape, classes, 8)
+
+
+@family("cnn-W", "cnn that starts from W filters, such as cnn-4")
+def cnn_of_width(name: str) -> Architecture:
+    """The architecture of a name such as "cnn-4".
+
+    Raises:
+        UsageError: W is no number, or out of bounds.
+    """
+    match = re.fullmatch(r"cnn-(\d{1,4})", name)
+    width = int(match[1]) if match else 0
+    if not 1 <= width <= WIDEST:
+        raise UsageError(
+            f"student '{name}': expected cnn, cnn-small or cnn-W with W = 1 to {WIDEST} filters in the first layer, "
+            "such as cnn-4"
+        )
+    return Architecture(
+        name,
+        f"cnn that starts from {width} filters",
+        lambda shape, classes: _cnn(shape, classes, width),
+        _needs_positions,
+    )

@@ -51,7 +51,7 @@ def _wide_resnet(shape: Shape, classes: int, depth: int, width: int) -> nn.Seque
     return net
 
 
-@family("wrn")
+@family("wrn-D-K", "any Wide ResNet of depth D and width K, such as wrn-16-1 or wrn-40-2")
 def wide_resnet(name: str) -> Architecture:
     """The architecture of a name such as "wrn-40-2".
 
