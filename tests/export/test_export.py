@@ -23,7 +23,7 @@ LOGITS = Output("scores", "logits", (3,), 3)
 
 
 def domain(layout: str = "NCHW", dtype: str = "float32", low: float = 0.0, high: float = 1.0) -> Domain:
-    return Domain("picture", dtype, layout, (2, 4, 5), (low,) * 2, (high,) * 2, "", "", False)
+    return Domain("picture", dtype, layout, (2, 4, 5), (low,) * 2, (high,) * 2, "", "", "known")
 
 
 def student(seed: int = 0) -> nn.Module:

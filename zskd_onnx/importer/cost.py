@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.budget import Budget
-from zskd_onnx.importer.fx_graph import describe, node_error
+from zskd_onnx.importer.fx_graph import NodeByNode, describe
 from zskd_onnx.importer.operators.elementwise import DIVISIONS, divides_safely
 
 ACTIVATION_LIMIT = 1 << 31
@@ -46,18 +46,14 @@ class Cost:
     activations: int
 
 
-class _Measure(fx.Interpreter):
+class _Measure(NodeByNode):
     def __init__(self, module: fx.GraphModule, limit: int) -> None:
         super().__init__(module)
-        self.extra_traceback = False
         self.limit = limit
         self.activations = 0
 
     def run_node(self, n: fx.Node) -> object:
-        try:
-            result = super().run_node(n)
-        except Exception as error:
-            raise node_error(n, error) from error
+        result = super().run_node(n)
         if isinstance(result, Tensor) and n.op not in ("get_attr", "placeholder"):
             self.activations += result.numel()
             if n.target in DIVISIONS and not result.is_floating_point():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -10,10 +11,13 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.importer.fx_graph import describe, node_error
+from zskd_onnx.importer.fx_graph import NodeByNode, describe
 from zskd_onnx.importer.operators.shape import concat, expand, reshape
 
 Shape = tuple[int, ...]
+
+# Fake tensors also log the traceback of an operator that fails. The exception says the same.
+logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
 
 
 def size_of(x: Tensor, axis: int) -> int:
@@ -60,30 +64,25 @@ def free_batch(module: fx.GraphModule, sample: Shape, batch: int, dtype: torch.d
     module.recompile()
 
 
-class _ShapeRecorder(fx.Interpreter):
+class _ShapeRecorder(NodeByNode):
     """Records the shape of every value at the file's own batch size."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.extra_traceback = False
         self.shapes: dict[fx.Node, Shape] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        try:
-            result = super().run_node(n)
-        except Exception as error:
-            raise node_error(n, error) from error
+        result = super().run_node(n)
         if isinstance(result, Tensor):
             self.shapes[n] = tuple(result.shape)
         return result
 
 
-class _Rewriter(fx.Interpreter):
+class _Rewriter(NodeByNode):
     """Runs the graph at another batch size, and rewrites nodes that contain the first one."""
 
     def __init__(self, module: fx.GraphModule, shapes: dict[fx.Node, Shape], batch: int) -> None:
         super().__init__(module, garbage_collect_values=False)
-        self.extra_traceback = False
         self.shapes = shapes
         self.batch = batch
 
@@ -96,7 +95,7 @@ class _Rewriter(fx.Interpreter):
             self.free_concat(n)
         try:
             return super().run_node(n)
-        except Exception as error:
+        except UnsupportedTeacherError as error:
             raise UnsupportedTeacherError(
                 f"{describe(n)}: this node works only at the file's batch size of {self.batch}; "
                 "export the model with a variable batch size"

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from zskd_onnx.importer.fx_graph import ImportedModel
 from zskd_onnx.importer.operators.activation import relu
 from zskd_onnx.importer.operators.block_convolution import block_convolution, block_side, block_weight
 from zskd_onnx.importer.operators.convolution import conv
@@ -30,7 +31,7 @@ def fuse_pooling(module: fx.GraphModule) -> fx.GraphModule:
     """
     graph = fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
-    fused = fx.GraphModule(module, graph, class_name="ImportedModel")
+    fused = ImportedModel(module, graph, class_name="ImportedModel")
     changed = False
     for node in list(graph.nodes):
         before = _single_reader(node.args[0]) if node.target is max_pool and _halves(node) else None

@@ -7,9 +7,19 @@ from operator import attrgetter
 from typing import Any, TypeGuard
 
 from torch import Tensor, fx
-from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
+from torch.fx.graph import PythonCode
 
 from zskd_onnx.errors import UnsupportedTeacherError
+
+
+class ImportedModel(fx.GraphModule):
+    """A graph module whose errors are exceptions alone; torch's own class also prints them on stderr."""
+
+    def recompile(self) -> PythonCode:
+        """Generate ``forward`` from the graph."""
+        code = super().recompile()
+        del type(self).__call__  # torch puts the method that prints here
+        return code
 
 
 def join(parts: Sequence[fx.GraphModule], sample: Tensor) -> fx.GraphModule:
@@ -32,9 +42,41 @@ def join(parts: Sequence[fx.GraphModule], sample: Tensor) -> fx.GraphModule:
                 if node.op in ("get_attr", "call_module"):
                     owned[node.target] = attrgetter(node.target)(part)
     graph.output(tuple(outputs))
-    joined = fx.GraphModule(owned, graph, class_name="ImportedModel")
-    ShapeProp(joined).propagate(sample)
+    joined = ImportedModel(owned, graph, class_name="ImportedModel")
+    _StoreShapes(joined).run(sample)
     return joined
+
+
+class NodeByNode(fx.Interpreter):
+    """Runs a graph node by node. An error names the node, and nothing is printed."""
+
+    def __init__(self, module: fx.GraphModule, *, garbage_collect_values: bool = True) -> None:
+        super().__init__(module, garbage_collect_values)
+        self.extra_traceback = False
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Compute one node.
+
+        Raises:
+            UnsupportedTeacherError: the computation fails.
+        """
+        try:
+            return super().run_node(n)
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).strip().split("\n", 1)[0][:300]
+            raise UnsupportedTeacherError(f"{describe(n)}: {reason}") from error
+
+
+class _StoreShapes(NodeByNode):
+    """Stores in each node the shape of its tensor, or None for several tensors."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta["shape"] = tuple(result.shape)
+        elif isinstance(result, (tuple, list)) and any(isinstance(x, Tensor) for x in result):
+            n.meta["shape"] = None
+        return result
 
 
 def outputs_of(module: fx.GraphModule) -> list[fx.Node]:
@@ -79,8 +121,7 @@ def cut(module: fx.GraphModule, value: fx.Node) -> bool:
 
 def shape_of(node: fx.Node) -> tuple[int, ...] | None:
     """The shape of a node's tensor in a joined graph, or None if its value is not one tensor."""
-    metadata = node.meta.get("tensor_meta")
-    return tuple(metadata.shape) if isinstance(metadata, TensorMetadata) else None
+    return node.meta.get("shape")
 
 
 def is_constant(value: Any) -> TypeGuard[fx.Node]:
@@ -98,7 +139,7 @@ def readers(node: fx.Node) -> list[fx.Node]:
 
     A node that only reads the shape does not count.
     """
-    return [n for n in node.users if n.op == "output" or "tensor_meta" in n.meta]
+    return [n for n in node.users if n.op == "output" or "shape" in n.meta]
 
 
 def only_reader(node: fx.Node) -> fx.Node | None:
@@ -115,9 +156,3 @@ def describe(node: fx.Node) -> str:
 def operator_name(node: fx.Node) -> str:
     """The ONNX operator of a node, "Conv" or "com.microsoft.Gelu"; "" without an ONNX node."""
     return node.meta.get("onnx", "").rpartition("(")[2].removesuffix(")")
-
-
-def node_error(node: fx.Node, error: Exception) -> UnsupportedTeacherError:
-    """An error in one line that names the node whose computation raised ``error``."""
-    reason = (str(error) or type(error).__name__).strip().split("\n", 1)[0][:300]
-    return UnsupportedTeacherError(f"{describe(node)}: {reason}")

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.importer.fx_graph import ImportedModel
 from zskd_onnx.importer.nodes import attributes, describe, operator_of, tensor_of
 from zskd_onnx.importer.operators.host import as_host, as_tensor, find_host_operator, to_device_of
 from zskd_onnx.importer.operators.host_shape import stays_host
@@ -102,7 +103,7 @@ class _Importer:
             self.import_node(node)
         self.graph.output(tuple(self.tensor(value) for value in self.model.graph.outputs))
         self.graph.lint()
-        return fx.GraphModule(self.root, self.graph, class_name="ImportedModel")
+        return ImportedModel(self.root, self.graph, class_name="ImportedModel")
 
     def import_node(self, node: ir.Node) -> None:
         host_function = find_host_operator(node.domain, node.op_type)

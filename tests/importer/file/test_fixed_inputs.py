@@ -49,6 +49,24 @@ def test_constants_for_all_but_one_input(three_inputs: Path) -> None:
     torch.testing.assert_close(teacher.head.weight, W / 2)
 
 
+@pytest.mark.parametrize("mask", [[1.0, 0.0, 2.0, 1.0], [[1.0, 0.0, 2.0, 1.0]]], ids=["sample", "batch of 1"])
+def test_a_constant_with_or_without_its_batch(three_inputs: Path, mask: list) -> None:
+    teacher = load_teacher(three_inputs, fix={"mask": np.array(mask), "temperature": 2})
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(teacher.logits(x), (x * torch.tensor([1.0, 0.0, 2.0, 1.0])) @ W.T / 2)
+
+
+@pytest.mark.parametrize("unused", [{}, {"label": 3}])
+def test_an_unused_input_needs_no_constant(three_inputs: Path, unused: dict) -> None:
+    model = onnx.load(three_inputs)
+    model.graph.input.append(info("label", TensorProto.INT64, ["N"]))
+    onnx.save(model, three_inputs)
+    teacher = load_teacher(three_inputs, fix={"mask": 1, "temperature": 2, **unused})
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(teacher.logits(x), x @ W.T / 2)
+    assert set(teacher.source.fixed) == {"mask", "temperature"}
+
+
 def test_a_constant_from_a_file(three_inputs: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "mask.npy", np.ones(4))
     teacher = load_teacher(three_inputs, fix={"mask": tmp_path / "mask.npy", "temperature": np.array([4.0])})
@@ -60,23 +78,23 @@ def test_command_line(cli: Cli, three_inputs: Path) -> None:
     done = cli("inspect", three_inputs)
     assert (done.returncode, "--fix" in done.stderr) == (3, True)
     assert cli("inspect", three_inputs, "--fix", "mask=1,1,1,1", "--fix", "temperature=1").returncode == 0
-    done = cli("compress", three_inputs, "--fix", "mask=1", "--fix", "temperature=1", *options(SMALL))
+    fixed = ("--fix", "mask=1", "--fix", "temperature=1")
+    done = cli("compress", three_inputs, *fixed, *options(SMALL), "--student", "mlp-small")
     assert done.returncode == 0, done.stderr
     done = cli("verify", "zskd-out", "--teacher", three_inputs, "--fix", "mask=1", "--fix", "temperature=1")
     assert done.returncode == 0, done.stderr
 
 
 def test_transfer_set_of_another_constant_is_refused(three_inputs: Path, tmp_path: Path) -> None:
-    result = compress(three_inputs, tmp_path / "a", overrides=SMALL, fix={"mask": 1, "temperature": 1})
+    settings = {"overrides": SMALL, "student": "mlp-small"}
+    result = compress(three_inputs, tmp_path / "a", fix={"mask": 1, "temperature": 1}, **settings)
     transfer_set = result.student.parent / "transfer-set"
     again = compress(
-        three_inputs, tmp_path / "b", overrides=SMALL, fix={"mask": 1, "temperature": 1}, transfer_set=transfer_set
+        three_inputs, tmp_path / "b", fix={"mask": 1, "temperature": 1}, transfer_set=transfer_set, **settings
     )
     assert again.student.read_bytes() == result.student.read_bytes()
     with pytest.raises(UsageError, match="another constant of --fix"):
-        compress(
-            three_inputs, tmp_path / "c", overrides=SMALL, fix={"mask": 2, "temperature": 1}, transfer_set=transfer_set
-        )
+        compress(three_inputs, tmp_path / "c", fix={"mask": 2, "temperature": 1}, transfer_set=transfer_set, **settings)
 
 
 def options(overrides: tuple[str, ...]) -> list[str]:
@@ -89,7 +107,8 @@ def options(overrides: tuple[str, ...]) -> list[str]:
         ({"mask": 1}, UnsupportedTeacherError, "2 inputs remain .* expected one"),
         ({"mask": 1, "x": 1, "temperature": 1}, UnsupportedTeacherError, "0 inputs remain"),
         ({"mask": 1, "heat": 1}, UsageError, "--fix heat: no such input; .*'temperature'"),
-        ({"mask": [1, 2, 3], "temperature": 1}, UsageError, "do not fit"),
+        ({"mask": [1, 2, 3], "temperature": 1}, UsageError, r"shape \[3\] do not fit, expected \[4\]"),
+        ({"mask": np.ones((2, 4)), "temperature": 1}, UsageError, r"shape \[2, 4\] do not fit, expected \[4\]"),
         ({"mask": 1, "temperature": ["warm"]}, UsageError, "expected numbers"),
         ({"mask": 1, "temperature": float("nan")}, UsageError, "no NaN"),
         ({"mask": 0, "temperature": 0}, UnsupportedTeacherError, "gives NaN or infinity"),
@@ -122,5 +141,5 @@ def test_fixed_batch_size_is_kept_if_necessary(fixed_batch: Path) -> None:
 
 
 def test_compress_with_a_fixed_batch_size(fixed_batch: Path, tmp_path: Path) -> None:
-    result = compress(fixed_batch, tmp_path / "out", overrides=SMALL)
+    result = compress(fixed_batch, tmp_path / "out", overrides=SMALL, student="mlp-small")
     assert any("batch size 2" in note for note in result.notes)

@@ -27,8 +27,8 @@ def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> dict[str, str]:
     """Replace inputs by constants, in place.
 
     A value is broadcast to the declared shape. If the first size of an input is variable, it is
-    the batch: the value holds for one sample and is repeated for every sample of the remaining
-    input.
+    the batch: the value holds for one sample, with or without a batch of 1 in front, and is repeated
+    for every sample of the remaining input.
 
     Args:
         model: the model.
@@ -60,7 +60,10 @@ def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> dict[str, str]:
     for name, value in fixed.items():
         sizes, kind = _declared(inputs[name])
         per_sample = bool(sizes) and sizes[0] is None
-        constant = _broadcast(name, value, sizes[1:] if per_sample else sizes, kind)
+        array = _array(name, value, kind)
+        if per_sample and array.ndim == len(sizes) and len(array) == 1:
+            array = array[0]
+        constant = _broadcast(name, array, sizes[1:] if per_sample else sizes, kind)
         digests[name] = hashlib.sha256(constant.tobytes()).hexdigest()
         graph.input.remove(inputs[name])
         if per_sample:
@@ -91,8 +94,8 @@ def _declared(value: onnx.ValueInfoProto) -> tuple[list[int | None], int]:
     return [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim], tensor.elem_type
 
 
-def _broadcast(name: str, value: Value, sizes: list[int | None], kind: int) -> np.ndarray:
-    """The value as an array of an input's sizes and element type."""
+def _array(name: str, value: Value, kind: int) -> np.ndarray:
+    """The value as an array, for an input of an element type."""
     if kind == onnx.TensorProto.STRING or kind not in helper.get_all_tensor_dtypes():
         raise UsageError(f"--fix {name}: this input has type {onnx.TensorProto.DataType.Name(kind)}, expected numbers")
     if isinstance(value, Path):
@@ -103,6 +106,11 @@ def _broadcast(name: str, value: Value, sizes: list[int | None], kind: int) -> n
         raise UsageError(f"--fix {name}: {value}: expected an array in a .npy file ({error})") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or np.isnan(array).any():
         raise UsageError(f"--fix {name}: expected numbers, and no NaN")
+    return array
+
+
+def _broadcast(name: str, array: np.ndarray, sizes: list[int | None], kind: int) -> np.ndarray:
+    """The array, broadcast to an input's sizes, in its element type."""
     aligned = (1,) * (len(sizes) - array.ndim) + array.shape
     shape = tuple(aligned[i] if size is None else size for i, size in enumerate(sizes))
     try:
@@ -110,4 +118,7 @@ def _broadcast(name: str, value: Value, sizes: list[int | None], kind: int) -> n
             raise ValueError(f"more than {ELEMENT_LIMIT:,} values")
         return np.broadcast_to(array, shape).astype(helper.tensor_dtype_to_np_dtype(kind))
     except (ValueError, IndexError) as error:
-        raise UsageError(f"--fix {name}: values of shape {array.shape} do not fit an input of shape {sizes}") from error
+        expected = ["any" if size is None else size for size in sizes]
+        raise UsageError(
+            f"--fix {name}: values of shape {list(array.shape)} do not fit, expected {expected}"
+        ) from error

@@ -18,6 +18,9 @@ from google.protobuf.message import DecodeError
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.file.checks import check_model
 from zskd_onnx.importer.file.fixed_inputs import Fixed, fix_inputs
+from zskd_onnx.importer.file.open_sizes import free_open_sizes
+from zskd_onnx.importer.file.runtime_versions import check_runtime_versions
+from zskd_onnx.importer.file.subgraph import drop_unused_inputs
 from zskd_onnx.system.files import expect_file
 
 PROTOBUF_LIMIT = 1 << 31
@@ -31,7 +34,8 @@ class OnnxFile:
     Attributes:
         path: where the file is.
         sha256: digest of the .onnx file, without external data.
-        proto: the model as protobuf. Fixed inputs are constants; external data is not loaded.
+        proto: the model as protobuf. Fixed inputs are constants, and inputs without use are dropped;
+            external data is not loaded.
         model: the same model as onnx-ir.
         size: bytes of the file and of the external data that it uses.
         fixed: name of a fixed input -> the SHA-256 of its constant.
@@ -60,7 +64,7 @@ def read_onnx_file(path: str | Path, fixed: Fixed | None = None) -> OnnxFile:
     Raises:
         UsageError: there is no such file, or a constant does not fit its input.
         UnsupportedTeacherError: the file is not ONNX, is damaged, refers to data outside its
-            folder, or has weights that are NaN.
+            folder, is newer than the installed onnxruntime supports, or has weights that are NaN.
     """
     path = Path(path)
     expect_file(path, "an ONNX model")
@@ -80,9 +84,12 @@ def read_onnx_file(path: str | Path, fixed: Fixed | None = None) -> OnnxFile:
         raise UnsupportedTeacherError(f"{path}: not an ONNX model (it has no graph); export it again")
     try:
         external = check_model(proto, path.parent)
+        check_runtime_versions(proto)
     except UnsupportedTeacherError as error:
         raise UnsupportedTeacherError(f"{path}: {error}") from error
-    digests = fix_inputs(proto, fixed or {})
+    free_open_sizes(proto)
+    unused = drop_unused_inputs(proto)
+    digests = fix_inputs(proto, {name: value for name, value in (fixed or {}).items() if name not in unused})
     for value in proto.graph.output:
         if value.type.WhichOneof("value") not in (None, "tensor_type"):
             value.ClearField("type")  # onnx-ir cannot read map types, and runtimes infer the type

@@ -26,6 +26,21 @@ def keep_only(model: ModelProto, outputs: Sequence[str]) -> None:
     model.graph.output.extend(values)
 
 
+def drop_unused_inputs(model: ModelProto) -> set[str]:
+    """Remove the inputs that no output depends on, in place; returns their names.
+
+    Exporters leave inputs that nothing reads, for example a label. Weights that are also declared as
+    inputs stay.
+    """
+    nodes = nodes_behind(model, [value.name for value in model.graph.output])
+    read = {value.name for value in model.graph.output} | {name for node in nodes for name in _read_names(node)}
+    read |= {tensor.name for tensor in model.graph.initializer}
+    unused = [value for value in model.graph.input if value.name not in read]
+    for value in unused:
+        model.graph.input.remove(value)
+    return {value.name for value in unused}
+
+
 def nodes_behind(model: ModelProto, outputs: Sequence[str]) -> list[NodeProto]:
     """The nodes of the main graph that the named values depend on, in the file's order."""
     producers = {name: node for node in model.graph.node for name in node.output}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -14,6 +16,7 @@ from zskd_onnx.importer.passes.fuse_gelu import fuse_gelu
 from zskd_onnx.importer.passes.fuse_linear import fuse_linear
 from zskd_onnx.importer.passes.fuse_slices import fuse_slices
 from zskd_onnx.importer.passes.linear_models import expand_linear_models
+from zskd_onnx.importer.passes.set_open_sizes import set_open_sizes
 from zskd_onnx.importer.passes.single_precision import single_precision
 
 __all__ = [
@@ -23,11 +26,12 @@ __all__ = [
     "fold_constants",
     "fold_shapes",
     "fuse",
+    "set_open_sizes",
     "single_precision",
 ]
 
 
-def clean(model: ir.Model) -> None:
+def clean(model: ir.Model, sample: Sequence[int] | None = None) -> None:
     """Simplify a model, in place, into the form that ``translate.import_graph`` reads.
 
     Afterwards:
@@ -42,6 +46,7 @@ def clean(model: ir.Model) -> None:
 
     Args:
         model: a model that ``file.source.read_onnx_file`` has checked.
+        sample: shape of one sample in the file's order, for sizes that the file leaves open.
 
     Raises:
         UnsupportedTeacherError: functions cannot be inlined, the graph has a cycle, or constants
@@ -50,6 +55,8 @@ def clean(model: ir.Model) -> None:
     _inline(model)
     common.RemoveInitializersFromInputsPass()(model)
     _sort(model)
+    if sample is not None:
+        set_open_sizes(model, sample)
     expand_linear_models(model)
     fold_constants(model)
     more = True

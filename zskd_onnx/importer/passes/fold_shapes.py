@@ -11,6 +11,11 @@ from onnx_ir.passes import common
 BATCH = "batch"
 """Symbol for the first size of every input while shapes are inferred."""
 
+CONTROL_FLOW = ("If", "Loop")
+"""Operators with nodes inside that shape inference does not show until they are inlined."""
+
+Size = int | ir.SymbolicDim | None
+
 # Shape inference warns about graphs that it cannot follow. The import reports what is really wrong.
 logging.getLogger("onnx_ir.passes.common.shape_inference").setLevel(logging.CRITICAL)
 
@@ -18,7 +23,8 @@ logging.getLogger("onnx_ir.passes.common.shape_inference").setLevel(logging.CRIT
 def fold_shapes(model: ir.Model) -> tuple[bool, bool]:
     """Replace shape computations by constants where shape inference knows the sizes, in place.
 
-    1. ``Gather(Shape(x), constant)`` becomes a constant if all gathered sizes are known.
+    1. ``Gather(Shape(x), constant)``, a ``Slice`` of a Shape and a Shape with a start or an end become
+       constants if all their sizes are known; ``Size(Shape(x))`` if the rank is known.
     2. ``Reshape`` to a ``Concat`` becomes a Reshape to a constant, if each part of the Concat is
        a constant or the input's own size at that position. 0 stands for the input's size.
 
@@ -26,8 +32,8 @@ def fold_shapes(model: ir.Model) -> tuple[bool, bool]:
     batch size is treated as unknown, even if the file fixes it.
 
     Returns:
-        Whether anything was replaced, and whether another call may replace more, because a
-        gathered size is still unknown.
+        Whether anything was replaced, and whether another call may replace more, because a size is
+        still unknown, or hidden in a branch whose condition may now be constant.
     """
     graph = model.graph
     if not any(node.op_type == "Shape" and node.domain == "" for node in graph):
@@ -46,7 +52,7 @@ def fold_shapes(model: ir.Model) -> tuple[bool, bool]:
     finally:
         for value, shape in declared.items():
             value.shape = shape
-    changed = unknown = False
+    changed, unknown = False, any(node.op_type in CONTROL_FLOW for node in graph)
     for node in list(graph):
         old = node.outputs[0]
         if (sizes := _known_sizes(node)) is not None and not old.is_graph_output():
@@ -55,7 +61,7 @@ def fold_shapes(model: ir.Model) -> tuple[bool, bool]:
             graph.register_initializer(new)
             graph.remove(node)
             changed = True
-        elif _gathers_unknown(node):
+        elif _reads_unknown(node):
             unknown = True
         elif (target := _constant_target(node)) is not None:
             name = f"{old.name}_shape"
@@ -66,10 +72,10 @@ def fold_shapes(model: ir.Model) -> tuple[bool, bool]:
     return changed, changed and unknown
 
 
-def _gathers_unknown(node: ir.Node) -> bool:
-    """Whether a Gather reads an unknown size, other than the batch's, from a Shape."""
-    gathered = _gathered_sizes(node)
-    return gathered is not None and any(not isinstance(n, int) and (n is None or n.value != BATCH) for n in gathered[0])
+def _reads_unknown(node: ir.Node) -> bool:
+    """Whether a node reads an unknown size, other than the batch's, from a shape."""
+    read = _read_sizes(node)
+    return read is not None and any(not isinstance(n, int) and (n is None or n.value != BATCH) for n in read[0])
 
 
 def _constant_target(node: ir.Node) -> np.ndarray | None:
@@ -114,31 +120,64 @@ def _symbolic_size(value: ir.Value) -> ir.SymbolicDim | None:
 
 
 def _known_sizes(node: ir.Node) -> np.ndarray | None:
-    """The sizes that a Gather reads from a Shape, or None unless all are known."""
-    gathered = _gathered_sizes(node)
-    if gathered is None or not all(isinstance(size, int) for size in gathered[0]):
+    """The sizes that a node reads from a shape, or None unless all are known."""
+    read = _read_sizes(node)
+    if read is None or not all(isinstance(size, int) for size in read[0]):
         return None
-    return np.array(gathered[0], dtype=np.int64).reshape(gathered[1])
+    return np.array(read[0], dtype=np.int64).reshape(read[1])
 
 
-def _gathered_sizes(node: ir.Node) -> tuple[list[int | ir.SymbolicDim | None], tuple[int, ...]] | None:
-    """The sizes that a Gather reads from a Shape, and the shape of the Gather's indices.
+def _read_sizes(node: ir.Node) -> tuple[list[Size], tuple[int, ...]] | None:
+    """The sizes that a Gather, a Slice, a Size or a partial Shape reads, and the shape of the node's result.
 
     A size is None if even the rank is unknown. Returns None for any other node.
     """
-    if node.op_type != "Gather" or node.domain != "" or len(node.inputs) != 2:
+    if node.domain != "" or not node.inputs or node.inputs[0] is None:
         return None
-    data, indices = node.inputs
-    producer = None if data is None else data.producer()
+    if node.op_type == "Shape" and node.attributes:
+        start, end = (node.attributes[key].as_int() if key in node.attributes else None for key in ("start", "end"))
+        return _part(node.inputs[0], slice(start, end))
+    producer = node.inputs[0].producer()
     if producer is None or producer.op_type != "Shape" or producer.domain != "" or producer.attributes:
         return None
     source = producer.inputs[0]
-    if indices is None or indices.const_value is None or source is None:
+    if source is None:
         return None
-    positions = indices.const_value.numpy()
+    if node.op_type == "Size":
+        return [None if source.shape is None else len(source.shape)], ()
+    if node.op_type == "Slice":
+        bounds = _slice_bounds(node)
+        return None if bounds is None else _part(source, bounds)
+    if node.op_type != "Gather" or node.inputs[1] is None or node.inputs[1].const_value is None:
+        return None
+    positions = node.inputs[1].const_value.numpy()
     if source.shape is None:
         return [None] * positions.size, positions.shape
     sizes = list(source.shape)
     if positions.size == 0 or positions.min() < -len(sizes) or positions.max() >= len(sizes):
         return None
     return [sizes[int(i)] for i in positions.flatten()], positions.shape
+
+
+def _part(source: ir.Value, bounds: slice) -> tuple[list[Size], tuple[int, ...]]:
+    """Some of the sizes of a value, and how many they are."""
+    sizes: list[Size] = [None] if source.shape is None else [*source.shape][bounds]
+    return sizes, (len(sizes),)
+
+
+def _slice_bounds(node: ir.Node) -> slice | None:
+    """The bounds of a Slice of a vector, or None if they are no constants."""
+    numbers: dict[str, int] = {}
+    for i, key in enumerate(("starts", "ends", "axes", "steps"), 1):
+        if key in node.attributes:  # before opset 10
+            values = list(node.attributes[key].as_ints())
+        elif i < len(node.inputs) and (value := node.inputs[i]) is not None:
+            values = [] if value.const_value is None else value.const_value.numpy().flatten().tolist()
+        else:
+            continue
+        if len(values) != 1:
+            return None
+        numbers[key] = int(values[0])
+    if not {"starts", "ends"} <= numbers.keys() or numbers.get("steps") == 0:
+        return None
+    return slice(numbers["starts"], numbers["ends"], numbers.get("steps"))

@@ -50,8 +50,8 @@ def check_size(model: ModelProto) -> None:
         )
     for value in model.graph.input:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
-        if any(n < 0 or n >= 1 << 31 for n in sizes):
-            raise UnsupportedTeacherError(f"input '{value.name}' has shape {sizes}, expected sizes from 1 to 2^31")
+        if any(n >= 1 << 31 for n in sizes):
+            raise UnsupportedTeacherError(f"input '{value.name}' has shape {sizes}, expected sizes below 2^31")
         if value.type.tensor_type.shape.dim and value.type.tensor_type.shape.dim[0].dim_value > BATCH_LIMIT:
             raise UnsupportedTeacherError(
                 f"input '{value.name}' has shape {sizes}: a batch size of {sizes[0]}, at most {BATCH_LIMIT} is supported; "
