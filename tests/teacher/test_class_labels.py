@@ -16,6 +16,7 @@ from tests.conftest import SMALL
 from zskd_onnx import UnsupportedTeacherError, compress, load_teacher
 from zskd_onnx.system.onnx_runtime import open_session
 
+TINY = [*SMALL, "synthesis.iterations=1"]
 W = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 ML = "ai.onnx.ml"
 node = helper.make_node
@@ -88,7 +89,7 @@ def test_student_has_the_outputs_of_the_teacher(
 ) -> None:
     names = names if ending == "Softmax" else names[:2]
     path = classifier(tmp_path / "t.onnx", names, zipped=zipped, ending=ending)
-    result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
+    result = compress(path, tmp_path / "out", overrides=TINY, student="mlp-small")
     student, teacher = open_session(result.student), open_session(path)
     assert [(o.name, o.type) for o in student.get_outputs()] == [(o.name, o.type) for o in teacher.get_outputs()]
     x = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
@@ -126,7 +127,7 @@ def test_output_with_the_label_of_another_class_is_ignored(tmp_path: Path) -> No
     argmax.op_type = "ArgMin"
     onnx.save(model, path)
     assert load_teacher(path).labels == ()
-    result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
+    result = compress(path, tmp_path / "out", overrides=TINY, student="mlp-small")
     assert any("will not have: label" in note for note in result.notes)
 
 
@@ -142,6 +143,6 @@ def test_output_in_a_sequence(tmp_path: Path) -> None:
     path = tmp_path / "t.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     assert load_teacher(path).output.kind == "logits"
-    result = compress(path, tmp_path / "out", overrides=[*SMALL, "synthesis.iterations=1"])
+    result = compress(path, tmp_path / "out", overrides=TINY, student="mlp-small")
     (student,), (teacher,) = (open_session(p).get_outputs() for p in (result.student, path))
     assert (student.name, student.type) == (teacher.name, teacher.type)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from onnx import helper
+from onnx import NodeProto, helper
 
 from tests.conftest import SaveModel
-from zskd_onnx import ParityError
+from zskd_onnx import ParityError, UnsupportedTeacherError
 from zskd_onnx.importer.operators import registry
 from zskd_onnx.importer.operators.registry import find_operator
 from zskd_onnx.teacher.load import load_teacher
@@ -51,3 +51,21 @@ def test_wrong_operator_behind_saturated_softmax_is_detected(
     )
     with pytest.raises(ParityError, match="'z'"):
         load_teacher(path)
+
+
+SOFTMAX_OVER_SAMPLES = [helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["y"], axis=0)]
+CENTRED = [
+    helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0]),
+    helper.make_node("Sub", ["x", "mean"], ["c"]),
+    helper.make_node("Gemm", ["c", "w"], ["y"]),
+]
+
+
+@pytest.mark.parametrize("batch", ["N", 2])
+@pytest.mark.parametrize("nodes", [SOFTMAX_OVER_SAMPLES, CENTRED], ids=["softmax", "mean"])
+def test_answers_that_depend_on_other_samples_are_refused(
+    save_model: SaveModel, nodes: list[NodeProto], batch: int | str
+) -> None:
+    weights = {"w": torch.randn(3, 3, generator=torch.Generator().manual_seed(0))}
+    with pytest.raises(UnsupportedTeacherError, match="other samples of its batch"):
+        load_teacher(save_model(nodes, [batch, 3], [batch, 3], weights))

@@ -17,6 +17,7 @@ from zskd_onnx.importer.file.source import OnnxFile
 from zskd_onnx.importer.file.subgraph import keep_only
 from zskd_onnx.importer.passes.single_precision import ROUNDED_TO
 from zskd_onnx.system.onnx_runtime import open_session, run
+from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.graphs import Graphs
 from zskd_onnx.teacher.quantisation_step import quantisation_step, rounds_to_integers
 from zskd_onnx.teacher.signature.domain import Domain
@@ -113,7 +114,8 @@ def check_parity(
 
     Raises:
         ParityError: a difference exceeds the tolerance.
-        UnsupportedTeacherError: onnxruntime cannot run the file.
+        UnsupportedTeacherError: onnxruntime cannot run the file, or its values for a sample depend on the
+            other samples of the batch.
     """
     path, name, model = source.path, output.name, source.model
     quantised = rounds_to_integers(model)
@@ -123,11 +125,14 @@ def check_parity(
     session = open_onnx_file(source, names, optimise=False, reuse_memory=activations > UNSHARED)
     nodes = [next((v for v in model.graph.outputs if v.name == n), model.graph.outputs[0]) for n in names]
     tolerance = HALF_TOLERANCE.get(model.meta.get(ROUNDED_TO, ir.DataType.FLOAT), TOLERANCE)
-    batch = session.get_inputs()[0].shape[0]
+    declared = session.get_inputs()[0].shape  # empty if the file leaves the rank open
+    batch = declared[0] if declared else None
     sizes = (batch, 2 * batch) if isinstance(batch, int) else (2, 3)
     worst = 0.0
     noise: list[float] = []
     fused: ort.InferenceSession | None = None
+    if not any("DynamicQuantize" in node.op_type for node in model.graph):  # its scale is that of the whole batch
+        _check_independence(session, domain, names, sizes[0], tolerance, path)
     for size in sizes:
         x = domain.to_array(domain.to_file(torch.rand((size, *domain.shape), generator=rng)))
         references = _run_onnxruntime(session, x, names, path)
@@ -160,6 +165,24 @@ def check_parity(
                 )
             worst = max(worst, gap)
     return worst
+
+
+def _check_independence(
+    session: ort.InferenceSession, domain: Domain, names: list[str], size: int, tolerance: float, path: Path
+) -> None:
+    """Raise UnsupportedTeacherError if the file's values for a sample depend on the other samples of its batch."""
+    first = torch.rand((size, *domain.shape), generator=rng_for(0, "independence"))
+    second = 1 - first
+    second[0] = first[0]
+    runs = [_run_onnxruntime(session, domain.to_array(domain.to_file(x)), names, path) for x in (first, second)]
+    for name, a, b in zip(names, *runs, strict=True):
+        gap = difference(a[:1], b[:1])
+        if gap > tolerance:
+            raise UnsupportedTeacherError(
+                f"{path}: '{name}' of a sample changes by {gap:.3g} with the other samples of its batch; expected a "
+                "classifier that judges each sample alone. Export the model in inference mode, with no softmax, mean or "
+                "variance over axis 0"
+            )
 
 
 def _run_onnxruntime(session: ort.InferenceSession, x: np.ndarray, names: list[str], path: Path) -> list[np.ndarray]:

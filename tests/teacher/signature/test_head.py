@@ -9,8 +9,9 @@ import pytest
 import torch
 from onnx import NodeProto, TensorProto, helper
 
-from tests.conftest import SaveModel
-from zskd_onnx import UnsupportedTeacherError
+from tests.conftest import SMALL, SaveModel
+from zskd_onnx import UnsupportedTeacherError, compress
+from zskd_onnx.system.onnx_runtime import open_session, run
 from zskd_onnx.teacher.load import load_teacher
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -18,6 +19,7 @@ G = torch.Generator().manual_seed(0)
 W = torch.randn(5, 4, generator=G)
 B = torch.randn(5, generator=G)
 node = helper.make_node
+TINY = [*SMALL, "synthesis.iterations=1", "distillation.epochs=1"]
 
 
 def check(path: Path, *, bias: torch.Tensor | None = B, weight: torch.Tensor = W) -> Teacher:
@@ -205,3 +207,131 @@ def test_search_through_nested_sums_ends(save_model: SaveModel) -> None:
     names = ["x", *(f"s{i}" for i in range(60)), "y"]
     nodes = [node("Add", [a, a], [b]) for a, b in itertools.pairwise(names)]
     assert load_teacher(save_model(nodes, ["N", 4], ["N", 4], {})).head is None
+
+
+def head_of(path: Path) -> Teacher:
+    """Load a file, and compare its output in onnxruntime with the one that the head computes from the features."""
+    teacher = load_teacher(path, input_range=(-1, 1))
+    head = teacher.head
+    assert head is not None
+    x = torch.randn(3, *teacher.domain.file_shape(1)[1:])
+    logits = head.to_logits(torch.nn.functional.linear(teacher.features(x), head.weight, head.bias))
+    (values,) = run(open_session(path), x.numpy())
+    torch.testing.assert_close(teacher.output.from_logits(logits), torch.from_numpy(values))
+    return teacher
+
+
+GEMM = node("Gemm", ["h", "w", "b"], ["g"], transB=1)
+SCALE = torch.tensor([0.5, -2.0, 1.5, 3.0, -0.25])
+STEPS = {
+    "scale": [node("Mul", ["scale", "g"], ["y"])],
+    "divisor": [node("Div", ["g", "scale"], ["y"])],
+    "subtracted": [node("Sub", ["g", "scale"], ["y"])],
+    "subtracted from": [node("Sub", ["scale", "g"], ["y"])],
+    "all": [
+        node("Sub", ["scale", "g"], ["i"]),
+        node("Div", ["i", "b"], ["j"]),
+        node("Add", ["j", "scale"], ["k"]),
+        node("Mul", ["k", "b"], ["y"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_arithmetic_with_a_number_for_each_class_is_part_of_the_head(save_model: SaveModel, steps: str) -> None:
+    weights = {"w": W, "b": B, "scale": SCALE}
+    head_of(save_model([HIDDEN, GEMM, *STEPS[steps]], ["N", 4], ["N", 5], weights))
+
+
+def test_constant_divided_by_the_scores_is_no_head(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, node("MatMul", ["h", "w"], ["g"]), node("Exp", ["g"], ["e"]), node("Div", ["scale", "e"], ["y"])]
+    path = save_model(nodes, ["N", 4], ["N", 5], {"w": W.T.contiguous(), "scale": SCALE})
+    assert load_teacher(path).head is None
+
+
+NORM = {"s": SCALE, "o": B, "m": B + 1, "v": SCALE.abs()}
+
+
+def test_batch_normalisation_is_part_of_the_head(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, GEMM, node("BatchNormalization", ["g", "s", "o", "m", "v"], ["y"], epsilon=1e-3)]
+    teacher = head_of(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B, **NORM}))
+    assert teacher.head is not None
+    torch.testing.assert_close(teacher.head.weight, W * (SCALE / (SCALE.abs() + 1e-3).sqrt())[:, None])
+
+
+def test_batch_normalisation_before_pooling_is_part_of_the_head(save_model: SaveModel) -> None:
+    norm = node("BatchNormalization", ["c", "s", "o", "m", "v"], ["n"])
+    nodes = [HIDDEN, CONV, norm, node("GlobalAveragePool", ["n"], ["p"]), FLATTEN]
+    head_of(save_model(nodes, ["N", 4, 3, 3], ["N", 5], {**KERNEL, **NORM}))
+
+
+def test_constant_of_positions_is_no_bias_of_classes(save_model: SaveModel) -> None:
+    """The map has five columns and there are five classes, but the constant belongs to the columns."""
+    nodes = [HIDDEN, CONV, node("Add", ["c", "scale"], ["a"]), node("GlobalAveragePool", ["a"], ["p"]), FLATTEN]
+    teacher = load_teacher(save_model(nodes, ["N", 4, 5, 5], ["N", 5], {**KERNEL, "scale": SCALE}))
+    assert teacher.head is None
+
+
+LARGE = torch.randn(5, 3, 4, 2, generator=G)
+
+
+@pytest.mark.parametrize("ending", [[], [node("GlobalAveragePool", ["c"], ["p"])]])
+def test_convolution_as_large_as_its_map(save_model: SaveModel, ending: list[NodeProto]) -> None:
+    nodes = [HIDDEN, CONV, *ending, node("Flatten", ["p" if ending else "c"], ["y"])]
+    teacher = head_of(save_model(nodes, ["N", 3, 4, 2], ["N", 5], {"w": LARGE, "b": B}))
+    assert teacher.head is not None
+    torch.testing.assert_close(teacher.head.weight, LARGE.flatten(1))
+
+
+def test_convolution_smaller_than_its_map_is_no_head(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, CONV, node("GlobalAveragePool", ["c"], ["p"]), FLATTEN]
+    assert load_teacher(save_model(nodes, ["N", 3, 5, 2], ["N", 5], {"w": LARGE, "b": B})).head is None
+
+
+def test_convolution_with_padding_is_no_head(save_model: SaveModel) -> None:
+    conv = node("Conv", ["h", "w", "b"], ["c"], pads=[0, 1, 0, 1], strides=[1, 3])
+    nodes = [HIDDEN, conv, node("Flatten", ["c"], ["y"])]
+    assert load_teacher(save_model(nodes, ["N", 3, 4, 2], ["N", 5], {"w": LARGE, "b": B})).head is None
+
+
+def test_layer_at_each_position_is_no_head(save_model: SaveModel) -> None:
+    """The classes are channels and positions together, so the layer has no row for each."""
+    nodes = [HIDDEN, CONV, node("Flatten", ["c"], ["y"])]
+    assert load_teacher(save_model(nodes, ["N", 4, 2, 2], ["N", 20], KERNEL)).head is None
+
+
+def test_product_with_an_axis_of_one(save_model: SaveModel) -> None:
+    nodes = [
+        node("Unsqueeze", ["x", "axis"], ["h"]),
+        node("MatMul", ["h", "w"], ["m"]),
+        node("Squeeze", ["m", "axis"], ["y"]),
+    ]
+    head_of(save_model(nodes, ["N", 4], ["N", 5], {"w": W.T.contiguous(), "axis": torch.tensor([1])}))
+
+
+def test_computed_bias_is_no_part_of_a_head(save_model: SaveModel) -> None:
+    nodes = [HIDDEN, node("Gemm", ["x", "w"], ["c"], transB=1), node("Gemm", ["h", "w", "c"], ["y"], transB=1)]
+    assert load_teacher(save_model(nodes, ["N", 4], ["N", 5], {"w": W})).head is None
+
+
+def test_rectified_logits(save_model: SaveModel, tmp_path: Path) -> None:
+    """ReLU between the final layer and a softmax; the default prior needs only the weights."""
+    nodes = [
+        node("Gemm", ["x", "v"], ["f"]),
+        node("Relu", ["f"], ["h"]),
+        GEMM,
+        node("Relu", ["g"], ["r"]),
+        node("Softmax", ["r"], ["y"], axis=1),
+    ]
+    weights = {"v": torch.randn(6, 40, generator=G), "w": torch.randn(5, 40, generator=G), "b": B}
+    path = save_model(nodes, ["N", 6], ["N", 5], weights)
+    teacher = head_of(path)
+    assert teacher.head is not None
+    assert teacher.head.rectified
+    assert teacher.to(torch.float64).head.rectified
+    compress(path, tmp_path / "run", recipe="zskd", overrides=TINY, input_range=(-1, 1), student="mlp-small")
+
+
+def test_rectified_layer_without_a_softmax_is_no_head(save_model: SaveModel) -> None:
+    nodes = [node("Gemm", ["x", "w", "b"], ["g"], transB=1), node("Relu", ["g"], ["y"])]
+    assert load_teacher(save_model(nodes, ["N", 4], ["N", 5], {"w": W, "b": B})).head is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor
+
+from zskd_onnx.teacher.signature.constant_arithmetic import Arithmetic
+from zskd_onnx.teacher.signature.insert_nodes import insert_before
 
 
 @dataclass(frozen=True)
@@ -21,19 +25,26 @@ class Affine:
         features: the values h of the graph, each (N, F), or (N, F, *positions) before a mean over
             positions. With several, h is their mean.
         node: the ONNX node of the layer, as messages name it.
-        each_position: whether the layer applies the same map at every position. Such a layer commutes
-            with a mean over positions.
+        positions: number of position axes of the layer's output: 2 for a convolution of images, 0 for a
+            fully connected layer. A mean over positions commutes with such a convolution.
     """
 
     weight: Tensor
     bias: Tensor | None
     features: tuple[ir.Value, ...]
     node: str
-    each_position: bool = False
+    positions: int = 0
 
-    def scaled(self, factor: float) -> Affine:
-        """Return the map multiplied by a number."""
-        return replace(self, weight=self.weight * factor, bias=None if self.bias is None else self.bias * factor)
+    def then(self, step: Arithmetic) -> Affine | None:
+        """Return the map with a step behind it, or None unless its constants have 1 or K elements."""
+        scaled = self
+        if step.factor is not None:
+            if step.factor.numel() not in (1, len(self.weight)):
+                return None
+            factor = step.factor.float().flatten()
+            bias = None if self.bias is None else self.bias * factor
+            scaled = replace(self, weight=self.weight * factor[:, None], bias=bias)
+        return scaled if step.constant is None else scaled.shifted(step.constant)
 
     def shifted(self, constant: Tensor) -> Affine | None:
         """Return the map plus a constant, or None unless the constant has 1 or K elements."""
@@ -57,6 +68,24 @@ class Affine:
         return total if other.bias is None else total.shifted(other.bias)
 
 
+def flat_features(node: ir.Node, op_type: str, weight: Tensor, features: ir.Value) -> ir.Value:
+    """Return the features of a linear operator: its input, flattened by a new node where it may have more axes.
+
+    A convolution larger than 1x1 and a product of tensors are affine maps only if they read each sample whole;
+    ``settle_output`` checks that.
+
+    Args:
+        op_type: see ``weight_matrix``.
+        weight: the weights as the node stores them.
+        features: the node's input in real units.
+    """
+    if op_type == "Gemm" or (op_type == "Conv" and math.prod(weight.shape[2:]) == 1):
+        return features
+    if op_type == "MatMul" and features.shape is not None and len(features.shape) == 2:
+        return features
+    return insert_before(node, ir.node("Flatten", [features], attributes={"axis": 1}, name=node.name))
+
+
 def weight_matrix(op_type: str, weight: Tensor, attributes: Mapping[str, Any]) -> Tensor | None:
     """Return the weights of a linear operator as a matrix (outputs, inputs).
 
@@ -67,7 +96,7 @@ def weight_matrix(op_type: str, weight: Tensor, attributes: Mapping[str, Any]) -
 
     Returns:
         The matrix, or None if the node is not a plain product: a transposed input, a batched product,
-        or a convolution other than 1x1, with groups, a stride or padding.
+        or a convolution with groups, padding or dilation, or a 1x1 convolution with a stride.
     """
     if op_type == "Gemm":
         if attributes.get("transA", 0):
@@ -76,8 +105,13 @@ def weight_matrix(op_type: str, weight: Tensor, attributes: Mapping[str, Any]) -
         return (rows * attributes.get("alpha", 1.0)).contiguous()
     if op_type == "MatMul":
         return weight.T.contiguous() if weight.ndim == 2 else None
-    if attributes.get("group", 1) != 1 or any(n != 1 for n in weight.shape[2:]):
+    if attributes.get("group", 1) != 1 or any(attributes.get("pads", ())):
         return None
-    if any(n != 1 for n in attributes.get("strides", ())) or any(attributes.get("pads", ())):
-        return None  # it skips or repeats positions, so it does not commute with their mean
+    if all(n == 1 for n in weight.shape[2:]):
+        if any(n != 1 for n in attributes.get("strides", ())):
+            return None  # it skips positions, so it does not commute with their mean
+    elif attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or any(
+        n != 1 for n in attributes.get("dilations", ())
+    ):
+        return None
     return weight.flatten(1).contiguous()

@@ -8,7 +8,8 @@ import onnx_ir as ir
 from torch import Tensor
 
 from zskd_onnx.importer.nodes import attributes, describe, read_input, tensor_of
-from zskd_onnx.teacher.signature.affine import Affine, weight_matrix
+from zskd_onnx.teacher.signature.affine import Affine, flat_features, weight_matrix
+from zskd_onnx.teacher.signature.constant_arithmetic import Arithmetic, read_arithmetic
 from zskd_onnx.teacher.signature.quantized_head import QuantParams, quantized_linear, step_back
 
 SAME_VALUES = frozenset({"Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"})
@@ -19,21 +20,30 @@ SAME_VALUES = frozenset({"Identity", "Dropout", "Cast", "Flatten", "Reshape", "S
 class Head:
     """The final fully connected layer, logits = W h + b.
 
+    A scale, a bias and a batch normalisation behind the layer are part of W and b.
+
     Attributes:
         weight: W, shape (K, F), one row per class.
         bias: b, shape (K,), or None.
         node: the ONNX node of the layer, as messages name it.
+        rectified: whether a ReLU follows, so that logits = max(0, W h + b).
     """
 
     weight: Tensor
     bias: Tensor | None
     node: str
+    rectified: bool = False
+
+    def to_logits(self, outputs: Tensor) -> Tensor:
+        """Return logits (N, K) for the layer's outputs W h + b, (N, K)."""
+        return outputs.relu() if self.rectified else outputs
 
 
 def find_affine(value: ir.Value, *, follow_sum: bool = True) -> Affine | None:
     """Find the linear layer that computes a value, or the two linear layers whose sum it is.
 
-    The search passes reshapes, means over positions, quantisers, and arithmetic with constants.
+    The search passes reshapes, means over positions, quantisers, arithmetic with constants, and batch
+    normalisation.
 
     Args:
         follow_sum: whether to look behind a sum of two computed values. The search turns it off behind
@@ -44,23 +54,21 @@ def find_affine(value: ir.Value, *, follow_sum: bool = True) -> Affine | None:
     """
     pooled = False
     params: QuantParams | None = None
-    arithmetic: list[tuple[str, Tensor]] = []  # operator and constant, the last one of the graph first
+    steps: list[tuple[Arithmetic, bool]] = []  # with whether a mean follows; the last one of the graph first
     while (node := value.producer()) is not None:
-        if (step := step_back(node, params)) is not None:
-            value, params, pooled = step.value, step.params, pooled or step.pooled
-            arithmetic += [] if step.arithmetic is None else [step.arithmetic]
+        if (back := step_back(node, params)) is not None:
+            value, params, pooled = back.value, back.params, pooled or back.pooled
+            steps += [] if back.arithmetic is None else [(back.arithmetic, pooled)]
         elif params is not None or node.domain != "":
             break
         elif node.op_type in SAME_VALUES:
             value = read_input(node, 0)
         elif node.op_type == "GlobalAveragePool" or (node.op_type == "ReduceMean" and _is_over_positions(node)):
-            pooled = True  # a mean over positions commutes with a 1x1 convolution
+            pooled = True  # a mean over positions commutes with a convolution that reads each of them alone
             value = read_input(node, 0)
-        elif node.op_type in ("Add", "Mul", "Div") and (operands := _computed_and_constant(node)) is not None:
-            value = operands[0]
-            if node.op_type == "Div" and value is not node.inputs[0]:
-                return None
-            arithmetic.append((node.op_type, tensor_of(operands[1])))
+        elif (operand_and_step := read_arithmetic(node)) is not None:
+            value, step = operand_and_step
+            steps.append((step, pooled))
         else:
             break
     if node is None:
@@ -73,15 +81,12 @@ def find_affine(value: ir.Value, *, follow_sum: bool = True) -> Affine | None:
         affine = quantized_linear(node, params)
         if affine is None and params is None:
             affine = _linear(node)
-        if affine is not None and pooled and not affine.each_position:
+        if affine is not None and pooled and not affine.positions:
             return None
-    for op_type, constant in reversed(arithmetic):
-        if affine is None or (op_type != "Add" and constant.numel() != 1) or (op_type == "Div" and not constant):
+    for step, before_mean in reversed(steps):
+        if affine is None or (before_mean and not step.is_per_channel(affine.positions)):
             return None
-        if op_type == "Add":
-            affine = affine.shifted(constant)
-        else:
-            affine = affine.scaled(float(constant) if op_type == "Mul" else 1 / float(constant))
+        affine = affine.then(step)
     return affine
 
 
@@ -93,26 +98,20 @@ def _is_over_positions(node: ir.Node) -> bool:
     return axes is not None and sorted(axis % 4 for axis in axes) == [2, 3]
 
 
-def _computed_and_constant(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
-    """Return the computed and the constant operand of a binary node, or None if neither is constant."""
-    a, b = read_input(node, 0), read_input(node, 1)
-    if b.const_value is not None:
-        return a, b
-    return (b, a) if a.const_value is not None else None
-
-
 def _linear(node: ir.Node) -> Affine | None:
-    """Return the affine map of Gemm, MatMul or a 1x1 convolution with constant weights."""
+    """Return the affine map of Gemm, MatMul or a convolution with constant weights."""
     if node.domain != "" or node.op_type not in ("Gemm", "MatMul", "Conv"):
         return None
     data, weight = read_input(node, 0), read_input(node, 1)
     if weight.const_value is None:
         return None
-    node_attributes = attributes(node)
-    matrix = weight_matrix(node.op_type, tensor_of(weight).float(), node_attributes)
+    node_attributes, constant = attributes(node), tensor_of(weight).float()
+    matrix = weight_matrix(node.op_type, constant, node_attributes)
     if matrix is None:
         return None
-    affine = Affine(matrix, None, (data,), describe(node), each_position=node.op_type == "Conv")
-    if len(node.inputs) > 2 and node.inputs[2] is not None and node.inputs[2].const_value is not None:
-        return affine.shifted(tensor_of(node.inputs[2]) * node_attributes.get("beta", 1.0))
-    return affine
+    features = flat_features(node, node.op_type, constant, data)
+    affine = Affine(matrix, None, (features,), describe(node), positions=constant.ndim - 2)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is None:
+        return affine
+    return None if bias.const_value is None else affine.shifted(tensor_of(bias) * node_attributes.get("beta", 1.0))

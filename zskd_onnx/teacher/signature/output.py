@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zskd_onnx.teacher.signature.find_output import Mix
+from zskd_onnx.teacher.signature.trace_output import Mix
 
 Names = tuple[int, ...] | tuple[str, ...]
 """Class labels in order, as numbers or strings."""
@@ -36,8 +36,9 @@ class Output:
         shape: shape of one sample, (K,) or (K, 1, ...); (1,) or () for "sigmoid".
         classes: number of classes, K.
         dtype: element type in the file.
-        mix: matrix (K, J) that computes the logits from J scores of the graph; None if the scores
-            are the logits.
+        mix: matrix (K, J) that computes the logits from J scores of the graph. None if the scores are the
+            logits, or probabilities: for "probabilities", and for a "sigmoid" that is a mean of sigmoids.
+        notes: what was decided about the output, in words.
     """
 
     name: str
@@ -46,11 +47,14 @@ class Output:
     classes: int
     dtype: torch.dtype = torch.float32
     mix: Mix | None = None
+    notes: tuple[str, ...] = ()
 
     def to_logits(self, scores: Tensor) -> Tensor:
         """Return logits (N, K) from scores (N, J) of the graph."""
         if self.kind == "probabilities":
             return scores.clamp_min(LEAST_PROBABILITY).log()
+        if self.kind == "sigmoid" and self.mix is None:
+            return torch.cat([1 - scores, scores], 1).clamp_min(LEAST_PROBABILITY).log()
         if self.mix is None:
             return scores
         return scores @ torch.tensor(self.mix, dtype=scores.dtype, device=scores.device).T

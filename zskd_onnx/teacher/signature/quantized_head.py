@@ -16,7 +16,9 @@ from torch import Tensor
 
 from zskd_onnx.importer.nodes import attributes, describe, read_input, tensor_of
 from zskd_onnx.importer.operators.quantization import aligned, dequantize
-from zskd_onnx.teacher.signature.affine import Affine, weight_matrix
+from zskd_onnx.teacher.signature.affine import Affine, flat_features, weight_matrix
+from zskd_onnx.teacher.signature.constant_arithmetic import Arithmetic
+from zskd_onnx.teacher.signature.insert_nodes import insert_before
 
 MICROSOFT = "com.microsoft"
 
@@ -26,11 +28,8 @@ SAME_INTEGERS = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsquee
 QUANTIZED_ACTIVATIONS = {"QLinearSoftmax": "softmax", "QLinearSigmoid": "sigmoid"}
 """Quantised operator at the end of a graph -> kind of the output. Inputs: values, scale, zero point."""
 
-QUANTIZED_ARITHMETIC = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
-"""Quantised operator -> its real counterpart.
-
-Inputs are a and b, each with scale and zero point, then scale and zero point of the output.
-"""
+QUANTIZED_ARITHMETIC = frozenset({"QLinearAdd", "QLinearMul"})
+"""Quantised operators with inputs a and b, each with scale and zero point, then scale and zero point of the output."""
 
 _ZERO = torch.zeros(())
 
@@ -59,13 +58,13 @@ class Step:
     Attributes:
         value: the input to continue from.
         params: scale and zero point of its integers; None if it is real.
-        arithmetic: "Add" or "Mul" and the real constant, if the node adds or multiplies by one.
+        arithmetic: the step in real units, if the node adds or multiplies by a constant.
         pooled: whether the node takes a mean over positions.
     """
 
     value: ir.Value
     params: QuantParams | None
-    arithmetic: tuple[str, Tensor] | None = None
+    arithmetic: Arithmetic | None = None
     pooled: bool = False
 
 
@@ -96,7 +95,7 @@ def step_back(node: ir.Node, params: QuantParams | None) -> Step | None:
                 node, constant, _constant_input(node, constant + 1), _optional_input(node, constant + 2)
             )
             if real is not None and read_input(node, computed).const_value is None:
-                arithmetic = (QUANTIZED_ARITHMETIC[node.op_type], real)
+                arithmetic = Arithmetic(constant=real) if node.op_type == "QLinearAdd" else Arithmetic(factor=real)
                 return Step(read_input(node, computed), _params_at(node, computed + 1), arithmetic)
     return None
 
@@ -173,7 +172,7 @@ def _dynamic_matmul(node: ir.Node) -> Affine | None:
     """
     weight = _real_constant(node, 1, _constant_input(node, 2), _optional_input(node, 3))
     quantizer = ir.node("DynamicQuantizeLinear", [node.inputs[0]], num_outputs=3, name=node.name)
-    _insert_before(node, quantizer)
+    insert_before(node, quantizer)
     integers, scale, zero_point = quantizer.outputs
     return _affine(node, "MatMul", QuantParams(scale, zero_point), weight, _optional_input(node, 4), integers)
 
@@ -244,10 +243,11 @@ def _affine(
     """
     matrix = None if weight is None else weight_matrix(op_type, weight, attributes(node))
     one_scale = data.scale.const_value is None or tensor_of(data.scale).numel() == 1
-    if matrix is None or not one_scale or (bias is not None and bias.const_value is None):
+    if weight is None or matrix is None or not one_scale or (bias is not None and bias.const_value is None):
         return None
     features = _insert_dequantize(node, read_input(node, 0) if integers is None else integers, data)
-    affine = Affine(matrix, None, (features,), describe(node), each_position=op_type == "Conv")
+    features = flat_features(node, op_type, weight, features)
+    affine = Affine(matrix, None, (features,), describe(node), positions=weight.ndim - 2)
     return affine if bias is None else affine.shifted(tensor_of(bias))
 
 
@@ -274,16 +274,7 @@ def _insert_dequantize(node: ir.Node, integers: ir.Value, params: QuantParams) -
     dequantizer = ir.node(
         "DequantizeLinear", [integers, params.scale, params.zero_point], domain=MICROSOFT, name=node.name
     )
-    _insert_before(node, dequantizer)
-    return dequantizer.outputs[0]
-
-
-def _insert_before(node: ir.Node, inserted: ir.Node) -> None:
-    """Insert a node before another, with outputs named after that one's."""
-    for i, value in enumerate(inserted.outputs):
-        value.name = f"{node.outputs[0].name}_{inserted.op_type}_{i}"
-    assert node.graph is not None
-    node.graph.insert_before(node, inserted)
+    return insert_before(node, dequantizer)
 
 
 def _params_at(node: ir.Node, index: int) -> QuantParams:
