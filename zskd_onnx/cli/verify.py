@@ -9,7 +9,7 @@ import typer
 
 from zskd_onnx.cli.help_page import REAL_DATA, TEACHER_INPUT
 from zskd_onnx.cli.options import StudentFile, number
-from zskd_onnx.cli.results import percent, print_result
+from zskd_onnx.cli.results import note_rows, percent, print_result
 from zskd_onnx.cli.shared import Output, constants, with_shared_options
 from zskd_onnx.system.files import expect_file
 
@@ -89,8 +89,10 @@ def _rows(result: Verification) -> dict[str, str]:
         "digest": result.digest,
         "interface": result.interface,
     }
+    if result.teacher_digest != "no teacher given":
+        rows["teacher digest"] = result.teacher_digest
     if result.agreement is not None:
         rows["agreement"] = percent(result.agreement)
     if result.accuracy is not None:
         rows["accuracy"] = f"teacher {percent(result.accuracy.teacher)}, student {percent(result.accuracy.student)}"
-    return rows
+    return rows | note_rows(result.notes)

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from tests.conftest import SaveModel
 from zskd_onnx import UnsupportedTeacherError, UsageError
-from zskd_onnx.teacher.load import load_teacher
+from zskd_onnx.teacher.load import load_classifier, load_teacher
 from zskd_onnx.teacher.signature.domain import Domain
 
 node = helper.make_node
@@ -89,7 +89,7 @@ def test_options_override_metadata_and_graph(save_model: SaveModel) -> None:
 
 
 def test_default_range_is_marked_as_assumed(save_model: SaveModel) -> None:
-    domain = load_teacher(image_model(save_model)).domain
+    domain = load_classifier(image_model(save_model)).domain  # a teacher would be asked
     assert (domain.low, domain.high) == ((0.0,) * 3, (1.0,) * 3)
     assert domain.assumed
     assert "default" in domain.range_source
@@ -153,10 +153,10 @@ def test_token_ids_are_refused(save_model: SaveModel) -> None:
 
 
 DOMAINS = [
-    Domain("x", "float32", "NCHW", (3, 4, 5), (-2.0, -1.0, 0.0), (2.0, 3.0, 255.0), "", "", False),
-    Domain("x", "float32", "NHWC", (3, 4, 5), (-2.0, -1.0, 0.0), (2.0, 3.0, 255.0), "", "", False),
-    Domain("x", "float32", "NCHW", (1, 4, 5), (0.0,), (1.0,), "", "", False),
-    Domain("x", "float32", "NF", (7,), (-2.0,), (2.0,), "", "", False),
+    Domain("x", "float32", "NCHW", (3, 4, 5), (-2.0, -1.0, 0.0), (2.0, 3.0, 255.0), "", "", "known"),
+    Domain("x", "float32", "NHWC", (3, 4, 5), (-2.0, -1.0, 0.0), (2.0, 3.0, 255.0), "", "", "known"),
+    Domain("x", "float32", "NCHW", (1, 4, 5), (0.0,), (1.0,), "", "", "known"),
+    Domain("x", "float32", "NF", (7,), (-2.0,), (2.0,), "", "", "known"),
 ]
 
 
@@ -178,3 +178,16 @@ def test_zero_maps_to_low_and_one_to_high() -> None:
     low = domain.to_file(torch.zeros(1, 3, 2, 2))
     assert high[0, 0, 0].tolist() == [2.0, 3.0, 255.0]
     assert low[0, 0, 0].tolist() == [-2.0, -1.0, 0.0]
+
+
+def test_an_option_that_contradicts_the_file_is_doubted(save_model: SaveModel) -> None:
+    before, weights = [node("Div", ["x", "most"], ["scaled"])], {"most": torch.tensor(255.0)}
+    path = image_model(save_model, before, weights, metadata={"zskd.input_range": "0,16"})
+    doubts = load_classifier(path, input_range=(0, 1)).domain.doubts
+    assert doubts == (
+        "the options give the input range 0..1, but the file gives 0..16 (file metadata); the options are taken",
+    )
+    assert load_classifier(path, input_range=(0, 16)).domain.doubts == ()
+    path = image_model(save_model, before, weights)
+    (doubt,) = load_classifier(path, input_range=(0, 1)).domain.doubts
+    assert "the file gives 0..255 (scaling at" in doubt

@@ -7,6 +7,7 @@ value in [0, 1]. 0 stands for the lowest value of the domain, 1 for the highest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from torch import Tensor
 
 LAYOUTS = {2: ("NF",), 3: ("NCL", "NLC"), 4: ("NCHW", "NHWC"), 5: ("NCDHW", "NDHWC")}
 """Rank of a batch -> its layouts, channels first before channels last: vectors, sequences, images, volumes."""
+
+Certainty = Literal["known", "calibrated", "inferred", "scale inferred", "assumed"]
+"""How certain a range is: from the file or an option; from a quantiser, which covers what it was calibrated on; from
+the teacher's predictions, or its width alone; a default."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Domain:
         high: the same for 1 in the unit space.
         layout_source: where the layout comes from, such as "option" or "file metadata".
         range_source: where ``low`` and ``high`` come from.
-        assumed: whether the range is a default, because neither the file nor an option gives one.
+        certainty: how certain the range is.
+        doubts: contradictions, in words: of an option and the file, or of an option and the teacher's predictions.
     """
 
     name: str
@@ -42,7 +48,63 @@ class Domain:
     high: tuple[float, ...]
     layout_source: str
     range_source: str
-    assumed: bool
+    certainty: Certainty
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def assumed(self) -> bool:
+        """Whether the range is a default: the file, the options and the teacher's predictions give none."""
+        return self.certainty == "assumed"
+
+    @property
+    def range_in_words(self) -> str:
+        """The range and how certain it is, such as "in the inferred range 0..255"."""
+        if self.certainty == "known":
+            return f"in the range {self.range} ({self.range_source})"
+        if self.certainty == "scale inferred":
+            return f"in the range {self.range} (scale inferred, offset assumed)"
+        return f"in the {self.certainty} range {self.range}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may be wrong with range and layout, and what to do."""
+        return (*self.doubts, *(text for text in (self.range_warning, self.layout_warning) if text is not None))
+
+    @property
+    def range_warning(self) -> str | None:
+        """What may be wrong with the range, and what to do; None where something shows it."""
+        if self.certainty == "assumed":
+            return (
+                "the input range is assumed: if the teacher was trained on another range, the student will be useless; "
+                "give the range with --input-range"
+            )
+        if self.certainty == "scale inferred":
+            return (
+                f"the offset of the input range {self.range} is assumed ({self.range_source}); if the teacher was trained with "
+                "another, the student will be poor; give the range with --input-range, or --mean and --std"
+            )
+        if self.certainty == "calibrated":
+            return (
+                f"the input range {self.range} is what the quantiser was calibrated on, not necessarily that of the "
+                "training data; give the range with --input-range if you know it"
+            )
+        return None
+
+    @property
+    def layout_warning(self) -> str | None:
+        """What may be wrong with the layout, and what to do; None where something shows it."""
+        if self.layout_source != "default":
+            return None
+        others = [layout for layout in LAYOUTS[len(self.shape) + 1] if layout != self.layout]
+        return (
+            f"the layout is assumed to be {self.layout}: if the input's axes are in another order, the student will be "
+            f"poor; give it with --layout {self.layout} or --layout {others[0]}"
+        )
+
+    @property
+    def range(self) -> str:
+        """Lowest and highest value, such as "0..255"."""
+        return f"{min(self.low):.4g}..{max(self.high):.4g}"
 
     @property
     def channels_last(self) -> bool:

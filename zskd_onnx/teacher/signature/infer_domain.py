@@ -9,12 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
-from zskd_onnx.importer.operators.constant import TORCH_DTYPE
-from zskd_onnx.teacher.signature.domain import LAYOUTS, Domain
+from zskd_onnx.teacher.signature.domain import LAYOUTS, Certainty, Domain
 from zskd_onnx.teacher.signature.input_scaling import InputScaling, trace_input_scaling
-
-SAMPLE_LIMIT = 1 << 26
-"""Largest number of values in one sample."""
+from zskd_onnx.teacher.signature.sample_shape import sample_shape
+from zskd_onnx.teacher.signature.single_input import single_input
 
 PIXELS = {ir.DataType.UINT8: (0.0, 255.0), ir.DataType.INT8: (-128.0, 127.0)}
 """Integer types that hold pixels -> their range."""
@@ -53,20 +51,17 @@ def infer_domain(model: ir.Model, options: InputOptions) -> Domain:
             unknown size.
         UsageError: an option does not fit the input.
     """
-    value = _single_input(model)
+    value = single_input(model)
     dtype = value.dtype
-    if dtype not in TORCH_DTYPE or dtype in (ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32):
-        raise UnsupportedTeacherError(
-            f"input '{value.name}' has type {dtype.name if dtype else 'unknown'}; "
-            "expected floating-point values or 8-bit pixels (token ids and strings have no gradient)"
-        )
-    file_shape = _sample_shape(value, options.shape)
+    assert dtype is not None  # single_input has checked it
+    file_shape = sample_shape(value, options.shape, options.layout)
     scaling = trace_input_scaling(value, file_shape)
     metadata = model.metadata_props
     layout, layout_source = _layout(file_shape, options.layout, metadata, scaling)
     if layout != LAYOUTS[len(layout)][0]:
         file_shape = (file_shape[-1], *file_shape[:-1])
-    (low, high), range_source, assumed = _range(file_shape, dtype, options, metadata, scaling)
+    (low, high), range_source, certainty = _range(file_shape, dtype, options, metadata, scaling)
+    file_range = _range(file_shape, dtype, InputOptions(), metadata, scaling)
     return Domain(
         name=value.name or "",
         dtype=dtype.numpy().name,
@@ -76,50 +71,9 @@ def infer_domain(model: ir.Model, options: InputOptions) -> Domain:
         high=_merge_equal(high, file_shape),
         layout_source=layout_source,
         range_source=range_source,
-        assumed=assumed,
+        certainty=certainty,
+        doubts=_contradiction((low, high), range_source, file_range),
     )
-
-
-def _single_input(model: ir.Model) -> ir.Value:
-    """Return the model's only input."""
-    inputs = list(model.graph.inputs)
-    if len(inputs) != 1:
-        names = ", ".join(f"'{v.name}'" for v in inputs) or "none"
-        raise UnsupportedTeacherError(
-            f"the model has {len(inputs)} inputs ({names}), expected one; "
-            "set each of the others to a constant with --fix NAME=VALUE"
-        )
-    return inputs[0]
-
-
-def _sample_shape(value: ir.Value, option: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the shape of one sample in the file's layout, from the file and ``--input-shape``."""
-    declared = None if value.shape is None else list(value.shape)[1:]
-    if declared is not None and option is not None and len(declared) != len(option):
-        raise UsageError(
-            f"--input-shape {list(option)}: input '{value.name}' has {len(declared)} dimensions after the batch, "
-            "expected one number for each"
-        )
-    dimensions = list(option) if option is not None else declared or []
-    sizes = [n for n in dimensions if isinstance(n, int)]
-    if (declared is None and option is None) or len(sizes) < len(dimensions):
-        raise UnsupportedTeacherError(
-            f"input '{value.name}' has no fixed size ({value.shape}); set it with --input-shape, for example 3,224,224"
-        )
-    for fixed, size in zip(declared or sizes, sizes, strict=True):
-        if isinstance(fixed, int) and fixed != size:
-            raise UsageError(f"--input-shape {list(sizes)}: the file fixes input '{value.name}' to {value.shape}")
-    if len(sizes) + 1 not in LAYOUTS:
-        raise UnsupportedTeacherError(
-            f"input '{value.name}' has shape {value.shape}; expected vectors (N, F), "
-            "sequences (N, C, L), images (N, C, H, W) or volumes (N, C, D, H, W)"
-        )
-    if any(n < 1 for n in sizes) or np.prod(np.array(sizes, dtype=object)) > SAMPLE_LIMIT:
-        raise UnsupportedTeacherError(
-            f"input '{value.name}' has shape {value.shape}; "
-            f"expected positive sizes, and at most {SAMPLE_LIMIT:,} values in a sample"
-        )
-    return tuple(sizes)
 
 
 def _layout(
@@ -156,8 +110,8 @@ def _range(
     options: InputOptions,
     metadata: Mapping[str, str],
     scaling: InputScaling,
-) -> tuple[Bounds, str, bool]:
-    """Return the bounds of each channel, their source, and whether they are only assumed.
+) -> tuple[Bounds, str, Certainty]:
+    """Return the bounds of each channel, their source, and how certain they are.
 
     Args:
         shape: shape of one sample, channels first.
@@ -180,9 +134,9 @@ def _range(
         ]
         if (ends[0] >= ends[1]).any():
             raise UnsupportedTeacherError("file metadata zskd.low: expected each value to be below that of zskd.high")
-        return (ends[0], ends[1]), "file metadata", False
+        return (ends[0], ends[1]), "file metadata", "known"
     if not properties and (bounds_and_source := _from_graph(shape, dtype, scaling)) is not None:
-        return *bounds_and_source, False
+        return *bounds_and_source, "known" if scaling.quantised is None else "calibrated"
     if "input_range" in properties:
         low, high = _lowest_and_highest(properties["input_range"])
     elif dtype in PIXELS:
@@ -198,21 +152,38 @@ def _range(
     std = _per_channel(properties.get("std", [1.0]), channels, "std")
     if (std <= 0).any():
         raise UsageError(f"std {std.tolist()}: expected positive numbers")
-    assumed = not properties and dtype not in PIXELS
-    return ((low - mean) / std, (high - mean) / std), " and ".join(sorted(sources)), assumed
+    certainty: Certainty = "known" if properties or dtype in PIXELS else "assumed"
+    return ((low - mean) / std, (high - mean) / std), " and ".join(sorted(sources)), certainty
+
+
+def _contradiction(bounds: Bounds, source: str, file_range: tuple[Bounds, str, Certainty]) -> tuple[str, ...]:
+    """Return a warning where options give another range than the file itself."""
+    (low, high), file_source, certainty = file_range
+    if "option" not in source or certainty != "known":
+        return ()
+    slack = (high - low) / 100
+    if (np.abs(bounds[0] - low) <= slack).all() and (np.abs(bounds[1] - high) <= slack).all():
+        return ()
+    given, own = (f"{ends[0].min():.4g}..{ends[1].max():.4g}" for ends in (bounds, (low, high)))
+    return (
+        f"the options give the input range {given}, but the file gives {own} ({file_source}); the options are taken",
+    )
 
 
 def _from_graph(shape: tuple[int, ...], dtype: ir.DataType, scaling: InputScaling) -> tuple[Bounds, str] | None:
     """Return the bounds that scaling or a quantiser at the start of the graph implies, and their source."""
     if dtype in PIXELS:
         return None
-    ends: tuple[object, object] | None = scaling.quantised
-    if ends is None:
-        ends = scaling.image_range() if len(shape) > 1 else scaling.standardised_range()
+    if scaling.quantised is None:
+        ends, source = scaling.scaled_range(len(shape)), f"scaling at {scaling.node}"
+    else:
+        ends, source = scaling.quantised, f"quantisation at {scaling.quantiser}"
     if ends is None:
         return None
-    low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64), shape[:1]) for end in ends)
-    return (low, high), f"{'scaling' if scaling.quantised is None else 'quantisation'} at {scaling.node}"
+    low, high = (np.asarray(end, dtype=np.float64) for end in ends)
+    if low.size not in (1, shape[0]):  # an option names another layout than the constants have
+        low, high = low.min(), high.max()
+    return (np.broadcast_to(low, shape[:1]), np.broadcast_to(high, shape[:1])), source
 
 
 def _numbers(text: str, key: str) -> list[float]:
