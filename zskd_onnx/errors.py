@@ -6,7 +6,8 @@ ZskdError                      1
 │   └── MissingExtraError      2   an optional package that is not installed
 ├── UnsupportedTeacherError    3   the ONNX file cannot serve as a teacher
 ├── ParityError                4   two runtimes disagree on the same model
-└── QualityError               5   a quality gate was missed
+├── QualityError               5   a quality gate was missed
+└── Cancelled                130   a listener stopped the run
 
 The number is the exit code of the command line. Each message is one line: it names the node, key or file, what was
 expected, and what to do next.
@@ -95,3 +96,22 @@ class QualityError(ZskdError):
     """
 
     exit_code = 5
+
+
+class Cancelled(ZskdError):
+    """A listener stopped the run; what was made is kept.
+
+    def listen(event):
+        if stop_button.pressed:
+            raise Cancelled
+
+    try:
+        compress("teacher.onnx", "out", listener=listen)
+    except Cancelled:
+        compress(None, "out", resume=True)  # later
+    """
+
+    exit_code = 130
+
+    def __str__(self) -> str:
+        return super().__str__() or "cancelled"

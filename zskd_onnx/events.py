@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ class Event:
 
     Attributes:
         kind: "note" (a text), "progress" (a stage advanced) or "done" (a stage ended).
-        stage: "teacher", "synthesis", "distillation", "fine-tuning", "deployment", "belief matching" or
+        stage: "teacher", "plan", "synthesis", "distillation", "fine-tuning", "deployment", "belief matching" or
             "sweep".
         text: a message for people.
         completed, total: units of work of the stage; 0 for notes.
@@ -34,7 +35,7 @@ class Event:
 
 
 Listener = Callable[[Event], None]
-"""A function that is called with every event of a run."""
+"""A function that is called with every event of a run. It may raise ``Cancelled`` to stop the run."""
 
 
 def silent(event: Event) -> None:
@@ -54,8 +55,14 @@ class EventLog:
             if event.time - self._last < self.interval:
                 return
             self._last = event.time
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(event)) + "\n")
+        before = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(event)) + "\n")
+        except OSError as error:  # a full disk: no half line stays
+            if self.path.exists():
+                os.truncate(self.path, before)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def both(first: Listener, second: Listener) -> Listener:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import file_size_limit
 from tests.importer.bounded import in_process
 from zskd_onnx import UsageError
 from zskd_onnx.data.transfer_set import TransferSet
@@ -50,18 +52,12 @@ def test_safetensors_can_read_a_shard(tmp_path: Path) -> None:
     assert set(load_file(tmp_path / shard["file"])) == {"inputs", "targets"}
 
 
-def test_a_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_no_trace(tmp_path: Path) -> None:
     transfer_set = TransferSet.create(tmp_path, {})
     transfer_set.append(*samples(5))
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-
-    def interrupted(tensors: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("zskd_onnx.data.transfer_set.save_file", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        transfer_set.append(*samples(5))
+    with file_size_limit(1000), pytest.raises(OSError, match=r"shard-00001\.safetensors"):
+        transfer_set.append(*samples(50))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
@@ -76,15 +72,47 @@ def test_the_index_records_the_largest_request(tmp_path: Path) -> None:
 
 
 def test_an_index_of_earlier_versions(tmp_path: Path) -> None:
-    """It has no "wanted". A run that takes fewer samples than the set has does not limit later runs."""
+    """It has no "wanted" and no digests. A run that takes fewer samples than the set has does not limit later runs."""
     TransferSet.create(tmp_path, {}).append(*samples(5))
     index = json.loads((tmp_path / "index.json").read_text())
-    del index["wanted"]
+    del index["wanted"], index["shards"][0]["sha256"]
     (tmp_path / "index.json").write_text(json.dumps(index))
     for count, requested in ((3, None), (6, 6)):
         old = TransferSet.open(tmp_path)
         old.request(count)
         assert (old.requested, old.count) == (requested, 5)
+        assert len(old.load().inputs) == 5
+    old.append(*samples(5))
+    assert ["sha256" in shard and shard["sha256"] is not None for shard in stored(tmp_path)["shards"]] == [False, True]
+    assert TransferSet.open(tmp_path).damaged(10) == []
+    (tmp_path / "shard-00000.safetensors").write_bytes(b"no shard")
+    assert [first for first, _ in TransferSet.open(tmp_path).damaged(10)] == [0]
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """The content of an index."""
+    content: dict[str, Any] = json.loads((folder / "index.json").read_text())
+    return content
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one bit of the last byte, which is a target's."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_one_changed_bit_is_noticed(tmp_path: Path) -> None:
+    written = TransferSet.create(tmp_path, {})
+    for number in range(3):
+        written.append(*samples(5, number))
+    flip_a_bit(tmp_path / "shard-00001.safetensors")
+    opened = TransferSet.open(tmp_path)
+    with pytest.raises(UsageError, match=r"shard-00001\.safetensors.*SHA-256.*--resume"):
+        opened.load()
+    assert len(opened.load(5).inputs) == 5
+    assert [(first, shard.file) for first, shard in opened.damaged(15)] == [(5, "shard-00001.safetensors")]
+    assert opened.damaged(5) == []
 
 
 def damage(folder: Path, how: str) -> None:
@@ -222,6 +250,22 @@ def test_an_interrupted_set_is_continued_to_the_same_set(tmp_path: Path, digits:
     continued = filled(tmp_path / "parts", digits, 70).load(70)
     assert torch.equal(continued.inputs, whole.inputs)
     assert torch.equal(continued.targets, whole.targets)
+
+
+@pytest.mark.parametrize("how", ["changed", "missing"])
+def test_a_damaged_shard_is_made_again(
+    tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It is byte for byte the same, and the others stay."""
+    monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_BATCHES", 1)
+    filled(tmp_path / "set", digits, 60)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
+    shard = tmp_path / "set" / "shard-00001.safetensors"
+    flip_a_bit(shard) if how == "changed" else shard.unlink()
+    notes: list[str] = []
+    filled(tmp_path / "set", digits, 60, listener=lambda event: notes.append(event.text))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()} == before
+    assert f"{shard}: damaged or missing; it is made again" in notes
 
 
 def test_slow_batches_are_written_one_by_one(tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:

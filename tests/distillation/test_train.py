@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 def new_student(seed: int = 0) -> nn.Module:
     """An untrained student of the digits teacher."""
-    return build(choose("cnn-small", (1, 8, 8), 0), (1, 8, 8), 10, seed)
+    return build(choose("cnn-small", (1, 8, 8)), (1, 8, 8), 10, seed)
 
 
 PLAIN = Augmentation(fraction=0.0)
@@ -94,7 +94,7 @@ def test_training_makes_the_student_agree(digits: Teacher, inputs: torch.Tensor)
     run(student, digits, inputs, settings, listener=events.append)
     assert compare(student, digits, inputs).agreement > max(0.95, before)
     assert not student.training
-    losses = [e.figures["loss"] for e in events if e.kind == "progress"]
+    losses = [e.figures["loss"] for e in events if "loss" in e.figures]
     assert losses[-1] < 0.2 * losses[0]
     assert events[-1].kind == "done"
     assert events[-1].completed == events[-1].total == 30 * 8
@@ -380,7 +380,7 @@ def test_interrupted_training_resumes_to_the_same_student(
     assert 20 <= saved["step"] < 48
     steps: list[int] = []
     resumed = attempt(checkpoint, lambda event: steps.append(event.completed))
-    assert min(steps) > 20
+    assert min(steps) >= 20
     torch.testing.assert_close(flat(resumed), flat(whole), rtol=0, atol=0)
     assert Checkpoint(checkpoint.path, "another").load(CPU) is None
 

@@ -96,6 +96,7 @@ def test_transfer_sets_of_competing_rounds_are_not_shared(exports: Exports, tmp_
         tmp_path / "out",
         recipes=["deep-inversion"],
         settings=[*settings, f"synthesis.competing_rounds={rounds}", "distillation.epochs=1,2"],
+        allow_degenerate=True,  # its weights are random
     )
     assert all(row.error is None for row in result.rows)
     assert len(list(result.folder.glob("runs/*/transfer-set"))) == 1 + rounds

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from zskd_onnx.cli.closed_pipe import ignoring_closed_pipes
 from zskd_onnx.cli.command import CONTEXT, Command, Group
 from zskd_onnx.cli.compress import compress
 from zskd_onnx.cli.demo import demo
@@ -61,4 +62,5 @@ def root(
 
 def main() -> None:
     """The console script."""
-    app()
+    with ignoring_closed_pipes():
+        app()

@@ -13,6 +13,7 @@ from zskd_onnx.cli.choices import Format
 from zskd_onnx.cli.failures import report, report_usage, reported, warnings_in_one_line
 from zskd_onnx.cli.help_page import help_page
 from zskd_onnx.errors import UsageError
+from zskd_onnx.system.interrupts import raising_terminated
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 """Settings of every command's context."""
@@ -71,11 +72,12 @@ class Command(_Shared, TyperCommand):
         with (
             reported(name, as_json=as_json, verbose=bool(verbose)),
             warnings_in_one_line(quiet=bool(quiet)),
+            raising_terminated(),
         ):
             if quiet and verbose:
                 raise UsageError("--quiet and --verbose exclude each other; give one of them")
             super().invoke(ctx)
-            sys.stdout.flush()  # where a reader has gone away, that shows here
+            sys.stdout.flush()  # where the output is a file on a full disk, that shows here
 
     def asks_for_json(self, args: list[str]) -> bool:
         """Whether readable options among words that as a whole are faulty ask for JSON."""

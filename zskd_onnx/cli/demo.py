@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from zskd_onnx.cli.choices import Device
-from zskd_onnx.cli.compress import print_compression
 from zskd_onnx.cli.options import DeviceOption, OutputOption, SeedOption
+from zskd_onnx.cli.print_compression import print_compression
 from zskd_onnx.cli.progress import progress
 from zskd_onnx.cli.shared import Output, with_shared_options
 
@@ -34,6 +34,7 @@ def demo(
       2    usage error
       4    the student differs from onnxruntime
       130  interrupted
+      143  terminated
     """
     from zskd_onnx.pipeline.demo import demo as run_demo
 

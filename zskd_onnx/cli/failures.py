@@ -12,11 +12,10 @@ import typer
 
 from zskd_onnx.cli.results import print_json
 from zskd_onnx.errors import QualityError, UsageError, ZskdError
+from zskd_onnx.system.interrupts import Terminated
 
-INTERRUPTED = {
-    "compress": "interrupted; run the same command with --resume to continue",
-    "sweep": "interrupted; run the same command again to continue",
-}
+CONTINUING = {"sweep": "run the same command again to continue"}
+"""What to do after an interrupt, for commands that continue a run in their own way."""
 
 
 @contextmanager
@@ -37,14 +36,16 @@ def reported(command: str, *, as_json: bool, verbose: bool) -> Iterator[None]:
         # The result that was printed lists the missed gates, so stdout gets no second object.
         raise report("QualityError", str(error), error.exit_code, as_json=False) from error
     except ZskdError as error:
-        raise report(type(error).__name__, str(error), error.exit_code, as_json=as_json) from error
+        message = _with_notes(str(error), error, command)
+        raise report(type(error).__name__, message, error.exit_code, as_json=as_json) from error
     except KeyboardInterrupt as error:
-        raise report("Interrupted", INTERRUPTED.get(command, "interrupted"), 130, as_json=as_json) from error
-    except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        kind, code = ("Terminated", 143) if isinstance(error, Terminated) else ("Interrupted", 130)
+        raise report(kind, _with_notes(kind.lower(), error, command), code, as_json=as_json) from error
+    except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        message = f"{where}{error.strerror or error}; no output was written"
+        message = _with_notes(f"{where}{error.strerror or error}", error, command)
         raise report("OSError", message, 1, as_json=as_json) from error
     except Exception as error:
         if verbose:
@@ -54,7 +55,16 @@ def reported(command: str, *, as_json: bool, verbose: bool) -> Iterator[None]:
         text = " ".join(str(error).split())[:300]
         advice = "please report it" if verbose else "run the command with --verbose for the traceback, and report it"
         kind = type(error).__name__
-        raise report(kind, f"unexpected {kind}: {text}; {advice}", 1, as_json=as_json) from error
+        message = _with_notes(f"unexpected {kind}: {text}; {advice}", error, command)
+        raise report(kind, message, 1, as_json=as_json) from error
+
+
+def _with_notes(message: str, error: BaseException, command: str) -> str:
+    """A message, and what the run that ended says about its folder."""
+    notes = [" ".join(note.split()) for note in getattr(error, "__notes__", ())]
+    if command in CONTINUING and (notes or isinstance(error, KeyboardInterrupt)):
+        notes = [CONTINUING[command]]
+    return "; ".join([message, *notes])
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def progress(output: Output) -> Iterator[Listener]:
 
 
 class PlainProgress:
-    """A listener that prints each note, the end of each stage, and progress at most every ``interval`` seconds."""
+    """A listener that prints each note, begin and end of each stage, and progress at most every ``interval`` seconds."""
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
@@ -53,8 +53,9 @@ class PlainProgress:
             self._print(event, f"done, {event.text}")
             self._starts.pop(event.stage, None)  # a sweep runs the same stage again
         else:
+            begins = event.stage not in self._starts
             start, first = self._starts.setdefault(event.stage, (event.time, event.completed))
-            if event.time - self._last < self.interval or (self.interval and event.completed == first):
+            if not begins and event.time - self._last < self.interval:
                 return
             self._last = event.time
             parts = [f"{event.completed:,} of {event.total:,}"]

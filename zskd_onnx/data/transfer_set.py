@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from zskd_onnx.errors import UsageError
@@ -34,6 +36,21 @@ class Samples:
     targets: Tensor
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One file of a transfer set.
+
+    Attributes:
+        file: its name.
+        count: number of its samples.
+        sha256: digest of its content; None in an index of an earlier version.
+    """
+
+    file: str
+    count: int
+    sha256: str | None = None
+
+
 class TransferSet:
     """A transfer set as a folder of shards with an index.
 
@@ -49,7 +66,7 @@ class TransferSet:
     """
 
     def __init__(
-        self, folder: Path, identity: dict[str, Any], shards: list[dict[str, Any]], requested: int | None = None
+        self, folder: Path, identity: dict[str, Any], shards: list[Shard], requested: int | None = None
     ) -> None:
         self.folder = folder
         self.identity = identity
@@ -59,7 +76,7 @@ class TransferSet:
     @property
     def count(self) -> int:
         """Number of samples that are written."""
-        return sum(int(shard["count"]) for shard in self._shards)
+        return sum(shard.count for shard in self._shards)
 
     @classmethod
     def create(cls, folder: Path, identity: dict[str, Any]) -> TransferSet:
@@ -83,14 +100,16 @@ class TransferSet:
             index = json.loads(path.read_text(encoding="utf-8"))
             if index["schema_version"] != SCHEMA_VERSION:
                 raise UsageError(f"{path}: schema version {index['schema_version']}, expected {SCHEMA_VERSION}")
-            shards = [{"file": str(s["file"]), "count": int(s["count"])} for s in index["shards"]]
+            shards = [Shard(str(s["file"]), int(s["count"]), s.get("sha256")) for s in index["shards"]]
             identity = dict(index["identity"])
             requested = None if index.get("wanted") is None else int(index["wanted"])
             if requested is not None and requested < 1:
                 raise ValueError(f"wanted is {requested}, expected 1 or more")
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path}: damaged index ({error}); make the transfer set again") from error
-        if any(Path(str(s["file"])).name != s["file"] for s in shards):
+            raise UsageError(
+                f"{path}: damaged index ({error}); make the transfer set again with --overwrite"
+            ) from error
+        if any(Path(shard.file).name != shard.file for shard in shards):
             raise UsageError(f"{path}: a shard is outside the folder; expected plain file names")
         return cls(folder, identity, shards, requested)
 
@@ -102,17 +121,27 @@ class TransferSet:
 
     def append(self, inputs: Tensor, targets: Tensor) -> None:
         """Add a shard; the index lists it once it is completely written."""
-        name = f"shard-{len(self._shards):05d}.safetensors"
-        tensors = {
-            "inputs": inputs.to("cpu", torch.float16).contiguous(),
-            "targets": targets.to("cpu", torch.float32).contiguous(),
-        }
-        with atomic_write(self.folder / name) as partial:
+        self._shards.append(self._written(f"shard-{len(self._shards):05d}.safetensors", inputs, targets))
+        self._write_index()
+
+    def damaged(self, below: int) -> list[tuple[int, Shard]]:
+        """The shards that are missing or differ from their digest, each with the index of its first sample.
+
+        Args:
+            below: shards that start at this sample or later are left out.
+        """
+        shards = []
+        for first, shard in self._starting_below(below):
             try:
-                save_file(tensors, partial)
-            except SafetensorError as error:
-                raise OSError(f"{self.folder / name}: {error}") from error
-        self._shards.append({"file": name, "count": len(inputs)})
+                with self._opened(shard):
+                    pass
+            except UsageError:
+                shards.append((first, shard))
+        return shards
+
+    def replace(self, shard: Shard, inputs: Tensor, targets: Tensor) -> None:
+        """Write a shard again."""
+        self._shards[self._shards.index(shard)] = self._written(shard.file, inputs, targets)
         self._write_index()
 
     def load(self, count: int | None = None) -> Samples:
@@ -126,30 +155,36 @@ class TransferSet:
         """
         if not self._shards:
             raise UsageError(f"{self.folder}: the transfer set is empty; make it again, or complete it with --resume")
-        sample, target = self._shapes()  # before memory is allocated: a damaged index may claim any count
         count = self.count if count is None else min(count, self.count)
+        shards = [shard for _, shard in self._starting_below(count)]
+        sample, target = self._shapes(shards)  # before memory is allocated: a damaged index may claim any count
         order = torch.channels_last if len(sample) == 3 and sample[0] > 1 else torch.contiguous_format
         inputs = torch.empty((count, *sample), dtype=torch.float16, memory_format=order)
         samples = Samples(inputs, torch.empty((count, *target)))
         first = 0
-        for shard in self._shards:
-            last = min(first + shard["count"], count)
-            with self._shard(shard) as file:
+        for shard in shards:
+            last = min(first + shard.count, count)
+            with self._errors(shard), safe_open(self.folder / shard.file, framework="pt") as file:
                 samples.inputs[first:last] = file.get_slice("inputs")[: last - first]
                 samples.targets[first:last] = file.get_slice("targets")[: last - first]
             first = last
         return samples
 
-    def _shapes(self) -> tuple[list[int], list[int]]:
-        """Shapes of one sample and of its target, the same in every shard; only headers are read."""
+    def _starting_below(self, count: int) -> list[tuple[int, Shard]]:
+        """The shards that hold the first ``count`` samples, each with the index of its first sample."""
+        starts = accumulate((shard.count for shard in self._shards), initial=0)
+        return [(first, shard) for first, shard in zip(starts, self._shards, strict=False) if first < count]
+
+    def _shapes(self, shards: list[Shard]) -> tuple[list[int], list[int]]:
+        """Shapes of one sample and of its target, the same in every shard; digests and headers are checked."""
         shapes: tuple[list[int], list[int]] | None = None
-        for shard in self._shards:
-            with self._shard(shard) as file:
+        for shard in shards:
+            with self._opened(shard) as file:
                 (inputs, *sample), (targets, *target) = (
                     file.get_slice(name).get_shape() for name in ("inputs", "targets")
                 )
-                if inputs != shard["count"] or targets != shard["count"]:
-                    raise ValueError(f"expected {shard['count']} samples")
+                if inputs != shard.count or targets != shard.count:
+                    raise ValueError(f"expected {shard.count} samples")
                 shapes = shapes or (sample, target)
                 if shapes != (sample, target):
                     raise ValueError(f"expected samples of shape {shapes[0]} and targets of shape {shapes[1]}")
@@ -157,20 +192,45 @@ class TransferSet:
         return shapes
 
     @contextmanager
-    def _shard(self, shard: dict[str, Any]) -> Iterator[Any]:
-        """An open shard; errors within the context become a UsageError that names the file."""
-        path = self.folder / shard["file"]
-        try:
+    def _opened(self, shard: Shard) -> Iterator[Any]:
+        """An open shard, whose digest is right."""
+        path = self.folder / shard.file
+        with self._errors(shard):
+            if shard.sha256 is not None:
+                with path.open("rb") as content:
+                    if hashlib.file_digest(content, "sha256").hexdigest() != shard.sha256:
+                        raise ValueError("its SHA-256 differs from the one in the index")
             with safe_open(path, framework="pt") as file:
                 yield file
+
+    @contextmanager
+    def _errors(self, shard: Shard) -> Iterator[None]:
+        """Errors within the context become a UsageError that names the file."""
+        try:
+            yield
         except (OSError, SafetensorError, ValueError) as error:
-            raise UsageError(f"{path}: damaged or missing shard ({error}); make the transfer set again") from error
+            raise UsageError(
+                f"{self.folder / shard.file}: damaged or missing shard ({error}); --resume on its run makes the shard "
+                "again, --overwrite the whole set"
+            ) from error
+
+    def _written(self, file: str, inputs: Tensor, targets: Tensor) -> Shard:
+        """A shard, written to its file."""
+        content = save(
+            {
+                "inputs": inputs.to("cpu", torch.float16).contiguous(),
+                "targets": targets.to("cpu", torch.float32).contiguous(),
+            }
+        )
+        with atomic_write(self.folder / file) as partial:
+            partial.write_bytes(content)
+        return Shard(file, len(inputs), hashlib.sha256(content).hexdigest())
 
     def _write_index(self) -> None:
         index = {
             "schema_version": SCHEMA_VERSION,
             "identity": self.identity,
             "wanted": self.requested,
-            "shards": self._shards,
+            "shards": [asdict(shard) for shard in self._shards],
         }
         write_text(self.folder / INDEX, json.dumps(index, indent=2) + "\n")

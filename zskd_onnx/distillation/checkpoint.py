@@ -57,6 +57,9 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
+            with zipfile.ZipFile(self.path) as archive:  # torch does not compare the checksums
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"{damaged} differs from its checksum")
             state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
             raise UsageError(

@@ -18,7 +18,7 @@ from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.losses import FeatureLoss, attention_loss, soft_target_loss
 from zskd_onnx.students.activations import ActivationRecorder
-from zskd_onnx.system.interrupts import deferred_interrupt
+from zskd_onnx.system.interrupts import deferred_interrupts
 from zskd_onnx.system.randomness import seed_for
 from zskd_onnx.teacher.probes.outputs import Outputs, TeacherView
 
@@ -79,7 +79,9 @@ def train(
         batches = sources.batches(range(first, steps), steps, view, settings.augmentation, seed, student, stage)
         step = first
         figures: dict[str, Any] = {}
-        with deferred_interrupt() as interrupted:
+        if first < steps:
+            listener(Event("progress", stage, completed=first, total=steps))  # the first step may take long
+        with deferred_interrupts() as interrupts:
             for step, batch in enumerate(batches, first + 1):
                 loss = _loss(forward(batch.x), batch, settings, feature_loss)
                 optimiser.zero_grad()
@@ -92,15 +94,19 @@ def train(
                     figures = _validate(selection, sources, student, step)
                 if step % EVENT_STEPS == 0 or step == steps:
                     values = {"loss": round(float(loss.detach()), 6), **figures}
-                    listener(Event("progress", stage, completed=step, total=steps, figures=values))
-                if checkpoint is not None and (checkpoint.due or interrupted()):
+                    try:
+                        listener(Event("progress", stage, completed=step, total=steps, figures=values))
+                    except BaseException:  # a listener may end the run, and loses no step
+                        if checkpoint is not None:
+                            state.save(checkpoint, step)
+                        raise
+                if checkpoint is not None and (checkpoint.due or interrupts.pending):
                     state.save(checkpoint, step)
-                if interrupted():
-                    raise KeyboardInterrupt
+                interrupts.deliver()
                 if selection is not None and selection.exhausted(settings.patience):
                     break
-        if checkpoint is not None:
-            state.save(checkpoint, steps)
+            if checkpoint is not None:
+                state.save(checkpoint, steps)
     if selection is not None:
         selection.restore(student)
     student.eval()

@@ -22,7 +22,7 @@ TrainBetween = Callable[[Samples], Logits]
 
 
 def make_transfer_set(plan: Plan, folder: Path, train_between: TrainBetween, listener: Listener) -> Samples:
-    """Make the transfer set of a run, or the part of it that is missing.
+    """Make the transfer set of a run, or the part of it that is missing or damaged.
 
     Args:
         folder: of the transfer set.
@@ -36,7 +36,7 @@ def make_transfer_set(plan: Plan, folder: Path, train_between: TrainBetween, lis
     count = student = None
     for number in range(1, synthesis.rounds + 1):
         before, count = count, synthesis.count * number // synthesis.rounds + recipe.held_out
-        if transfer_set.count >= count:
+        if transfer_set.count >= count and not transfer_set.damaged(count):
             continue
         if before is not None:
             student = train_between(transfer_set.load(before))

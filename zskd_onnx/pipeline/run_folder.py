@@ -1,33 +1,40 @@
-"""The output folder of a run: its files, and how it is created and cleaned up."""
+"""The output folder of a run: its files, its lock, and what stays in it when the run ends early."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from zskd_onnx.errors import UsageError, ZskdError
+from zskd_onnx.data.transfer_set import INDEX, TransferSet
+from zskd_onnx.errors import Cancelled, UsageError, ZskdError
+from zskd_onnx.pipeline.run_settings import RunSettings
+from zskd_onnx.system.lock import LockedError, exclusive
 
 STUDENT = "student.onnx"
 MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"
+SETTINGS = "run.json"
 EVENTS = "events.jsonl"
 IMPRESSIONS = "impressions.png"
 SIMILARITY = "class_similarity.png"
 TRANSFER_SET = "transfer-set"
 CHECKPOINT = "checkpoint.pt"
+LOCK = ".run.lock"
 
-_FILES = (STUDENT, MANIFEST, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY, CHECKPOINT)
+_RESULT = (STUDENT, MANIFEST)
+_WORK = (CHECKPOINT, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY)
 
 
-def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
-    """Raise UsageError if a run may not write there: the folder is a file, or not empty without an option."""
+def check_output(folder: Path, *, overwrite: bool) -> None:
+    """Raise UsageError if a new run may not write there: the folder is a file, or not empty without an option."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UsageError(f"{folder}: is a file; give a folder with --output")
-    if any(folder.iterdir()) and not (overwrite or resume):
+    if not overwrite and any(path.name != LOCK for path in folder.iterdir()):
         raise UsageError(
             f"{folder}: is not empty; --overwrite replaces an earlier run, --resume continues an interrupted one"
         )
@@ -35,47 +42,108 @@ def check_output(folder: Path, *, overwrite: bool, resume: bool) -> None:
 
 def check_inputs(folder: Path, inputs: Iterable[str | Path]) -> None:
     """Raise UsageError if a run would write over one of its inputs: a file, or the folder of a transfer set."""
-    written = [(folder / name).resolve() for name in (*_FILES, TRANSFER_SET)]
+    written = [(folder / name).resolve() for name in (*_RESULT, *_WORK, SETTINGS, TRANSFER_SET)]
     for path in map(Path, inputs):
         if any(path.resolve().is_relative_to(target) for target in written):
             raise UsageError(f"{path}: this run would remove or replace it; choose another --output, or move it")
 
 
-@contextmanager
-def output_folder(folder: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
-    """The folder for one run.
+class OpenFolder:
+    """The locked folder of one run.
 
-    ``overwrite`` removes the files of an earlier run and nothing else. If the run fails, its files are removed.
-    If it is interrupted, or the student fails a check, the transfer set and the state of training stay for
-    ``resume``, but no student does.
+    Attributes:
+        path: of the folder.
+        settings: of the run.
+        resumed: whether the run continues an earlier one.
+        started: whether the run has begun to work, so that what it made stays.
     """
-    check_output(folder, overwrite=overwrite, resume=resume)
-    existed = folder.exists()
-    if existed and not resume:
-        _remove(folder)
-    elif existed:
-        _remove_student(folder)
+
+    def __init__(self, path: Path, settings: RunSettings, *, resume: bool) -> None:
+        self.path = path
+        self.settings = settings
+        self.resumed = resume
+        self.started = False
+
+    def record(self) -> None:
+        """Write the settings."""
+        self.settings.write(self.path / SETTINGS)
+
+    def start(self) -> None:
+        """Begin to work: a new run replaces the work of an earlier one, but not its student, whose successor does."""
+        if not self.resumed:
+            (self.path / TRANSFER_SET / INDEX).unlink(missing_ok=True)
+            shutil.rmtree(self.path / TRANSFER_SET, ignore_errors=True)
+            for name in _WORK:
+                (self.path / name).unlink(missing_ok=True)
+        self.record()
+        self.started = True
+
+
+@contextmanager
+def output_folder(folder: Path, settings: RunSettings, *, overwrite: bool, resume: bool) -> Iterator[OpenFolder]:
+    """The folder for one run. No other run can open it within the context.
+
+    ``overwrite`` replaces the files of an earlier run and nothing else, and its student only by the next one. If
+    an error is found before the run starts to work, nothing of the run stays. Whatever ends it later, all that it made
+    stays for ``resume``, and a note on the exception says so.
+
+    Raises:
+        UsageError: the folder cannot be written, another run writes to it, or see ``check_output``.
+    """
+    if not resume:
+        check_output(folder, overwrite=overwrite)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be created ({error.strerror}); choose another --output") from error
+        with _locked(folder):
+            if not resume:
+                check_output(folder, overwrite=overwrite)  # another run may have ended in between
+            yield from _opened(OpenFolder(folder, settings, resume=resume))
+    finally:
+        with suppress(OSError):  # a folder that is not empty stays
+            for path in missing:
+                path.rmdir()
+
+
+def _opened(run: OpenFolder) -> Iterator[OpenFolder]:
+    """The folder of a run, and what happens if the run ends with an exception."""
+    new = not (run.path / SETTINGS).exists()
+    if new:
+        run.record()  # at once, so that a run that is killed can be resumed
     try:
-        yield folder
+        yield run
     except BaseException as error:
-        _remove_student(folder)
-        if not isinstance(error, (KeyboardInterrupt, ZskdError)) and not (existed and resume):
-            _remove(folder)
-            if not existed:
-                shutil.rmtree(folder, ignore_errors=True)
+        stopped = not isinstance(error, (ZskdError, OSError)) or isinstance(error, Cancelled)
+        if run.started or (stopped and (new or run.resumed)):
+            error.add_note(_how_to_resume(run.path))
+        elif new:
+            (run.path / SETTINGS).unlink()
         raise
 
 
-def _remove_student(folder: Path) -> None:
-    for name in (STUDENT, MANIFEST):
-        (folder / name).unlink(missing_ok=True)
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Create and lock a folder."""
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive(folder / LOCK))
+        except LockedError as error:
+            process = "" if error.process is None else f" (process {error.process})"
+            raise UsageError(
+                f"{folder}: another run{process} writes to it; wait for its end, or choose another --output"
+            ) from error
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
+        yield
 
 
-def _remove(folder: Path) -> None:
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / TRANSFER_SET, ignore_errors=True)
+def _how_to_resume(folder: Path) -> str:
+    """What a run that ended early has made, and the command that continues it."""
+    parts = []
+    with suppress(UsageError):  # there is no transfer set, or its index is damaged
+        count = TransferSet.open(folder / TRANSFER_SET).count
+        parts += [f"{count:,} samples"] if count else []
+    if (folder / CHECKPOINT).is_file():
+        parts.append("the state of training")
+    kept = f"{' and '.join(parts)} kept in {folder}" if parts else "no sample was made yet"
+    return f"{kept}; to continue: zskd-onnx compress --resume --output {shlex.quote(str(folder))}"

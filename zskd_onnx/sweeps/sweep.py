@@ -11,7 +11,7 @@ from typing import Any
 from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.transfer_set import INDEX
-from zskd_onnx.errors import MissingExtraError, UsageError, ZskdError
+from zskd_onnx.errors import Cancelled, MissingExtraError, UsageError, ZskdError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.compress import compress
@@ -26,6 +26,9 @@ JSON = "sweep.json"
 PLOT = "sweep.png"
 RUNS = "runs"
 SCHEMA_VERSION = 2
+
+NOT_RECORDED = ("listener", "allow_degenerate")
+"""Arguments of ``compress`` that a run folder does not record."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +158,14 @@ def _run(
 ) -> Row:
     """Make a run, or complete it."""
     try:
-        recipe = run.resolve()
-        compress(
-            teacher, place, recipe=recipe, transfer_set=_shared_set(recipe, place, finished), resume=True, **options
-        )
+        if (place / run_folder.SETTINGS).is_file():
+            compress(teacher, place, resume=True, **{key: options[key] for key in NOT_RECORDED if key in options})
+        else:
+            recipe = run.resolve()
+            shared = _shared_set(recipe, place, finished)
+            compress(teacher, place, recipe=recipe, transfer_set=shared, overwrite=True, **options)
+    except Cancelled:
+        raise
     except Exception as error:
         return Row(run, error=" ".join(f"{type(error).__name__}: {error}".split()))
     return _finished(run, place)

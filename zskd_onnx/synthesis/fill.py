@@ -37,6 +37,8 @@ def fill(
 ) -> None:
     """Synthesise samples until the transfer set holds at least ``count``; the last batch is completed.
 
+    Damaged shards are made again first.
+
     Every batch has its own random generators, seeded by the index of its first sample, and shards hold
     whole batches. So a set that was interrupted or enlarged equals a set made in one run. An
     interruption loses the few batches that threads are working on.
@@ -68,7 +70,17 @@ def fill(
         pending.clear()
         transfer_set.append(torch.cat(inputs), torch.cat(targets))
 
-    workers, written = _workers(teacher, synthesis.effective_batch_size, device), time.monotonic()
+    workers = _workers(teacher, synthesis.effective_batch_size, device)
+    for start, shard in transfer_set.damaged(count):
+        listener(
+            Event("note", "synthesis", f"{transfer_set.folder / shard.file}: damaged or missing; it is made again")
+        )
+        parts = map_in_order(make, range(start, start + shard.count, synthesis.chunk), workers)
+        inputs, targets = zip(*parts, strict=True)
+        transfer_set.replace(shard, torch.cat(inputs), torch.cat(targets))
+
+    listener(Event("progress", "synthesis", completed=min(transfer_set.count, count), total=count))
+    written = time.monotonic()
     try:
         for first, batch in zip(batches, map_in_order(make, batches, workers), strict=True):
             pending.append(batch)

@@ -27,13 +27,21 @@ def expect_parent(path: Path, option: str) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder: it is renamed to ``path`` on success, and removed after an error."""
+    """A temporary path in the same folder: it is renamed to ``path`` on success, and removed after an error.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; the error names ``path``.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 
