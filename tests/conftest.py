@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -33,6 +34,19 @@ SMALL = ("synthesis.count=300", "synthesis.iterations=5", "held_out=100", "disti
 
 SMALL_OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
 """The same as options of the command line."""
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Let no file grow beyond ``size`` bytes, so that writing fails as it does on a full disk."""
+    import resource  # here, because Windows has none
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class ResidualBlock(nn.Module):

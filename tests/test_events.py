@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import SMALL, file_size_limit
+from zskd_onnx import compress
 from zskd_onnx.events import Event, EventLog, both
 
 
@@ -20,9 +24,30 @@ def test_log_has_every_note_and_progress_at_intervals(tmp_path: Path) -> None:
     assert lines[-1]["figures"] == {"loss": 0.5}
 
 
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    log(Event("note", "teacher", "short"))
+    before = path.read_text()
+    with file_size_limit(len(before) + 50), pytest.raises(OSError, match=r"events\.jsonl"):
+        log(Event("note", "teacher", "long" * 100))
+    assert path.read_text() == before
+
+
 def test_both_listeners_get_each_event() -> None:
     first: list[Event] = []
     second: list[Event] = []
     both(first.append, second.append)(Event("note", "teacher"))
     assert first == second
     assert len(first) == 1
+
+
+def test_a_run_says_at_once_what_it_does(digits_file: Path, tmp_path: Path) -> None:
+    """Each stage begins with an event, because its first step may take long."""
+    events: list[Event] = []
+    compress(digits_file, tmp_path / "out", recipe="zskd", overrides=SMALL, listener=events.append)
+    assert (events[0].kind, events[0].text) == ("note", f"loading {digits_file}")
+    for stage in ("synthesis", "distillation"):
+        first = next(event for event in events if event.stage == stage and event.kind == "progress")
+        assert first.completed == 0
+        assert first.total > 0

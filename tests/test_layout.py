@@ -17,9 +17,9 @@ PACKAGE = ROOT / "zskd_onnx"
 FLOORS = (
     ("errors", "version", "settings", "events"),
     ("system",),
-    ("importer",),
+    ("importer", "procedural"),
     ("teacher", "report"),
-    ("losses", "priors", "procedural", "data"),
+    ("losses", "priors", "data"),
     ("metrics", "export"),
     ("synthesis", "students", "generators"),
     ("distillation",),

@@ -45,6 +45,7 @@ def test_importing_the_package_is_light(environment: dict[str, str]) -> None:
         ("UnsupportedTeacherError", 3),
         ("ParityError", 4),
         ("QualityError", 5),
+        ("Cancelled", 130),
     ],
 )
 def test_errors_carry_their_exit_code(error: str, code: int) -> None:
@@ -64,16 +65,19 @@ def test_reprs_fit_on_a_screen(digits: zskd_onnx.Teacher) -> None:
         confident=0.5,
         confident_agreement=0.99,
         accuracy=zskd_onnx.Accuracies(0.99, 0.98, 0.97),
-        teacher_size=zskd_onnx.ModelFigures("teacher.onnx", 100_000, 20_000),
-        student_size=zskd_onnx.ModelFigures("out/student.onnx", 50_000, 10_000),
+        teacher_size=zskd_onnx.ModelFigures("teacher.onnx", 100_000, 20_000, 400_000),
+        student_size=zskd_onnx.ModelFigures("out/student.onnx", 50_000, 10_000, 100_000),
         seconds={"synthesis": 1.0},
+        answers=zskd_onnx.Answers(10, 100, 10, 0.99, 3, 0.7, 0.9, 4.0),
+        domain=zskd_onnx.InputRange((0.0,), (1.0,), "option", "known", "in the range 0..1 (option)"),
+        warnings=(),
         notes=("a long note " * 50,),
         history={"distillation": [{"step": n, "loss": 1.0} for n in range(1000)]},
         chosen={"distillation": 999},
         missed_gates=("agreement 0.9000, expected <0.95>",),
         manifest=Path("out/manifest.json"),
     )
-    assert len(repr(result)) < 300
+    assert len(repr(result)) < 400
     assert "0.9800 (teacher 0.9900)" in repr(result)
     html = result._repr_html_()
     assert html.startswith("<table>")

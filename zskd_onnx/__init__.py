@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from zskd_onnx.errors import (
+    Cancelled,
     MissingExtraError,
     ParityError,
     QualityError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.evaluate import Evaluation, Quality, evaluate
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
     from zskd_onnx.pipeline.plan import Plan, prepare
-    from zskd_onnx.pipeline.result import CompressionResult, ModelFigures
+    from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.verify import Verification, verify
     from zskd_onnx.students.choose import Choice
     from zskd_onnx.students.describe import Description
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from zskd_onnx.sweeps.sweep import Sweep, sweep
     from zskd_onnx.sweeps.table import Row, Spread, Summary
     from zskd_onnx.teacher.load import TeacherOptions, load_teacher
+    from zskd_onnx.teacher.probes.answers import Answers
     from zskd_onnx.teacher.signature.domain import Domain
     from zskd_onnx.teacher.signature.head import Head
     from zskd_onnx.teacher.signature.inventory import Inventory
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Accuracies": "metrics.onnx_scores",
+    "Answers": "teacher.probes.answers",
     "BeliefMatching": "metrics.belief_matching",
     "Choice": "students.choose",
     "CompressionResult": "pipeline.result",
@@ -69,6 +72,7 @@ _MODULES = {
     "Event": "events",
     "Fixed": "importer.file.fixed_inputs",
     "Head": "teacher.signature.head",
+    "InputRange": "pipeline.result",
     "Inspection": "pipeline.inspect",
     "Inventory": "teacher.signature.inventory",
     "Labels": "teacher.signature.output",
@@ -104,7 +108,9 @@ _MODULES = {
 
 __all__ = [
     "Accuracies",
+    "Answers",
     "BeliefMatching",
+    "Cancelled",
     "Choice",
     "CompressionResult",
     "Cost",
@@ -116,6 +122,7 @@ __all__ = [
     "Event",
     "Fixed",
     "Head",
+    "InputRange",
     "Inspection",
     "Inventory",
     "Labels",

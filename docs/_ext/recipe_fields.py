@@ -80,10 +80,10 @@ class StudentList(TableDirective):
     columns: ClassVar[dict[str, int]] = {"architecture": 25, "description": 75}
 
     def run(self) -> list[nodes.Node]:
-        from zskd_onnx.students.zoo.architecture import STUDENTS
+        from zskd_onnx.students.zoo.architecture import FAMILIES, STUDENTS
 
         rows: list[tuple[str | None, tuple[str, ...]]] = [(None, (f"`{s.name}`", s.summary)) for s in STUDENTS.values()]
-        rows.append((None, ("`wrn-D-K`", "any wide ResNet of depth D and width K, such as `wrn-16-1` or `wrn-40-2`")))
+        rows += [(None, (f"`{family.pattern}`", family.summary)) for family in FAMILIES.values()]
         return [self.table(self.columns, rows)]
 
 

@@ -4,7 +4,7 @@ A snapshot is a text file in ``tests/cli/snapshots``. After a change of help tex
 write them anew and look at the difference:
 
     ZSKD_RENEW=1 python -m pytest -n 0 tests/cli
-    git diff tests/cli zskd_onnx/cli/key_names.py
+    git diff tests/cli zskd_onnx/config/key_names.py
 """
 
 from __future__ import annotations

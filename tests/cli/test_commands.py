@@ -81,6 +81,7 @@ def test_sweep_that_fails(run: Cli, digits_file: Path) -> None:
 def test_students(run: Cli, digits_file: Path) -> None:
     listed = json.loads(run("students", "list", "--format", "json").stdout)["students"]
     assert {entry["name"]: entry["summary"] for entry in listed} == {s.name: s.summary for s in STUDENTS.values()}
+    assert "cnn-W" in run("students", "list").stdout
 
     done = run("students", "list", "--teacher", digits_file, "--format", "json")
     entries = json.loads(done.stdout)["students"]
@@ -88,7 +89,7 @@ def test_students(run: Cli, digits_file: Path) -> None:
     assert "lenet5" not in sizes  # images of 8x8 are too small
     teacher = load_teacher(digits_file)
     for name in ("mlp-small", "cnn-small"):
-        module = build(choose(name, teacher.domain.shape, teacher.parameters_count), teacher.domain.shape, 10, 0)
+        module = build(choose(name, teacher.domain.shape), teacher.domain.shape, 10, 0)
         assert sizes[name] == parameters(module)
     text = run("students", "list", "--teacher", digits_file).stdout
     assert f"{teacher.parameters_count:,} parameters (100.0%), {teacher.cost.multiply_adds:,} multiply-adds" in text

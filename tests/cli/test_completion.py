@@ -12,11 +12,13 @@ import pytest
 from tests.cli.conftest import RENEW
 from tests.cli.test_help import LIGHT
 from tests.conftest import Cli
-from zskd_onnx.cli import completion, key_names
+from zskd_onnx.cli import completion
 from zskd_onnx.cli.choices import Device, Format, Importer, Init, Layout
-from zskd_onnx.cli.recipe_keys import recipe_keys
+from zskd_onnx.config import key_names
+from zskd_onnx.config.fields import recipe_fields
 from zskd_onnx.config.files import recipe_names
-from zskd_onnx.config.recipe import Recipe
+from zskd_onnx.config.key_names import KINDS
+from zskd_onnx.config.recipe import SECTIONS_WITH_KINDS, Recipe
 from zskd_onnx.students.zoo.architecture import STUDENTS
 from zskd_onnx.teacher.load import IMPORTERS
 from zskd_onnx.teacher.signature.domain import LAYOUTS
@@ -68,7 +70,11 @@ def test_recipe_files_are_completed(complete: Complete, tmp_path: Path) -> None:
 def test_copies_are_up_to_date() -> None:
     """The completer's lists are copies, because their sources import torch; ZSKD_RENEW=1 renews the keys."""
     assert sorted(STUDENTS) == sorted(completion.STUDENT_NAMES)
-    keys = tuple(path for path, fields in recipe_keys().items() if any(not field.keys for field in fields))
+    fields = recipe_fields()
+    assert {
+        section: tuple(field.type for field in fields[f"{section}.kind"]) for section in SECTIONS_WITH_KINDS
+    } == KINDS
+    keys = tuple(path for path, alike in fields.items() if any(not field.keys for field in alike))
     if RENEW:
         module = Path(key_names.__file__)
         head = module.read_text(encoding="utf-8").partition("RECIPE_KEYS = (")[0]

@@ -9,7 +9,25 @@ import pytest
 import typer
 
 from zskd_onnx.cli.failures import reported, warnings_in_one_line
-from zskd_onnx.errors import ParityError, QualityError, RecipeError, UnsupportedTeacherError, UsageError, ZskdError
+from zskd_onnx.errors import (
+    Cancelled,
+    ParityError,
+    QualityError,
+    RecipeError,
+    UnsupportedTeacherError,
+    UsageError,
+    ZskdError,
+)
+from zskd_onnx.system.interrupts import Terminated
+
+NOTE = "400 samples kept in out; to continue: zskd-onnx compress --resume --output out"
+
+
+def noted(error: BaseException) -> BaseException:
+    """An exception with the note of a run folder."""
+    error.add_note(NOTE)
+    return error
+
 
 CASES = [
     (UsageError("a"), "UsageError", "a", 2),
@@ -17,8 +35,15 @@ CASES = [
     (UnsupportedTeacherError("a"), "UnsupportedTeacherError", "a", 3),
     (ParityError("a"), "ParityError", "a", 4),
     (ZskdError("a"), "ZskdError", "a", 1),
-    (KeyboardInterrupt(), "Interrupted", "interrupted; run the same command with --resume to continue", 130),
-    (OSError(28, "No space left", "out/x"), "OSError", "out/x: No space left; no output was written", 1),
+    (noted(ParityError("a")), "ParityError", f"a; {NOTE}", 4),
+    (Cancelled(), "Cancelled", "cancelled", 130),
+    (noted(Cancelled("by the button")), "Cancelled", f"by the button; {NOTE}", 130),
+    (KeyboardInterrupt(), "Interrupted", "interrupted", 130),
+    (noted(KeyboardInterrupt()), "Interrupted", f"interrupted; {NOTE}", 130),
+    (Terminated(), "Terminated", "terminated", 143),
+    (noted(Terminated()), "Terminated", f"terminated; {NOTE}", 143),
+    (OSError(28, "No space left", "out/x"), "OSError", "out/x: No space left", 1),
+    (noted(OSError(28, "No space left", "out/x")), "OSError", f"out/x: No space left; {NOTE}", 1),
     (
         ValueError("two\nlines"),
         "ValueError",
@@ -61,11 +86,15 @@ def test_verbose_prints_the_traceback(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("command", "words"), [("sweep", "run the same command again"), ("inspect", "error: interrupted\n")]
+    ("command", "words"),
+    [
+        ("sweep", "error: interrupted; run the same command again to continue\n"),
+        ("compress", f"error: interrupted; {NOTE}\n"),
+    ],
 )
 def test_what_to_do_after_an_interrupt(command: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit), reported(command, as_json=False, verbose=False):
-        raise KeyboardInterrupt
+        raise noted(KeyboardInterrupt())
     assert words in capsys.readouterr().err
 
 

@@ -42,7 +42,7 @@ def test_an_error_has_its_own_stream(cli: Cli) -> None:
     assert json.loads(done.stdout)["error"]["exit_code"] == 2
 
 
-@pytest.mark.parametrize("limit", [2_000, 25_000, 40_000], ids=["transfer set", "pictures", "student"])
+@pytest.mark.parametrize("limit", [2_000, 25_000, 40_000], ids=["settings", "transfer set", "student"])
 def test_a_full_disk(cli: Cli, tmp_path: Path, digits_file: Path, limit: int) -> None:
     """No file may grow beyond a limit, so writing fails as it does on a full disk."""
 
@@ -50,32 +50,53 @@ def test_a_full_disk(cli: Cli, tmp_path: Path, digits_file: Path, limit: int) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     settings = ["--set", "synthesis.count=100", "--set", "synthesis.batch_size=50", "--set", "held_out=100"]
-    if limit == 25_000:
+    if limit == 40_000:
         settings += ["--set", "synthesis.batch_size=10"]
     done = cli("compress", digits_file, "-o", "out", *SMALL_OPTIONS, *settings, "--format", "json", preexec_fn=restrict)
     assert done.returncode == 1, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: ")
-    assert "too large" in last.lower()
+    file = {2_000: "run.json", 25_000: "transfer-set/shard-00000.safetensors", 40_000: "checkpoint.pt"}[limit]
+    assert last.startswith(f"error: out/{file}: File too large")
     assert "Traceback" not in done.stderr
     assert json.loads(done.stdout)["error"]["exit_code"] == 1
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("*.partial"))
+    if limit == 2_000:
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert last.endswith("to continue: zskd-onnx compress --resume --output out")
 
 
-def test_a_reader_that_goes_away(environment: dict[str, str]) -> None:
-    """``zskd-onnx recipes list | head -1`` is no error worth a message."""
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away(environment: dict[str, str], stream: str) -> None:
+    """``zskd-onnx recipes list | head -1`` is no error, and the command does its work to the end."""
+    words = ["recipes", "list"] if stream == "stdout" else ["recipes", "show", "nothing"]
     program = subprocess.Popen(
-        [sys.executable, "-m", "zskd_onnx", "recipes", "list"],
+        [sys.executable, "-m", "zskd_onnx", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
     )
-    assert program.stdout is not None
-    assert program.stderr is not None
-    program.stdout.close()
-    assert program.stderr.read() == b""
-    program.stderr.close()
-    assert program.wait(60) == 1
+    closed, other = (program.stdout, program.stderr) if stream == "stdout" else (program.stderr, program.stdout)
+    assert closed is not None
+    assert other is not None
+    closed.close()
+    assert other.read() == b""
+    other.close()
+    assert program.wait(60) == (0 if stream == "stdout" else 2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_result_that_cannot_be_written(environment: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "zskd_onnx", "recipes", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
 
 
 def test_an_interrupt(environment: dict[str, str], digits_file: Path, tmp_path: Path) -> None:
@@ -99,5 +120,7 @@ def test_an_interrupt(environment: dict[str, str], digits_file: Path, tmp_path: 
     program.send_signal(signal.SIGINT)
     output, errors = program.communicate(timeout=120)
     assert program.returncode == 130
-    assert errors.splitlines()[-1] == "error: interrupted; run the same command with --resume to continue"
+    last = errors.splitlines()[-1]
+    assert last.startswith("error: interrupted; ")
+    assert last.endswith("to continue: zskd-onnx compress --resume --output zskd-out")
     assert json.loads(output)["error"]["type"] == "Interrupted"

@@ -161,7 +161,22 @@ def test_explain_suggests_the_nearest_key(run: Cli, key: str, hint: str) -> None
 
 
 @pytest.mark.parametrize(
-    "words", [["recipes", "list"], ["recipes", "show", "best"], ["compress", "none.onnx"]], ids=" ".join
+    "words",
+    [
+        ["recipes", "list"],
+        ["recipes", "show", "best"],
+        ["recipes", "explain", "epochs"],
+        ["compress", "none.onnx"],
+        ["compress", __file__, "--set", "epochs=3"],
+        ["compress", __file__, "--set", "synthesis.kind=impresions"],
+        ["compress", __file__, "--recipe", "bset"],
+        ["compress", __file__, "--student", "lenet"],
+        ["compress", __file__, "--eval-data", __file__],
+        ["compress", __file__, "--input-range", "255"],
+        ["sweep", __file__, "--set", "synthesis.countt=1,2"],
+        ["evaluate", __file__, "--teacher", __file__, "--eval-data", __file__],
+    ],
+    ids=lambda words: " ".join(words).replace(__file__, "FILE"),
 )
 def test_what_needs_no_torch_loads_none(words: list[str], environment: dict[str, str]) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT, *words], capture_output=True, text=True, env=environment)

@@ -11,11 +11,12 @@ import pytest
 
 from tests.cli.conftest import WIDTHS, Snapshot, assert_whole
 from zskd_onnx.cli.choices import Format
-from zskd_onnx.cli.compress import best_step, print_compression, result_rows
+from zskd_onnx.cli.print_compression import best_step, print_compression, result_rows
 from zskd_onnx.cli.results import SCHEMA_VERSION, duration, percent, print_result, print_table, table_lines
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.onnx_scores import Accuracies
-from zskd_onnx.pipeline.result import CompressionResult, ModelFigures
+from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
+from zskd_onnx.teacher.probes.answers import Answers
 
 
 @pytest.fixture
@@ -32,9 +33,15 @@ def result() -> CompressionResult:
         confident=0.843,
         confident_agreement=0.9981,
         accuracy=Accuracies(teacher=0.9911, student=0.9822, agreement=0.985),
-        teacher_size=ModelFigures("teacher.onnx", 1_234_567, 61_706),
-        student_size=ModelFigures("student.onnx", 234_567, 35_820),
+        teacher_size=ModelFigures("teacher.onnx", 1_234_567, 61_706, 416_520),
+        student_size=ModelFigures("student.onnx", 234_567, 35_820, 170_160),
         seconds={"teacher": 4.2, "synthesis": 640.1, "distillation": 7801.0, "fine-tuning": 119.0, "deployment": 17.0},
+        answers=Answers(10, 1024, 10, 0.99, 3, 0.69, 0.9, 4.2),
+        domain=InputRange((0.0,), (255.0,), "", "inferred", "in the inferred range 0..255"),
+        warnings=(
+            "the layout is assumed to be NCL: if the input's axes are in another order, the student will be poor",
+            "the student predicts the same class for every held-out sample",
+        ),
         notes=(),
         history={"distillation": validations, "fine-tuning": []},
         chosen={"distillation": 28_125},
@@ -51,8 +58,9 @@ def test_the_table_of_a_run_is_whole(snapshot: Snapshot, result: CompressionResu
 
 
 def test_a_student_that_is_no_smaller_is_not_called_so(result: CompressionResult) -> None:
-    larger = replace(result, student_size=ModelFigures("student.onnx", 9_999_999, 175_000))
+    larger = replace(result, student_size=ModelFigures("student.onnx", 9_999_999, 175_000, 170_160))
     assert result_rows(larger)["parameters"].endswith("(more than the teacher; choose a smaller --student)")
+    assert result_rows(larger)["multiply-adds"] == "416,520 -> 170,160 (2.4 times fewer) per sample"
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -99,7 +107,7 @@ def test_the_path_of_the_student_comes_first_and_alone(
     assert content["confident"] == {"share": 0.843, "agreement": 0.9981}
 
 
-def test_the_best_step_of_a_run_that_was_resumed_with_evaluation_data() -> None:
+def test_the_best_step_with_and_without_an_accuracy() -> None:
     validations = [{"step": 40, "loss": 0.1}, {"step": 80, "loss": 0.2, "accuracy": 0.5}]
     assert best_step(validations, 40) == "40 of 80"
     assert best_step(validations, 80) == "80 of 80: accuracy 50.00 %, the best of all steps 50.00 %"

@@ -71,6 +71,9 @@ def test_values_are_read() -> None:
 @pytest.mark.parametrize(
     ("teacher_input", "message"),
     [
+        (TeacherInput(input_range="255"), "--input-range '255': expected the lowest and the highest value"),
+        (TeacherInput(input_range="255,0"), "--input-range '255,0': expected the lowest and the highest value"),
+        (TeacherInput(std="nan"), "--std 'nan': expected finite numbers"),
         (TeacherInput(mean="a,b"), "--mean 'a,b': expected numbers with commas, such as 0,255"),
         (TeacherInput(input_shape="3,2.5"), "--input-shape '3,2.5': expected whole numbers"),
         (TeacherInput(fix=["mask"]), "--fix mask: expected NAME=VALUE"),

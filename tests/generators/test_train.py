@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def untrained() -> nn.Module:
-    return build(choose("cnn-small", (1, 8, 8), 0), (1, 8, 8), 10, 0)
+    return build(choose("cnn-small", (1, 8, 8)), (1, 8, 8), 10, 0)
 
 
 def training(
@@ -188,7 +188,7 @@ def test_generators_make_vectors(save_model: SaveModel) -> None:
 
     w = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     teacher = load_teacher(save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 6], ["N", 3], {"w": w}))
-    student = build(choose("mlp-small", (6,), 0), (6,), 3, 0)
+    student = build(choose("mlp-small", (6,)), (6,), 3, 0)
     x, outputs = training(DataFreeLearning(width=4), teacher).batch(0, student)
     assert x.shape == (32, 6)
     torch.testing.assert_close(outputs.logits, F.linear(4 * x - 2, w.T))  # the default input range of vectors

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ FILES = {
     "student.onnx",
     "manifest.json",
     "recipe.yaml",
+    "run.json",
     "events.jsonl",
     "impressions.png",
     "class_similarity.png",
@@ -224,33 +224,82 @@ def test_output_folder_that_cannot_be_created(digits_file: Path, tmp_path: Path)
         compress(digits_file, tmp_path / "file" / "out", overrides=SMALL)
 
 
-def test_resume_with_another_recipe_changes_no_file(
+def content(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Each file's bytes and time of change."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"overrides": [*SMALL, "synthesis.count=200"]}])
+def test_resume_with_other_settings_changes_no_file(
+    finished: CompressionResult, digits_file: Path, tmp_path: Path, changes: dict
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(finished.student.parent, folder)
+    before = content(folder)
+    with pytest.raises(UsageError, match=r"the run there has other settings: .*\(there: "):
+        compress(digits_file, folder, **{"overrides": SMALL, **changes}, resume=True)
+    assert content(folder) == before
+
+
+def test_resume_of_a_finished_run_gives_its_result_and_writes_nothing(
     finished: CompressionResult, digits_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
-    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    with pytest.raises(UsageError, match="another teacher, recipe or seed"):
-        compress(digits_file, folder, overrides=SMALL, seed=1, resume=True)
-    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    before = content(folder)
+    for teacher in (digits_file, None):
+        again = compress(teacher, folder, resume=True)
+        assert again.student == folder / "student.onnx"
+        assert {**again.to_dict(), "history": again.history} == {
+            **finished.to_dict(),
+            "history": finished.history,
+            "student": str(folder / "student.onnx"),
+            "manifest": str(folder / "manifest.json"),
+        }
+    assert content(folder) == before
 
 
-def test_resume_with_fewer_samples_uses_as_many_as_a_new_run(
-    finished: CompressionResult, digits_file: Path, tmp_path: Path
-) -> None:
+def test_resume_of_a_finished_run_makes_a_damaged_shard_again(finished: CompressionResult, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
-    fewer = [*SMALL, "synthesis.count=200"]
-    resumed = compress(digits_file, folder, overrides=fewer, resume=True)
-    new = compress(digits_file, tmp_path / "new", overrides=fewer)
-    assert weights(resumed.student) == weights(new.student)
+    shard = folder / "transfer-set" / "shard-00000.safetensors"
+    before, student = shard.read_bytes(), content(folder)[folder / "student.onnx"]
+    shard.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    compress(None, folder, resume=True)
+    assert shard.read_bytes() == before
+    assert content(folder)[folder / "student.onnx"] == student
+
+
+def test_resume_of_a_finished_run_whose_student_is_gone(finished: CompressionResult, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(finished.student.parent, folder)
+    (folder / "student.onnx").unlink()
+    assert compress(None, folder, resume=True).student.read_bytes() == finished.student.read_bytes()
+
+
+def test_the_teacher_is_needed_without_resume(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="teacher is missing"):
+        compress(None, tmp_path / "out")
+    with pytest.raises(UsageError, match="exclude each other"):
+        compress(None, tmp_path / "out", resume=True, overwrite=True)
+    with pytest.raises(UsageError, match="no such folder"):
+        compress(None, tmp_path / "out", resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder that not even root can write")
+def test_an_unwritable_folder_is_found_before_the_teacher_is_loaded(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.onnx"
+    teacher.write_text("no model")
+    with pytest.raises(UsageError, match="/sys/kernel/out: cannot be written"):
+        compress(teacher, "/sys/kernel/out")
 
 
 def test_student_can_serve_as_a_teacher(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     first, second = load_teacher(digits_file).domain, load_teacher(finished.student).domain
     assert (second.low, second.high, second.layout, second.shape) == (first.low, first.high, first.layout, first.shape)
     assert not second.assumed
-    result = compress(finished.student, tmp_path / "out", overrides=SMALL, student="mlp-small")
+    result = compress(finished.student, tmp_path / "out", overrides=SMALL, student="mlp-small", allow_degenerate=True)
     assert verify(tmp_path / "out", teacher=finished.student).interface == "fits"
     assert result.student_size.parameters < finished.student_size.parameters
 
@@ -330,12 +379,21 @@ def test_student_has_the_domain_of_each_channel(exports: Exports, tmp_path: Path
 
 
 def test_teacher_of_vectors(save_model: SaveModel, tmp_path: Path) -> None:
-    w = torch.randn(13, 3, generator=torch.Generator().manual_seed(0))
-    path = save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 13], ["N", 3], {"w": w})
+    rng = torch.Generator().manual_seed(0)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "v"], ["y"]),
+    ]
+    weights = {"w": torch.randn(13, 20, generator=rng), "v": torch.randn(20, 3, generator=rng)}
+    path = save_model(nodes, ["N", 13], ["N", 3], weights)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = compress(path, tmp_path / "out", overrides=SMALL)
-    assert json.loads(result.manifest.read_text())["architecture"] in ("mlp", "mlp-small")
+    manifest = json.loads(result.manifest.read_text())
+    assert manifest["architecture"] == "mlp-16"
+    assert manifest["sizes"]["student"]["multiply_adds"] == 13 * 16 + 16 * 3
+    assert manifest["sizes"]["teacher"]["multiply_adds"] == 13 * 20 + 20 * 3
     assert session(result.student).run(None, {"x": np.zeros((2, 13), np.float32)})[0].shape == (2, 3)
 
 
@@ -351,38 +409,17 @@ def test_teacher_in_another_precision(tmp_path: Path, kind: int, dtype: torch.dt
     )
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    result = compress(path, tmp_path / "out", overrides=SMALL)
+    result = compress(path, tmp_path / "out", overrides=SMALL, student="mlp-small")
     assert session(result.student).get_inputs()[0].type == session(path).get_inputs()[0].type
 
 
 def test_recipe_that_needs_a_head(save_model: SaveModel, tmp_path: Path) -> None:
     path = save_model([helper.make_node("Relu", ["x"], ["y"])], ["N", 5], ["N", 5])
     with pytest.raises(UnsupportedTeacherError, match="final fully connected layer"):
-        compress(path, tmp_path / "out", overrides=SMALL)
+        compress(path, tmp_path / "out", recipe="best", overrides=SMALL)
     assert not (tmp_path / "out").exists()
-    result = compress(path, tmp_path / "out", overrides=[*SMALL, "prior.similarity=false"])
+    result = compress(path, tmp_path / "out", overrides=[*SMALL, "prior.similarity=false"], student="mlp-small")
     assert not (result.student.parent / "class_similarity.png").exists()
-
-
-def failing(stage: str) -> Callable[[Event], None]:
-    def listen(event: Event) -> None:
-        if event.stage == stage:
-            raise RuntimeError("the listener failed")
-
-    return listen
-
-
-@pytest.mark.parametrize("stage", ["synthesis", "distillation", "deployment"])
-def test_failed_run_leaves_no_files(digits_file: Path, tmp_path: Path, stage: str) -> None:
-    with pytest.raises(RuntimeError, match="listener"):
-        compress(digits_file, tmp_path / "out", overrides=SMALL, listener=failing(stage))
-    assert not list(tmp_path.iterdir())
-    folder = tmp_path / "existing"
-    folder.mkdir()
-    (folder / "notes.txt").write_text("of the user")
-    with pytest.raises(RuntimeError, match="listener"):
-        compress(digits_file, folder, overrides=SMALL, overwrite=True, listener=failing(stage))
-    assert [p.name for p in folder.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize(

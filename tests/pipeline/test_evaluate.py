@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import helper
 
-from tests.conftest import SMALL, Exports
-from zskd_onnx import BeliefMatching, CompressionResult, ParityError, compress, evaluate
+from tests.conftest import SMALL, Exports, SaveModel
+from zskd_onnx import BeliefMatching, CompressionResult, ParityError, compress, evaluate, verify
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.system.onnx_runtime import open_session
 
@@ -45,6 +48,37 @@ def test_against_onnxruntime(finished: CompressionResult, digits_file: Path, dig
         assert quality.accuracy == pytest.approx((classes == y).mean())
         assert quality.class_accuracy == pytest.approx([(classes[y == k] == k).mean() for k in range(10)])
     assert evaluation.transitions is None
+    assert not any("teacher's accuracy" in note for note in evaluation.notes)
+
+
+def test_a_student_that_answers_one_class(
+    save_model: SaveModel, digits_file: Path, digits_data: Path, tmp_path: Path
+) -> None:
+    """It fits in the teacher's place, and its answer to the teacher's commonest class is right."""
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["logits"]),
+    ]
+    weights = {"w": torch.randn(64, 10) * 1e-6, "b": torch.eye(10)[4]}
+    model = onnx.load(save_model(nodes, ["N", 1, 8, 8], ["N", 10], weights, metadata={"zskd.input_range": "0,16"}))
+    model.graph.input[0].name, model.graph.output[0].name = "image", "logits"
+    onnx.save(model, tmp_path / "constant.onnx")
+    evaluation = evaluate(tmp_path / "constant.onnx", digits_file, digits_data)
+    one_class, chance = evaluation.notes
+    assert "the student answers class 4 to all 450 samples" in one_class
+    assert "the agreement on 450 samples is near chance, 10.00 %" in chance
+    assert evaluation.to_dict()["notes"] == list(evaluation.notes)
+    verification = verify(tmp_path / "constant.onnx", teacher=digits_file, eval_data=digits_data)
+    assert verification.notes == evaluation.notes
+
+
+def test_labels_of_another_data_set(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+    x, y = held_out_digits()
+    np.savez(tmp_path / "data.npz", images=x, labels=(y + 1.0) % 10)
+    arrays, chance, *_ = evaluate(finished.student, digits_file, tmp_path / "data.npz").notes
+    assert "reads samples from array images" in arrays
+    assert "the teacher's accuracy on the real samples is near chance" in chance
 
 
 def test_without_class_numbers(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:

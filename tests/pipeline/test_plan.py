@@ -13,9 +13,9 @@ from zskd_onnx.distillation.settings import LossWeights
 from zskd_onnx.pipeline.compress import compress
 from zskd_onnx.pipeline.estimate import estimate
 from zskd_onnx.pipeline.resolve import resolve
-from zskd_onnx.procedural.natural_images import infer_natural_images
 from zskd_onnx.students.choose import build
 from zskd_onnx.students.describe import parameters
+from zskd_onnx.teacher.probes.natural_images import infer_natural_images
 
 
 def test_plan_has_every_decision(digits_file: Path) -> None:
@@ -34,7 +34,7 @@ def test_plan_has_every_decision(digits_file: Path) -> None:
 def test_assumed_input_range_has_a_note(exports: Exports) -> None:
     path = exports.path("lenet5", "17")
     assert any("--input-range" in note for note in prepare(path).notes)
-    assert not any("--input-range" in note for note in prepare(path, input_range=(0, 1)).notes)
+    assert not any("assumed" in note for note in prepare(path, input_range=(0, 1)).notes)
 
 
 def test_estimate_grows_with_the_work(digits_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def test_every_recipe_runs(name: str, digits_file: Path, data: Path, exports: Ex
     else:
         teacher = exports.path("wrn", "dynamo") if "batch_norm" in recipe.needs else digits_file
     real = data if "data" in recipe.requires else None
-    result = compress(teacher, tmp_path / "out", recipe=name, overrides=small(name), data=real)
+    # The wide ResNet has random weights, so it predicts few classes.
+    result = compress(teacher, tmp_path / "out", recipe=name, overrides=small(name), data=real, allow_degenerate=True)
     assert result.student.is_file()
     assert not (tmp_path / "out" / "checkpoint.pt").exists()
     manifest = json.loads(result.manifest.read_text())
@@ -127,7 +129,7 @@ def test_bad_initialisation(exports: Exports, tmp_path: Path) -> None:
 
 
 def test_requirements_of_recipes(digits_file: Path, exports: Exports, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedTeacherError, match=r"batch-normalisation statistics.*recipe without it: .*abm"):
+    with pytest.raises(UnsupportedTeacherError, match=r"batch-normalisation statistics.*use --recipe \S+"):
         compress(exports.path("lenet5", "dynamo"), tmp_path / "out", recipe="deep-inversion")
     with pytest.raises(UsageError, match=r"--data FILE.npz.*zskd"):
         compress(digits_file, tmp_path / "out", recipe="kd")
@@ -198,7 +200,8 @@ def test_generators_of_volumes(name: str, tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6 * 6, 3))
     export(net, (1, 8, 8, 8), tmp_path / "volumes.onnx", "17", fixed=False)
     short = (*GENERATED, "distillation.epoch_samples=256", "distillation.batch_size=32")
-    assert compress(tmp_path / "volumes.onnx", tmp_path / "out", recipe=name, overrides=short).student.is_file()
+    result = compress(tmp_path / "volumes.onnx", tmp_path / "out", recipe=name, overrides=short, student="cnn-small")
+    assert result.student.is_file()
 
 
 @pytest.mark.parametrize("name", ["abm", "kd-at"])
@@ -213,6 +216,7 @@ def test_attention_transfer_is_left_out_without_activation_maps(
         path,
         tmp_path / "out",
         recipe=name,
+        student="mlp-small",
         overrides=small(name),
         data=tmp_path / "real.npz" if name == "kd-at" else None,
         listener=lambda event: messages.append(event.text),
@@ -280,11 +284,13 @@ def test_resume_after_training_does_not_train_again(digits_file: Path, tmp_path:
         compress(digits_file, tmp_path / "cut", overrides=SMALL, listener=interrupt)
     progress: list[Event] = []
     resumed = compress(digits_file, tmp_path / "cut", overrides=SMALL, resume=True, listener=progress.append)
-    assert not [event for event in progress if event.stage == "distillation" and event.kind == "progress"]
+    assert not [event for event in progress if event.stage == "distillation" and event.completed < event.total]
     assert weights(resumed) == weights(compress(digits_file, tmp_path / "whole", overrides=SMALL))
 
 
-def test_resume_with_other_real_samples_trains_anew(digits_file: Path, data: Path, tmp_path: Path) -> None:
+def test_resume_with_other_real_samples_is_refused(digits_file: Path, data: Path, tmp_path: Path) -> None:
+    """The same samples in another file are accepted."""
+    shutil.copy(data, tmp_path / "copy.npz")
     with np.load(data) as file:
         np.savez(tmp_path / "other.npz", x=file["x"][::-1], y=file["y"][::-1])
     changes = ("distillation.epochs=20",)
@@ -295,9 +301,11 @@ def test_resume_with_other_real_samples_trains_anew(digits_file: Path, data: Pat
 
     with pytest.raises(KeyboardInterrupt):
         compress(digits_file, tmp_path / "cut", recipe="kd", overrides=changes, data=data, listener=interrupt)
-    options = {"recipe": "kd", "overrides": changes, "data": tmp_path / "other.npz"}
-    resumed = compress(digits_file, tmp_path / "cut", resume=True, **options)
-    assert weights(resumed) == weights(compress(digits_file, tmp_path / "whole", **options))
+    with pytest.raises(UsageError, match=r"--data \S+other\.npz with SHA-256 .*\(there: \S+digits\.npz with"):
+        compress(digits_file, tmp_path / "cut", resume=True, data=tmp_path / "other.npz")
+    resumed = compress(digits_file, tmp_path / "cut", resume=True, data=tmp_path / "copy.npz")
+    whole = compress(digits_file, tmp_path / "whole", recipe="kd", overrides=changes, data=data)
+    assert weights(resumed) == weights(whole)
 
 
 PROCEDURAL = (
@@ -318,7 +326,8 @@ def test_procedural_images_alone(exports: Exports, tmp_path: Path) -> None:
         for name, seed in (("first", 0), ("again", 0), ("other", 1))
     )
     folder = first.student.parent
-    names = {"student.onnx", "manifest.json", "recipe.yaml", "events.jsonl", "impressions.png", "class_similarity.png"}
+    names = {"student.onnx", "manifest.json", "recipe.yaml", "run.json", "events.jsonl"}
+    names |= {"impressions.png", "class_similarity.png"}
     assert {path.name for path in folder.iterdir()} == names
     assert 0.5 < first.agreement <= 1
     assert len(first.history["distillation"]) == 4
@@ -377,12 +386,13 @@ def test_vectors_have_no_procedural_images(save_model: SaveModel, tmp_path: Path
     assert error.value.exit_code == 3
     message = str(error.value)
     assert f"{path}: recipe 'procedural' needs images, sequences or volumes, and the teacher takes vectors" in message
-    others = message.rpartition("recipe without it: ")[2].split(", ")
-    assert set(others) == set(recipe_names()) - {"procedural"}
+    assert message.endswith("use --recipe best, or change procedural, which causes this")
     with pytest.raises(
         UsageError, match=r"^distillation\.mixture names procedural.*samples of this run are transfer_set"
     ):
-        compress(path, tmp_path / "out", overrides=(*SMALL, "distillation.mixture={procedural: 1}"))
+        compress(
+            path, tmp_path / "out", overrides=(*SMALL, "distillation.mixture={procedural: 1}"), student="mlp-small"
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from zskd_onnx.cli.choices import Device, Format
+from zskd_onnx.cli.choices import Device
 from zskd_onnx.cli.completion import complete_recipe, complete_setting
 from zskd_onnx.cli.help_page import OUTPUT, RECIPE, RUN
 from zskd_onnx.cli.options import (
@@ -18,22 +18,20 @@ from zskd_onnx.cli.options import (
     OutputOption,
     SeedOption,
     StudentOption,
-    TeacherFile,
+    check_run_options,
 )
+from zskd_onnx.cli.print_compression import print_compression, print_plan
 from zskd_onnx.cli.progress import progress
-from zskd_onnx.cli.results import duration, percent, print_json, print_result, print_table
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
+from zskd_onnx.errors import UsageError
 from zskd_onnx.system.files import expect_file
-
-if TYPE_CHECKING:
-    from zskd_onnx.pipeline.estimate import Estimate
-    from zskd_onnx.pipeline.plan import Plan
-    from zskd_onnx.pipeline.result import CompressionResult
 
 
 @with_shared_options
 def compress(
-    teacher: TeacherFile,
+    teacher: Annotated[
+        Path | None, typer.Argument(metavar="TEACHER.onnx", help="The trained classifier; not needed with --resume.")
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +67,22 @@ def compress(
     ] = None,
     seed: SeedOption = None,
     device: DeviceOption = Device.AUTO,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.", rich_help_panel=RUN)] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run in the output folder with its own settings; no other option is needed.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    allow_degenerate: Annotated[
+        bool,
+        typer.Option(
+            "--allow-degenerate",
+            help="Train even if the teacher predicts few classes, or none with confidence, on the samples.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -86,13 +99,14 @@ def compress(
 ) -> None:
     """Train a smaller student for TEACHER.onnx without its training data.
 
-    Writes student.onnx, manifest.json, recipe.yaml, events.jsonl, pictures and the transfer set to
-    the output folder.
+    Writes student.onnx, manifest.json, recipe.yaml, run.json, events.jsonl, pictures and the transfer
+    set to the output folder.
 
     Examples:
       zskd-onnx compress teacher.onnx
       zskd-onnx compress teacher.onnx -r zskd --student half
       zskd-onnx compress teacher.onnx --input-range 0,255
+      zskd-onnx compress --resume --output zskd-out
 
     Exit codes:
       0    success
@@ -100,19 +114,26 @@ def compress(
       2    usage error, or a faulty recipe
       3    the teacher is unsupported
       4    the student or the import differs from onnxruntime
-      5    a quality gate was missed
+      5    a quality gate was missed, or samples are degenerate
       130  interrupted
+      143  terminated
     """
-    expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
+    if teacher is not None:
+        expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
+    elif not resume:
+        raise UsageError("TEACHER.onnx is missing; 'zskd-onnx compress --help' lists the options")
+    if dry_run and resume:
+        raise UsageError("--dry-run and --resume exclude each other; give one of them")
+    check_run_options(recipe, set_ or [], student, data, eval_data)
+    described = teacher_input.options()
 
-    from zskd_onnx.config.files import DEFAULT_RECIPE
     from zskd_onnx.pipeline.compress import compress as run
     from zskd_onnx.pipeline.estimate import estimate
     from zskd_onnx.pipeline.make_transfer_set import reuse
     from zskd_onnx.pipeline.plan import prepare
 
     options: dict[str, Any] = {
-        "recipe": recipe or DEFAULT_RECIPE,
+        "recipe": recipe,
         "overrides": set_ or [],
         "student": student,
         "seed": seed,
@@ -120,80 +141,24 @@ def compress(
         "eval_data": eval_data,
         "data": data,
         "init": None if init is None else init.value,
-        **teacher_input.options(),
+        **described,
     }
-    if dry_run:
+    if dry_run and teacher is not None:
         plan = prepare(teacher, **options)
         if transfer_set is not None:
             plan, _ = reuse(transfer_set, plan)
-        _print_plan(plan, estimate(plan), printed.format, reused=transfer_set is not None)
+        print_plan(plan, estimate(plan), printed.format, reused=transfer_set is not None)
         return
     with progress(printed) as listener:
         result = run(
-            teacher, output, transfer_set=transfer_set, overwrite=overwrite, resume=resume, listener=listener, **options
+            teacher,
+            output,
+            transfer_set=transfer_set,
+            overwrite=overwrite,
+            resume=resume,
+            allow_degenerate=allow_degenerate,
+            listener=listener,
+            **options,
         )
     print_compression(result, printed.format)
     result.check()
-
-
-def _print_plan(plan: Plan, estimated: Estimate, format: Format, *, reused: bool) -> None:
-    """Print the plan of a run; ``reused``: whether the transfer set exists already."""
-    seconds = {stage: value for stage, value in estimated.seconds.items() if stage != "synthesis" or not reused}
-    if format == Format.JSON:
-        bounds = [stage for stage in estimated.at_most if stage in seconds]
-        print_json({"plan": {**plan.to_dict(), "estimate": seconds, "estimate_at_most": bounds}})
-        return
-    for note in plan.notes:
-        print(note)
-    print_table(
-        {
-            f"{stage} (estimate)": f"{'at most ' * (stage in estimated.at_most)}{duration(value)}"
-            for stage, value in seconds.items()
-        }
-    )
-    print()
-    print(plan.recipe_yaml(), end="")
-
-
-def print_compression(result: CompressionResult, format: Format) -> None:
-    """Print the result of a run; as text, the first line is the path of the student and nothing else."""
-    if format == Format.TEXT:
-        print(result.student)
-    print_result(result.to_dict(), result_rows(result), format)
-
-
-def result_rows(result: CompressionResult) -> dict[str, str]:
-    """The table of a run's result."""
-    teacher, student, accuracy = result.teacher_size, result.student_size, result.accuracy
-    ratio = teacher.parameters / student.parameters
-    size = f"{ratio:.1f} times fewer" if ratio >= 1 else "more than the teacher; choose a smaller --student"
-    rows = {}
-    if accuracy is not None:
-        rows["accuracy"] = f"teacher {percent(accuracy.teacher)}, student {percent(accuracy.student)}"
-    agreement = f"{percent(result.agreement)} on held-out synthesised samples"
-    if result.confident_agreement is not None:
-        agreement += (
-            f"; {percent(result.confident_agreement)} on the {100 * result.confident:.0f} % "
-            "of them with a teacher confidence of at least 90 %"
-        )
-    rows["agreement"] = agreement
-    for stage, validations in result.history.items():
-        if validations:
-            rows[f"best step ({stage})"] = best_step(validations, result.chosen[stage])
-    return {
-        **rows,
-        "parity": f"{result.parity.max_abs_difference:.2g} difference between torch and onnxruntime "
-        f"(tolerance {result.parity.tolerance:.2g})",
-        "parameters": f"{teacher.parameters:,} -> {student.parameters:,} ({size})",
-        "file size": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
-        "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
-    }
-
-
-def best_step(validations: list[dict[str, Any]], step: int) -> str:
-    """The step whose weights were kept, with its accuracy on the evaluation data and the best of all steps."""
-    text = f"{step:,} of {validations[-1]['step']:,}"
-    accuracies = {entry["step"]: entry["accuracy"] for entry in validations if "accuracy" in entry}
-    if step not in accuracies:  # a run that was resumed with --eval-data has some steps without
-        return text
-    return f"{text}: accuracy {percent(accuracies[step])}, the best of all steps {percent(max(accuracies.values()))}"

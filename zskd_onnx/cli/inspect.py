@@ -38,15 +38,21 @@ def inspect(teacher: TeacherFile, teacher_input: TeacherInput, printed: Output) 
 def _rows(facts: dict[str, Any]) -> dict[str, str]:
     domain, head, norm, student = facts["input"], facts["head"], facts["batch_norm"], facts["student"]
     penultimate = facts["penultimate_layer"]
-    smaller = [f"{s['name']} {s['parameters']:,} ({s['share']:.1%})" for s in facts["students"] if s["share"] < 1]
+    smaller = [
+        f"{s['name']} {s['parameters']:,} ({s['share']:.1%})"
+        for s in facts["students"]
+        if s["parameters"] < facts["parameters"] and s["multiply_adds"] < facts["multiply_adds"]
+    ]
     shape = ", ".join(map(str, domain["shape"]))
     return {
         "file": f"{facts['path']} ({facts['bytes']:,} bytes, opset {facts['opset']}, "
         f"{facts['producer'] or 'unknown producer'})",
         "input": f"'{domain['name']}' {domain['type']} ({shape}) {domain['layout']} "
-        f"(layout from: {domain['layout_source']})",
+        f"(layout from: {domain['layout_source']})"
+        + ("; this is an assumption, set --layout to be sure" if domain["layout_source"] == "default" else ""),
         "input range": f"{_bounds(domain['low'])} to {_bounds(domain['high'])} (from: {domain['range_source']})"
         + ("; this is an assumption, set --input-range to be sure" if domain["assumed"] else ""),
+        **_warnings(domain["warnings"]),
         **{f"output '{name}'": content for name, content in facts["outputs"].items()},
         "classes": _classes(facts["classes"], facts["class_names"]),
         "final layer": "no fully connected layer found"
@@ -69,9 +75,15 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
             else verdict["why"].removeprefix(f"{facts['path']}: recipe '{name}' ")
             for name, verdict in facts["recipes"].items()
         },
-        "student": f"{student['name']} ({student['why']})",
+        "student": "none that auto picks is smaller; name one with --student"
+        if student is None
+        else f"{student['name']} ({student['why']})",
         "smaller students": ", ".join(smaller) or "none of the built-in ones",
     }
+
+
+def _warnings(warnings: list[str]) -> dict[str, str]:
+    return {f"warning {i}" if len(warnings) > 1 else "warning": text for i, text in enumerate(warnings, 1)}
 
 
 def _classes(count: int, names: list[str] | None) -> str:

@@ -59,12 +59,13 @@ def list_(
     from dataclasses import asdict
 
     from zskd_onnx.students.describe import describe
-    from zskd_onnx.students.zoo.architecture import STUDENTS
+    from zskd_onnx.students.zoo.architecture import FAMILIES, STUDENTS
     from zskd_onnx.teacher.load import load_teacher
 
     if teacher is None:
         entries: list[dict[str, Any]] = [{"name": s.name, "summary": s.summary} for s in STUDENTS.values()]
         rows = {entry["name"]: entry["summary"] for entry in entries}
+        rows |= {family.pattern: family.summary for family in FAMILIES.values()}
     else:
         loaded = load_teacher(teacher, **teacher_input.options())
         total = loaded.parameters_count

@@ -12,9 +12,9 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.transfer_set import Samples
+from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Event, EventLog, Listener, both, silent
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.export.export import export_student
@@ -22,13 +22,19 @@ from zskd_onnx.export.onnx import describe_teacher, save
 from zskd_onnx.metrics.onnx_scores import Accuracies, score
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.competing_rounds import student_between
+from zskd_onnx.pipeline.finished_run import finished_result, is_whole
+from zskd_onnx.pipeline.judge_samples import judge_samples
+from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_set, reuse
 from zskd_onnx.pipeline.plan import Plan, prepare
-from zskd_onnx.pipeline.result import CompressionResult, ModelFigures, missed_gates
+from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures, missed_gates
+from zskd_onnx.pipeline.result_warnings import result_warnings
+from zskd_onnx.pipeline.resumed_settings import resumed_settings
+from zskd_onnx.pipeline.run_folder import OpenFolder
+from zskd_onnx.pipeline.run_settings import new_settings
 from zskd_onnx.pipeline.train_student import train_student
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.report.pictures import draw_samples, draw_similarity
-from zskd_onnx.students.describe import parameters
 from zskd_onnx.system.files import write_text
 from zskd_onnx.teacher.load import TeacherOptions
 from zskd_onnx.teacher.probes.outputs import TeacherView
@@ -38,10 +44,10 @@ SCHEMA_VERSION = 2
 
 
 def compress(
-    teacher: str | Path,
+    teacher: str | Path | None,
     output: str | Path,
     *,
-    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe | None = None,
     overrides: Iterable[str] = (),
     student: str | None = None,
     seed: int | None = None,
@@ -52,15 +58,17 @@ def compress(
     transfer_set: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    allow_degenerate: bool = False,
     listener: Listener = silent,
     **teacher_options: Unpack[TeacherOptions],
 ) -> CompressionResult:
     """Compress a classifier without its training data.
 
     Args:
-        teacher: the ONNX file.
+        teacher: the ONNX file. With ``resume`` it may be None, which takes the file of the run.
         output: folder for the student and everything that belongs to it.
-        recipe: a built-in name, a YAML file, or a ``Recipe``.
+        recipe: a built-in name, a YAML file, or a ``Recipe``. None takes "best", or "zskd-uniform" where the teacher
+            has no final fully connected layer.
         overrides: "distillation.epochs=50" and the like, for a recipe given by name or file.
         student: an architecture, "half", "auto", or "file.py:factory"; default: the recipe's.
         seed: of every random draw; default: the recipe's. On one machine the same seed gives the same student.
@@ -72,9 +80,13 @@ def compress(
         init: "random", "inherit" or "auto", see ``Recipe``; default: the recipe's.
         transfer_set: folder of a transfer set that an earlier run made from the same teacher; nothing is
             synthesised then.
-        overwrite: replace what an earlier run wrote to ``output``.
-        resume: continue an interrupted run there.
-        listener: is called with every progress ``Event``.
+        overwrite: replace what an earlier run wrote to ``output``. Its student stays until the new one is complete.
+        resume: continue the run there with its own settings; a finished run gives its result again and writes
+            nothing. Other arguments may be left out, and may not conflict with the settings.
+        allow_degenerate: train even where the teacher's predictions on the samples have collapsed, see
+            ``pipeline.judge_samples``.
+        listener: is called with every progress ``Event``. If it raises an exception, such as ``Cancelled``, the run
+            ends and what it made is kept for ``resume``.
         teacher_options: ``input_range``, ``mean``, ``std``, ``layout``, ``input_shape``, ``output_name``, ``fix``
             and ``importer``, as ``load_teacher`` takes them.
 
@@ -86,43 +98,71 @@ def compress(
         UsageError: a file, folder, option or recipe does not fit.
         UnsupportedTeacherError: the file cannot serve as a teacher.
         ParityError: the import or the exported student disagrees with onnxruntime.
+        QualityError: the teacher's predictions on the samples have collapsed, so nothing was trained.
     """
     folder = Path(output)
-    run_folder.check_output(folder, overwrite=overwrite, resume=resume)
+    if overwrite and resume:
+        raise UsageError("overwrite and resume exclude each other; give one of --overwrite and --resume")
     own_student = None if student is None else student.rpartition(":")[0]
     inputs = [path for path in (teacher, data, eval_data, own_student or None) if path is not None]
-    run_folder.check_inputs(folder, inputs)
     if overwrite and transfer_set is not None:
-        run_folder.check_inputs(folder, [transfer_set])
-    started = time.perf_counter()
-    plan = prepare(
-        teacher,
-        recipe=recipe,
-        overrides=overrides,
-        student=student,
-        seed=seed,
-        device=device,
-        eval_data=eval_data,
-        data=data,
-        init=init,
+        inputs.append(transfer_set)
+    run_folder.check_inputs(folder, inputs)
+    options: dict[str, Any] = {
+        "recipe": recipe,
+        "overrides": overrides,
+        "seed": seed,
+        "init": init,
+        "teacher": teacher,
+        "student": student,
+        "device": device,
+        "data": data,
+        "eval_data": eval_data,
+        "transfer_set": transfer_set,
         **teacher_options,
-    )
-    seconds = {"teacher": time.perf_counter() - started}
-    samples = None
-    if transfer_set is not None:
-        plan, samples = reuse(Path(transfer_set), plan)
-    elif resume and plan.recipe.synthesis is not None:
-        check_same_run(folder / run_folder.TRANSFER_SET, plan)
-    with run_folder.output_folder(folder, overwrite=overwrite, resume=resume):
-        return _run(plan, folder, samples, seconds, listener)
+    }
+    finished = None
+    if resume:
+        settings = resumed_settings(folder / run_folder.SETTINGS, **options)
+        finished = finished_result(folder, settings)
+        if finished is not None and is_whole(folder):
+            return finished
+    elif teacher is None:
+        raise UsageError("the teacher is missing; give an ONNX file, or continue a run with --resume")
+    else:
+        run_folder.check_output(folder, overwrite=overwrite)
+        settings = new_settings(**options)
+    with run_folder.output_folder(folder, settings, overwrite=overwrite, resume=resume) as run:
+        listener(Event("note", "teacher", f"loading {settings.arguments['teacher']}"))
+        started = time.perf_counter()
+        plan = prepare(**settings.arguments)
+        seconds = {"teacher": time.perf_counter() - started}
+        samples = None
+        if settings.transfer_set is not None:
+            plan, samples = reuse(settings.transfer_set, plan)
+        elif resume and plan.recipe.synthesis is not None:
+            check_same_run(folder / run_folder.TRANSFER_SET, plan)
+        run.start()
+        return _run(plan, run, samples, seconds, finished, listener, allow_degenerate=allow_degenerate)
 
 
 def _run(
-    plan: Plan, folder: Path, samples: Samples | None, seconds: dict[str, float], listener: Listener
+    plan: Plan,
+    run: OpenFolder,
+    samples: Samples | None,
+    seconds: dict[str, float],
+    finished: CompressionResult | None,
+    listener: Listener,
+    *,
+    allow_degenerate: bool,
 ) -> CompressionResult:
+    """Make what is missing; ``finished`` is the result of a run whose transfer set alone is incomplete."""
+    folder = run.path
     listener = both(EventLog(folder / run_folder.EVENTS), listener)
     for note in plan.notes:
         listener(Event("note", "teacher", note))
+    if finished is None and (note_on_time := long_run_note(plan, has_transfer_set=samples is not None)) is not None:
+        listener(Event("note", "plan", note_on_time))
     teacher, checkpoint = plan.teacher, folder / run_folder.CHECKPOINT
     write_text(folder / run_folder.RECIPE, plan.recipe_yaml())
 
@@ -131,6 +171,10 @@ def _run(
     if samples is None and plan.recipe.synthesis is not None:
         train_between = student_between(plan, checkpoint, listener)
         samples = make_transfer_set(plan, folder / run_folder.TRANSFER_SET, train_between, listener)
+    if finished is not None:
+        return finished
+    answers = judge_samples(plan, samples, allow_degenerate=allow_degenerate)
+    listener(Event("note", "teacher", f"the teacher's predictions: {answers}, {teacher.domain.range_in_words}"))
     clock.mark("synthesis")
     if teacher.head is not None:
         draw_similarity(class_similarity(teacher.head.weight), folder / run_folder.SIMILARITY)
@@ -141,9 +185,9 @@ def _run(
     clock.mark("distillation")
 
     parity, accuracy = _export(plan, trained.student, folder, trained.held_out)
-    checkpoint.unlink(missing_ok=True)
     clock.mark("deployment")
     gates, comparison, path = plan.recipe.deployment, trained.comparison, folder / run_folder.STUDENT
+    warnings = result_warnings(teacher.domain, answers, comparison, accuracy)
     result = CompressionResult(
         student=path,
         parity=parity,
@@ -153,10 +197,15 @@ def _run(
         accuracy=accuracy,
         history=trained.history,
         chosen=trained.chosen,
-        teacher_size=ModelFigures(str(teacher.source.path), teacher.source.size, teacher.parameters_count),
-        student_size=ModelFigures(str(path), path.stat().st_size, parameters(trained.student)),
+        teacher_size=ModelFigures(
+            str(teacher.source.path), teacher.source.size, teacher.parameters_count, teacher.cost.multiply_adds
+        ),
+        student_size=ModelFigures(str(path), path.stat().st_size, plan.parameters, plan.multiply_adds),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
-        notes=plan.notes,
+        answers=answers,
+        domain=InputRange.of(teacher.domain),
+        warnings=warnings,
+        notes=tuple(dict.fromkeys((*plan.notes, *warnings))),
         missed_gates=missed_gates(
             comparison.agreement,
             gates.min_agreement,
@@ -165,7 +214,9 @@ def _run(
         ),
         manifest=folder / run_folder.MANIFEST,
     )
-    write_text(result.manifest, json.dumps(_manifest(plan, result), indent=2) + "\n")
+    manifest = {"run": run.settings.run, **_manifest(plan, result)}
+    write_text(result.manifest, json.dumps(manifest, indent=2) + "\n")
+    checkpoint.unlink(missing_ok=True)
     listener(Event("done", "deployment", str(result.student), figures={"agreement": comparison.agreement}))
     return result
 
@@ -188,7 +239,7 @@ def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> t
     made = export_student(student, teacher, plan.recipe.deployment.opset, held_out)
     accuracy = None
     if plan.evaluation is not None:
-        accuracy = score(made.teacher, made.student, teacher.output.name, plan.evaluation)
+        accuracy = score(made.teacher, made.student, teacher.output.name, plan.evaluation, teacher.classes)
     metadata = {
         "zskd.version": __version__,
         "zskd.teacher_sha256": teacher.source.sha256,

@@ -15,7 +15,8 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.pipeline.resolve import check_requirements, satisfies
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.settings import Requirement
-from zskd_onnx.students.choose import Choice, choose
+from zskd_onnx.students.automatic import find_smaller
+from zskd_onnx.students.choose import Choice
 from zskd_onnx.students.describe import Description, describe
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
 from zskd_onnx.teacher.probes.penultimate import find_penultimate
@@ -60,7 +61,7 @@ class Inspection:
         outputs: output name -> what it holds.
         penultimate: node and number of outputs of the fully connected layer before the final one, or None.
         recipes: recipe name -> whether it suits.
-        choice: the student that "auto" takes, and why.
+        choice: the student that "auto" takes, and why; None where no student is smaller than the teacher.
         students: architectures that fit the input, with their sizes.
     """
 
@@ -69,12 +70,13 @@ class Inspection:
     outputs: dict[str, str]
     penultimate: tuple[str, int] | None
     recipes: dict[str, Suitability]
-    choice: Choice
+    choice: Choice | None
     students: tuple[Description, ...]
 
     def __repr__(self) -> str:
         suitable = [name for name, recipe in self.recipes.items() if recipe.suits]
-        return f"Inspection({self.teacher!r}, recipes {', '.join(suitable)}, student {self.choice.name})"
+        student = "none" if self.choice is None else self.choice.name
+        return f"Inspection({self.teacher!r}, recipes {', '.join(suitable)}, student {student})"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``--format json``."""
@@ -101,12 +103,15 @@ class Inspection:
                 "layout_source": domain.layout_source,
                 "range_source": domain.range_source,
                 "assumed": domain.assumed,
+                "certainty": domain.certainty,
+                "warnings": list(domain.warnings),
             },
             "outputs": self.outputs,
             "output": {
                 "name": teacher.output.name,
                 "kind": teacher.output.kind,
                 "shape": ["N", *teacher.output.shape],
+                "notes": list(teacher.output.notes),
             },
             "classes": teacher.classes,
             "class_names": None if teacher.class_names is None else list(teacher.class_names),
@@ -122,7 +127,7 @@ class Inspection:
                 name: {"suits": recipe.suits, "needs": recipe.needs, "why": recipe.why}
                 for name, recipe in self.recipes.items()
             },
-            "student": {"name": self.choice.name, "why": self.choice.why},
+            "student": None if self.choice is None else {"name": self.choice.name, "why": self.choice.why},
             "students": [
                 {
                     "name": entry.name,
@@ -153,7 +158,7 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> Inspection:
         outputs=_outputs(teacher),
         penultimate=None if penultimate is None else (penultimate.node, len(penultimate.weight)),
         recipes={name: _suitability(name, teacher) for name in recipe_names()},
-        choice=choose("auto", shape, teacher.parameters_count),
+        choice=find_smaller(teacher),
         students=tuple(entry for entry in describe(shape, teacher.classes) if entry.parameters is not None),
     )
 
@@ -164,7 +169,8 @@ def _outputs(teacher: Teacher) -> dict[str, str]:
     labels = {label.name for label in teacher.labels}
     for value in teacher.source.proto.graph.output:
         if value.name == teacher.output.name:
-            outputs[value.name] = f"classes ({teacher.output.kind}{', as a map' if teacher.zipped else ''})"
+            kind = f"classes ({teacher.output.kind}{', as a map' if teacher.zipped else ''})"
+            outputs[value.name] = "; ".join([kind, *teacher.output.notes])
         else:
             outputs[value.name] = "predicted label" if value.name in labels else "not part of a student"
     return outputs

@@ -10,6 +10,8 @@ from typing import Any
 from zskd_onnx.errors import QualityError
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.onnx_scores import Accuracies
+from zskd_onnx.teacher.probes.answers import Answers
+from zskd_onnx.teacher.signature.domain import Domain
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,36 @@ class ModelFigures:
         path: of the ONNX file.
         bytes: size of the file.
         parameters: number of weights.
+        multiply_adds: multiply-adds of convolutions and matrix products for one sample.
     """
 
     path: str
     bytes: int
     parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """The input range of a run.
+
+    Attributes:
+        low, high: of each channel, or one number for all.
+        source: where they come from.
+        certainty: how certain they are, see ``teacher.signature.domain.Certainty``.
+        words: all of this, such as "in the inferred range 0..255".
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    source: str
+    certainty: str
+    words: str
+
+    @classmethod
+    def of(cls, domain: Domain) -> InputRange:
+        """The range of a domain."""
+        return cls(domain.low, domain.high, domain.range_source, domain.certainty, domain.range_in_words)
 
 
 @dataclass(frozen=True)
@@ -40,7 +67,10 @@ class CompressionResult:
         accuracy: of both on the evaluation data, and their agreement there; None without evaluation data.
         teacher_size, student_size: sizes of the two files.
         seconds: stage -> seconds.
-        notes: what was assumed or decided.
+        answers: the teacher's predictions on the samples that the student was to be trained on.
+        domain: the input range, and how certain it is.
+        warnings: reasons to doubt that the student serves on real samples.
+        notes: what was assumed or decided, and the warnings.
         history: training stage -> its validations.
         chosen: training stage -> the step whose weights were kept.
         missed_gates: quality gates that the student missed, a sentence each.
@@ -56,6 +86,9 @@ class CompressionResult:
     teacher_size: ModelFigures
     student_size: ModelFigures
     seconds: dict[str, float]
+    answers: Answers
+    domain: InputRange
+    warnings: tuple[str, ...]
     notes: tuple[str, ...]
     history: dict[str, list[dict[str, Any]]]
     chosen: dict[str, int]
@@ -79,10 +112,14 @@ class CompressionResult:
         rows = {"student": str(self.student), "agreement": f"{self.agreement:.4f}"}
         if self.confident_agreement is not None:
             rows["confident agreement"] = f"{self.confident_agreement:.4f}"
+        rows["answers"] = f"{self.answers}, {self.domain.words}"
         if self.accuracy is not None:
             rows["accuracy"] = f"{self.accuracy.student:.4f} (teacher {self.accuracy.teacher:.4f})"
         rows["parameters"] = f"{self.student_size.parameters:,} (teacher {self.teacher_size.parameters:,})"
+        rows["multiply-adds"] = f"{self.student_size.multiply_adds:,} (teacher {self.teacher_size.multiply_adds:,})"
         rows["parity"] = f"{self.parity.max_abs_difference:.2g}"
+        if self.warnings:
+            rows["warnings"] = "; ".join(self.warnings)
         if self.missed_gates:
             rows["missed gates"] = "; ".join(self.missed_gates)
         return rows
@@ -95,9 +132,12 @@ class CompressionResult:
             "parity": vars(self.parity),
             "agreement": self.agreement,
             "confident": {"share": self.confident, "agreement": self.confident_agreement},
+            "answers": self.answers.to_dict(),
+            "input_range": vars(self.domain),
             "sizes": {"teacher": vars(self.teacher_size), "student": vars(self.student_size)},
             "seconds": self.seconds,
             "chosen": self.chosen,
+            "warnings": list(self.warnings),
             "notes": list(self.notes),
             "missed_gates": list(self.missed_gates),
         }
@@ -105,6 +145,38 @@ class CompressionResult:
             content["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
             content["evaluation_agreement"] = self.accuracy.agreement
         return content
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], folder: Path) -> CompressionResult:
+        """The result that the manifest of a run folder holds.
+
+        Raises:
+            KeyError, TypeError: the content is something else.
+        """
+        accuracy, confident, sizes = content.get("accuracy"), content["confident"], content["sizes"]
+        return cls(
+            student=folder / Path(content["student"]).name,
+            parity=Parity(**content["parity"]),
+            agreement=content["agreement"],
+            confident=confident["share"],
+            confident_agreement=confident["agreement"],
+            accuracy=None if accuracy is None else Accuracies(**accuracy, agreement=content["evaluation_agreement"]),
+            teacher_size=ModelFigures(**sizes["teacher"]),
+            student_size=ModelFigures(**sizes["student"]),
+            seconds=content["seconds"],
+            answers=Answers(**content["answers"]),
+            domain=InputRange(**{key: _tuple(value) for key, value in content["input_range"].items()}),
+            warnings=tuple(content["warnings"]),
+            notes=tuple(content["notes"]),
+            history=content["history"],
+            chosen=content["chosen"],
+            missed_gates=tuple(content["missed_gates"]),
+            manifest=folder / Path(content["manifest"]).name,
+        )
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def missed_gates(

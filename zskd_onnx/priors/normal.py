@@ -114,7 +114,7 @@ class Normal(Prior):
                     f"{teacher.source.path}: no final fully connected layer was found, which prior.layer 'softmax' "
                     "needs; use the recipe zskd-uniform"
                 )
-            return teacher.head.weight, lambda s: s
+            return teacher.head.weight, teacher.head.to_logits
         penultimate = find_penultimate(teacher)
         if penultimate is None:
             raise UnsupportedTeacherError(
@@ -126,7 +126,9 @@ class Normal(Prior):
             return penultimate.weight, lambda s: _on_cpu(penultimate.logits(s.to(device)))
         head = teacher.head
         assert head is not None  # the penultimate layer precedes it
-        return penultimate.weight, lambda s: _on_cpu(torch.nn.functional.linear(s.to(device), head.weight, head.bias))
+        return penultimate.weight, lambda s: _on_cpu(
+            head.to_logits(torch.nn.functional.linear(s.to(device), head.weight, head.bias))
+        )
 
 
 def _draw_stratified(

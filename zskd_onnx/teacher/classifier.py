@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -124,5 +125,5 @@ class Classifier(nn.Module):
         super()._apply(fn, recurse)
         if self.head is not None:
             bias = None if self.head.bias is None else fn(self.head.bias)
-            self.head = Head(fn(self.head.weight), bias, self.head.node)
+            self.head = replace(self.head, weight=fn(self.head.weight), bias=bias)
         return self

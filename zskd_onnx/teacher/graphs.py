@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from zskd_onnx.importer.fuse_pooling import fuse_pooling
+from zskd_onnx.importer.fx_graph import ImportedModel
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def select_output(module: fx.GraphModule, index: int) -> fx.GraphModule:
         if node in needed or node.op == "placeholder":
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(copies[output])
-    return fx.GraphModule(module, graph, class_name="ImportedModel")
+    return ImportedModel(module, graph, class_name="ImportedModel")
 
 
 def channels_last(module: nn.Module) -> None:

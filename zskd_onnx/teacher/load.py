@@ -6,7 +6,6 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -15,7 +14,7 @@ import torch
 from torch import fx
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError, UsageError
-from zskd_onnx.importer.cost import SAMPLES, measure
+from zskd_onnx.importer.cost import SAMPLES, Cost, measure
 from zskd_onnx.importer.file.fixed_inputs import Fixed
 from zskd_onnx.importer.file.source import read_onnx_file
 from zskd_onnx.importer.free_batch import free_batch
@@ -23,12 +22,15 @@ from zskd_onnx.importer.onnx2torch import import_with_onnx2torch
 from zskd_onnx.importer.passes import clean
 from zskd_onnx.importer.translate import import_graph
 from zskd_onnx.system.randomness import rng_for
-from zskd_onnx.teacher.class_labels import class_names, find_labels, zipped_names
+from zskd_onnx.teacher.class_labels import find_labels, zipped_names
+from zskd_onnx.teacher.class_names import class_names
 from zskd_onnx.teacher.classifier import Classifier
 from zskd_onnx.teacher.graphs import Graphs, channels_last, select_output
+from zskd_onnx.teacher.input_gradient import check_input_gradient
 from zskd_onnx.teacher.parity import check_parity
+from zskd_onnx.teacher.probes.ask_domain import ask_domain, doubt_domain
 from zskd_onnx.teacher.signature.domain import Domain
-from zskd_onnx.teacher.signature.find_output import find_output, settle_output
+from zskd_onnx.teacher.signature.find_output import find_output, settle_kind, settle_output
 from zskd_onnx.teacher.signature.infer_domain import InputOptions, infer_domain
 from zskd_onnx.teacher.signature.inventory import Inventory, count_operators, take_inventory
 from zskd_onnx.teacher.signature.output import Names, Output
@@ -67,6 +69,9 @@ def load_teacher(
 ) -> Teacher:
     """Load an ONNX classifier as a differentiable torch module, and compare it with onnxruntime.
 
+    Where neither the file nor an option gives the input range, it is inferred from the classifier's
+    predictions, see ``ask_domain``.
+
     Args:
         path: the .onnx file; external weights must lie in its folder.
         input_range: lowest and highest raw value of the input.
@@ -96,6 +101,7 @@ def load_teacher(
         output_name=output_name,
         fix=fix,
         importer=importer,
+        ask=True,
     )
     labels = find_labels(parts["source"], parts["output"], parts["domain"], rng_for(0, "labels"))
     return Teacher(**parts, inventory=inventory, labels=labels, zipped=zipped)
@@ -129,15 +135,20 @@ def _load(
     output_name: str | None = None,
     fix: Fixed | None = None,
     importer: str = "native",
+    ask: bool = False,
 ) -> tuple[dict[str, Any], Names | None, Inventory]:
-    """The arguments of ``Classifier``, the keys of a ZipMap, and the inventory."""
+    """The arguments of ``Classifier``, the keys of a ZipMap, and the inventory.
+
+    Args:
+        ask: whether an input range that is only assumed is inferred from the classifier's predictions.
+    """
     if importer not in IMPORTERS:
         raise UsageError(f"importer '{importer}': expected {' or '.join(IMPORTERS)}")
     with _without_collection():
         source = read_onnx_file(path, fix)
         model = source.model
         operators = count_operators(model)
-        clean(model)
+        clean(model, input_shape)
         domain = infer_domain(model, InputOptions(input_range, mean, std, layout, input_shape))
         trace = find_output(model, output_name)
         # Fusing nodes renames the values that it replaces, so names are read before.
@@ -158,20 +169,22 @@ def _load(
                 free_batch(module, sample, batch, domain.torch_dtype)
             cost = measure(module, sample, domain.torch_dtype, batch or 1, bound or SAMPLES)
             parts = {value: select_output(module, i) for i, value in enumerate(outputs)}
-            graphs = Graphs(parts[trace.values], parts[trace.scores], tuple(parts[v] for v in trace.features), bound)
-            width = math.prod(cost.outputs[outputs.index(trace.scores)][1:])
-            settled = settle_output(trace, width, cost.outputs[0][1:])
-            if settled.kind == "logits" and _gives_probabilities(graphs.file, domain, bound or 8):
-                settled = replace(settled, kind="probabilities")
+            shapes = {value: size[1:] for value, size in zip(outputs, cost.outputs, strict=True)}
+            width = math.prod(shapes[trace.scores])
+            settled = settle_output(trace, width, shapes[trace.values], [shapes[v] for v in trace.features])
+            if settled.kind == "logits":
+                settled = settle_kind(settled, _random_outputs(parts[trace.values], domain, bound or 8))
+            features = tuple(parts[v] for v in settled.features)
+            graphs = Graphs(parts[trace.values], parts[trace.scores], features, bound)
             output = Output(
                 name=name,
                 kind=settled.kind,
                 shape=cost.outputs[0][1:],
-                classes=width if settled.mix is None else len(settled.mix),
+                classes=2 if settled.kind == "sigmoid" else width if settled.mix is None else len(settled.mix),
                 dtype=cost.dtype,
                 mix=settled.mix,
+                notes=settled.notes,
             )
-            parity = check_parity(graphs, source, domain, output, cost.activations, scores_name, rng_for(0, "parity"))
             return {
                 "graphs": graphs,
                 "domain": domain,
@@ -179,8 +192,12 @@ def _load(
                 "head": settled.head,
                 "cost": cost,
                 "source": source,
-                "parity": parity,
+                "parity": parity_in(domain, graphs, output, cost),
             }
+
+        def parity_in(domain: Domain, graphs: Graphs, output: Output, cost: Cost) -> float:
+            rng = rng_for(0, "parity")
+            return check_parity(graphs, source, domain, output, cost.activations, scores_name, rng)
 
         try:
             parts = build(None)
@@ -188,13 +205,27 @@ def _load(
             if batch is None:
                 raise
             parts = build(batch)
-        parts["class_names"] = class_names(source.proto, parts["output"].classes)
+        parts["class_names"] = class_names(source.proto, parts["output"])
+        if ask:
+            check_input_gradient(parts["graphs"], domain)
+        if ask and domain.assumed:
+            parts["domain"] = ask_domain(Classifier(**parts))
+            if (parts["domain"].low, parts["domain"].high) != (domain.low, domain.high):
+                parts["parity"] = parity_in(parts["domain"], parts["graphs"], parts["output"], parts["cost"])
+        elif ask and (input_range, mean, std) != (None, None, None):
+            parts["domain"] = doubt_domain(Classifier(**parts))
     return parts, zipped, inventory
 
 
 @torch.no_grad()
-def _gives_probabilities(file: fx.GraphModule, domain: Domain, batch: int) -> bool:
-    """Whether what looks like logits sums to one on random inputs, and so is probabilities computed in some other way."""
-    unit = torch.rand((batch, *domain.shape), generator=rng_for(0, "probabilities"))
-    values = file(domain.to_file(unit)).float().flatten(1)
-    return bool((values >= 0).all()) and torch.allclose(values.sum(1), torch.ones(batch), atol=1e-3)
+def _random_outputs(file: fx.GraphModule, domain: Domain, batch: int) -> torch.Tensor:
+    """The values of the file's output for random inputs."""
+    x = domain.to_file(torch.rand((batch, *domain.shape), generator=rng_for(0, "probabilities")))
+    try:
+        values: torch.Tensor = file(x)
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n", 1)[0][:300]
+        raise UnsupportedTeacherError(
+            f"the graph does not run at batch size {batch} ({reason}); export it with a free batch size"
+        ) from error
+    return values

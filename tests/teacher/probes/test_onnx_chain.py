@@ -123,7 +123,7 @@ def test_columns_are_channels_first_in_a_channels_last_file(save_model: SaveMode
         *(node("MatMul", ["f", "wt"], ["p"]), node("Add", ["p", "b"], ["y"])),
     ]
     weights = {"k": K, "bias": C, "wt": W.T.contiguous(), "b": B, "s": torch.tensor([-1, 6 * 4 * 4])}
-    teacher = load_teacher(save_model(nodes, ["N", 6, 6, 3], ["N", 5], weights))
+    teacher = load_teacher(save_model(nodes, ["N", 6, 6, 3], ["N", 5], weights), input_range=(0, 1))
     unit = torch.rand(3, 3, 6, 6)
     torch.testing.assert_close(rebuilt(unit, layers_of(teacher)), teacher.logits(teacher.domain.to_file(unit)))
 
@@ -131,7 +131,7 @@ def test_columns_are_channels_first_in_a_channels_last_file(save_model: SaveMode
 def test_image_flattened_channels_last(save_model: SaveModel) -> None:
     nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w", "b"], ["y"], transB=1)]
     path = save_model(nodes, ["N", 4, 4, 6], ["N", 5], WEIGHTS)
-    teacher = load_teacher(path, layout="NHWC")
+    teacher = load_teacher(path, layout="NHWC", input_range=(0, 1))
     unit = torch.rand(3, 6, 4, 4)
     (layer,) = layers_of(teacher)
     torch.testing.assert_close(

@@ -13,8 +13,8 @@ from torch import nn
 
 from tests.conftest import export
 from zskd_onnx import load_teacher, prepare
-from zskd_onnx.procedural import natural_images
-from zskd_onnx.procedural.natural_images import infer_natural_images, mutual_information
+from zskd_onnx.teacher.probes import natural_images
+from zskd_onnx.teacher.probes.natural_images import infer_natural_images, mutual_information
 from zskd_onnx.teacher.teacher import Teacher
 
 

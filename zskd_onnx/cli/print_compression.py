@@ -1,0 +1,86 @@
+"""What ``compress`` and ``demo`` print: the plan of a run, and its result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zskd_onnx.cli.choices import Format
+from zskd_onnx.cli.results import duration, percent, print_json, print_result, print_table
+
+if TYPE_CHECKING:
+    from zskd_onnx.pipeline.estimate import Estimate
+    from zskd_onnx.pipeline.plan import Plan
+    from zskd_onnx.pipeline.result import CompressionResult
+
+
+def print_plan(plan: Plan, estimated: Estimate, format: Format, *, reused: bool) -> None:
+    """Print the plan of a run; ``reused``: whether the transfer set exists already."""
+    seconds = {stage: value for stage, value in estimated.seconds.items() if stage != "synthesis" or not reused}
+    if format == Format.JSON:
+        bounds = [stage for stage in estimated.at_most if stage in seconds]
+        print_json({"plan": {**plan.to_dict(), "estimate": seconds, "estimate_at_most": bounds}})
+        return
+    for note in plan.notes:
+        print(note)
+    print_table(
+        {
+            f"{stage} (estimate)": f"{'at most ' * (stage in estimated.at_most)}{duration(value)}"
+            for stage, value in seconds.items()
+        }
+    )
+    print()
+    print(plan.recipe_yaml(), end="")
+
+
+def print_compression(result: CompressionResult, format: Format) -> None:
+    """Print the result of a run; as text, the first line is the path of the student and nothing else."""
+    if format == Format.TEXT:
+        print(result.student)
+    print_result(result.to_dict(), result_rows(result), format)
+
+
+def result_rows(result: CompressionResult) -> dict[str, str]:
+    """The table of a run's result."""
+    teacher, student, accuracy = result.teacher_size, result.student_size, result.accuracy
+    rows = {}
+    if accuracy is not None:
+        figures = f"teacher {percent(accuracy.teacher)}, student {percent(accuracy.student)}"
+        rows["accuracy"] = "; ".join([figures, *accuracy.remarks])
+    agreement = f"{percent(result.agreement)} on held-out synthesised samples"
+    if result.confident_agreement is not None:
+        agreement += (
+            f"; {percent(result.confident_agreement)} on the {100 * result.confident:.0f} % "
+            "of them with a teacher confidence of at least 90 %"
+        )
+    rows["agreement"] = agreement
+    rows["answers"] = f"{result.answers}, {result.domain.words}"
+    for stage, validations in result.history.items():
+        if validations:
+            rows[f"best step ({stage})"] = best_step(validations, result.chosen[stage])
+    for number, warning in enumerate(result.warnings, 1):
+        rows[f"warning {number}" if len(result.warnings) > 1 else "warning"] = warning
+    return {
+        **rows,
+        "parity": f"{result.parity.max_abs_difference:.2g} difference between torch and onnxruntime "
+        f"(tolerance {result.parity.tolerance:.2g})",
+        "parameters": _reduction(teacher.parameters, student.parameters),
+        "multiply-adds": f"{_reduction(teacher.multiply_adds, student.multiply_adds)} per sample",
+        "file size": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
+        "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
+    }
+
+
+def _reduction(teacher: int, student: int) -> str:
+    """A figure of teacher and student, and by how much it is smaller."""
+    ratio = teacher / max(1, student)
+    comparison = f"{ratio:.1f} times fewer" if ratio >= 1 else "more than the teacher; choose a smaller --student"
+    return f"{teacher:,} -> {student:,} ({comparison})"
+
+
+def best_step(validations: list[dict[str, Any]], step: int) -> str:
+    """The step whose weights were kept, with its accuracy on the evaluation data and the best of all steps."""
+    text = f"{step:,} of {validations[-1]['step']:,}"
+    accuracies = {entry["step"]: entry["accuracy"] for entry in validations if "accuracy" in entry}
+    if step not in accuracies:  # without evaluation data, no step has one
+        return text
+    return f"{text}: accuracy {percent(accuracies[step])}, the best of all steps {percent(max(accuracies.values()))}"
