@@ -10,7 +10,7 @@ import onnx
 import torch
 
 from tests.cli.conftest import WIDTHS, assert_whole
-from tests.conftest import Cli, Exports
+from tests.conftest import Cli, Exports, export
 from zskd_onnx.cli.inspect import _classes, _rows
 from zskd_onnx.cli.results import table_lines
 
@@ -35,8 +35,10 @@ def _weights(path: Path) -> list[np.ndarray]:
     return [a for a in arrays if a.dtype == np.float32]
 
 
-def test_an_assumed_range_is_shown(run: Cli, exports: Exports) -> None:
-    text = run("inspect", exports.path("lenet5", "17")).stdout
+def test_an_assumed_range_is_shown(run: Cli, exports: Exports, tmp_path: Path) -> None:
+    network, path = exports.network("lenet5"), tmp_path / "teacher.onnx"
+    export(network.module, network.shape, path, "17", fixed=False)
+    text = run("inspect", path).stdout
     assert "0 to 1" in text
     assert "--input-range" in text
 

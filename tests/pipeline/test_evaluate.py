@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import helper
 
-from tests.conftest import SMALL, Exports, SaveModel
+from tests.conftest import SMALL, Exports, SaveModel, export
 from zskd_onnx import BeliefMatching, CompressionResult, ParityError, compress, evaluate, verify
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.system.onnx_runtime import open_session
@@ -111,7 +111,8 @@ def test_belief_matching_repeats(finished: CompressionResult, digits_file: Path,
 
 def test_input_range_is_that_of_the_students_file(exports: Exports, tmp_path: Path) -> None:
     """LeNet-5's own file has no range, and byte images have to be brought to the range of the run."""
-    teacher = exports.path("lenet5", "17")
+    network, teacher = exports.network("lenet5"), tmp_path / "teacher.onnx"
+    export(network.module, network.shape, teacher, "17", fixed=False)
     settings = ("synthesis.count=100", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1")
     student = compress(teacher, tmp_path / "out", overrides=settings, input_range=(-3, 5)).student
     pixels = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import Exports
+from tests.conftest import Exports, export
 from zskd_onnx import Recipe, UsageError, load_recipe, prepare
 from zskd_onnx.distillation.settings import LossWeights
 from zskd_onnx.pipeline.compress import compress
@@ -31,8 +31,9 @@ def test_plan_has_every_decision(digits_file: Path) -> None:
     assert any("cnn-small" in note for note in plan.notes)
 
 
-def test_assumed_input_range_has_a_note(exports: Exports) -> None:
-    path = exports.path("lenet5", "17")
+def test_assumed_input_range_has_a_note(exports: Exports, tmp_path: Path) -> None:
+    network, path = exports.network("lenet5"), tmp_path / "teacher.onnx"
+    export(network.module, network.shape, path, "17", fixed=False)
     assert any("--input-range" in note for note in prepare(path).notes)
     assert not any("assumed" in note for note in prepare(path, input_range=(0, 1)).notes)
 
