@@ -29,7 +29,7 @@ MANY_CLASSES = 5
 TIE = 0.03
 """Difference in score below which the commoner range is taken."""
 
-MOST_SAMPLES, FEWEST_SAMPLES, LEAST_FOR_OFFSET = 384, 4, 96
+MOST_SAMPLES, FEWEST_SAMPLES, LEAST_FOR_OFFSET = 256, 4, 96
 """Samples in each range; with fewer than the last, the histogram of classes is too coarse to tell offsets."""
 
 MULTIPLY_ADDS = 5e10
