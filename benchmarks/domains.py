@@ -3,9 +3,9 @@
     python benchmarks/domains.py resnet20_cifar10_folded.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     python benchmarks/domains.py lenet5.onnx
 
-Each writing is the net behind two nodes that map another range to its own, hidden from the reader of scaling by a
-negation on both sides. The file then says nothing, and its predictions alone can tell. One line each: the true range, the
-range that was inferred, and whether scale and offset are right.
+Each writing is the net behind two nodes that map another range to its own. A node that computes max(x, x) hides them from the
+reader of scaling, so that the file says nothing and its predictions alone can tell. Each line gives the true range, the inferred
+range, and whether scale and offset are right.
 """
 
 from __future__ import annotations
