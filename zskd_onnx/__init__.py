@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from zskd_onnx.importer.cost import Cost
     from zskd_onnx.importer.file.fixed_inputs import Fixed
     from zskd_onnx.importer.file.source import OnnxFile
+    from zskd_onnx.importer.fx_graph import ImportedModel
+    from zskd_onnx.importer.import_onnx import import_onnx
+    from zskd_onnx.importer.write_back import write_back
     from zskd_onnx.metrics.belief_matching import BeliefMatching, Transitions
     from zskd_onnx.metrics.onnx_scores import Accuracies
     from zskd_onnx.pipeline.compress import compress
@@ -72,6 +75,7 @@ _MODULES = {
     "Event": "events",
     "Fixed": "importer.file.fixed_inputs",
     "Head": "teacher.signature.head",
+    "ImportedModel": "importer.fx_graph",
     "InputRange": "pipeline.result",
     "Inspection": "pipeline.inspect",
     "Inventory": "teacher.signature.inventory",
@@ -98,12 +102,14 @@ _MODULES = {
     "compress": "pipeline.compress",
     "estimate": "pipeline.estimate",
     "evaluate": "pipeline.evaluate",
+    "import_onnx": "importer.import_onnx",
     "inspect": "pipeline.inspect",
     "load_recipe": "config.load",
     "load_teacher": "teacher.load",
     "prepare": "pipeline.plan",
     "sweep": "sweeps.sweep",
     "verify": "pipeline.verify",
+    "write_back": "importer.write_back",
 }
 
 __all__ = [
@@ -122,6 +128,7 @@ __all__ = [
     "Event",
     "Fixed",
     "Head",
+    "ImportedModel",
     "InputRange",
     "Inspection",
     "Inventory",
@@ -156,12 +163,14 @@ __all__ = [
     "compress",
     "estimate",
     "evaluate",
+    "import_onnx",
     "inspect",
     "load_recipe",
     "load_teacher",
     "prepare",
     "sweep",
     "verify",
+    "write_back",
 ]
 
 

@@ -71,7 +71,7 @@ def gradient(logits: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) ->
 
 def functions(teacher: Teacher) -> list[str]:
     """Names of the functions that the fused graph calls."""
-    return [n.target.__name__ for n in teacher._graphs.fast_scores.graph.nodes if n.op == "call_function"]
+    return [n.target.__name__ for n in teacher.graphs.fast_scores.graph.nodes if n.op == "call_function"]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -86,7 +86,7 @@ def test_convolutions_are_fused_where_valid(save_model: SaveModel, name: str) ->
     teacher = load_teacher(save_model([*nodes, *ends], ["N", 1, 15, 17], ["N", 3], WEIGHTS))
     assert ("pooled_convolution" in functions(teacher)) is fused
     assert ("conv" not in functions(teacher)) is fused
-    assert (teacher._graphs.fast_scores is teacher._graphs.scores) is not fused
+    assert (teacher.graphs.fast_scores is teacher.graphs.scores) is not fused
     x = torch.rand(5, 1, 15, 17, generator=torch.Generator().manual_seed(1))
     graph = teacher.graph()
     logits, input_gradient = gradient(teacher.logits, x)

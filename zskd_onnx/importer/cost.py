@@ -7,6 +7,7 @@ and no memory is allocated.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -65,14 +66,14 @@ class _Measure(NodeByNode):
                 )
         return result
 
-    def fetch_attr(self, target: str) -> Tensor:
-        weight: Tensor = super().fetch_attr(target)
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Tensor:
+        weight: Tensor = self.fetch_attr(target)
         return torch.empty_strided(weight.shape, weight.stride(), dtype=weight.dtype, device="meta")
 
     def check_divisor(self, n: fx.Node) -> None:
         divisor = n.args[1]
         constant = isinstance(divisor, fx.Node) and divisor.op == "get_attr"
-        if not constant or not divides_safely(super().fetch_attr(str(divisor.target))):  # type: ignore[union-attr]
+        if not constant or not divides_safely(self.fetch_attr(str(divisor.target))):  # type: ignore[union-attr]
             raise UnsupportedTeacherError(
                 f"{describe(n)}: the divisor of an integer division may be 0 or -1, which can end the process; "
                 "export the model with floating-point numbers"

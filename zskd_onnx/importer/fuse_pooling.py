@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from zskd_onnx.importer.fx_graph import ImportedModel
 from zskd_onnx.importer.operators.activation import relu
@@ -127,7 +128,9 @@ def _pays_in_blocks(module: fx.GraphModule, convolution: fx.Node) -> bool:
     constant = convolution.args[1]
     if not isinstance(constant, fx.Node) or constant.op != "get_attr":
         return False
-    weight = module.get_buffer(str(constant.target))
+    weight = attrgetter(str(constant.target))(module)
+    if isinstance(weight, nn.Parameter):  # the stored blocks would not change with it
+        return False
     pads = keywords.get("pads") or (0, 0, 0, 0)
     return bool(
         weight.ndim == 4

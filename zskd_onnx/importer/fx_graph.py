@@ -6,14 +6,46 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, TypeGuard
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.graph import PythonCode
 
 from zskd_onnx.errors import UnsupportedTeacherError
 
+INITIALIZERS = "initializers"
+"""Key of a module's ``meta``, see ``ImportedModel.initializers``."""
+
+VALUE = "value"
+"""Key of a node's ``meta``: the name of the ONNX value that the node computes."""
+
 
 class ImportedModel(fx.GraphModule):
-    """A graph module whose errors are exceptions alone; torch's own class also prints them on stderr."""
+    """A graph module whose errors are exceptions alone; torch's own class also prints them on stderr.
+
+    ``state_dict`` of a trainable import has the file's weights and running statistics alone, without
+    the other constants.
+    """
+
+    def __init__(self, root: nn.Module | dict[str, Any], graph: fx.Graph, class_name: str = "ImportedModel") -> None:
+        """``root``: holds what the graph reads, see ``fx.GraphModule``. Parts of an import keep its ``meta``."""
+        super().__init__(root, graph, class_name)
+        if isinstance(root, fx.GraphModule):
+            self.meta.update(root.meta)
+        self._hide_constants()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ImportedModel:
+        copy: ImportedModel = super().__deepcopy__(memo)  # type: ignore[assignment]
+        copy._hide_constants()
+        return copy
+
+    @property
+    def initializers(self) -> dict[str, str]:
+        """Key of ``state_dict`` -> name of the tensor in the file; empty unless the import is trainable."""
+        return self.meta.get(INITIALIZERS, {})
+
+    def _hide_constants(self) -> None:
+        """Leave constants out of the ``state_dict`` of a trainable import."""
+        if self.initializers:
+            self._non_persistent_buffers_set |= self._buffers.keys() - self.initializers.keys()
 
     def recompile(self) -> PythonCode:
         """Generate ``forward`` from the graph."""

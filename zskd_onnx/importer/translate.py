@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import operator as py
-import re
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
 from torch import Tensor, fx, nn
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.importer.fx_graph import ImportedModel
-from zskd_onnx.importer.nodes import attributes, describe, operator_of, tensor_of
+from zskd_onnx.importer.batch_normalization import BatchNormalization
+from zskd_onnx.importer.file.source import ORIGIN
+from zskd_onnx.importer.fx_graph import INITIALIZERS, VALUE, ImportedModel
+from zskd_onnx.importer.nodes import attributes, describe, operator_of, read_input, tensor_of
 from zskd_onnx.importer.operators.host import as_host, as_tensor, find_host_operator, to_device_of
 from zskd_onnx.importer.operators.host_shape import stays_host
 from zskd_onnx.importer.operators.registry import Operator
-from zskd_onnx.importer.passes import fuse
+from zskd_onnx.importer.passes import fuse, unfold_weights
+from zskd_onnx.importer.state_names import free_attribute, identifier, state_name
+from zskd_onnx.importer.weights import Weights, find_weights
 
 CONTROL_FLOW = {"If": "condition", "Loop": "trip count and condition"}
 """Control-flow operators, and the inputs that must be constant for ``clean`` to remove them."""
@@ -24,32 +28,49 @@ NO_GRADIENT = ("TreeEnsembleClassifier", "TreeEnsemble")
 """Classifiers that are piecewise constant, so that their gradient is zero everywhere."""
 
 
-def import_graph(model: ir.Model) -> fx.GraphModule:
+def import_graph(model: ir.Model, *, trainable: bool = False) -> ImportedModel:
     """Translate a model that ``passes.clean`` has prepared.
 
-    Weights become buffers, so that they move with ``.to`` and take no gradient. They keep their
-    element type.
+    Constants become buffers, so that they move with ``.to`` and take no gradient. They keep their
+    element type. A node that computes an ONNX value has its name as ``meta["value"]``.
+
+    In a trainable import, weights (see ``find_weights``) are parameters instead, and running statistics
+    are buffers that BatchNormalization updates in training mode. Both have the names of the file's
+    tensors in ``state_dict``, see ``ImportedModel.initializers``. Dropout stays an identity.
 
     Args:
         model: the cleaned model. Nodes for which torch has one function are fused in place.
+        trainable: whether weights become parameters; ``read_onnx_file`` and ``clean`` with
+            ``trainable=True`` must have made the model.
 
     Returns:
         A module whose forward takes the graph's inputs in order and returns a tuple of the graph's
         outputs in order.
 
     Raises:
-        UnsupportedTeacherError: an operator is not supported (the message lists all of them), or
-            a shape depends on the data.
+        UnsupportedTeacherError: an operator is not supported (the message lists all of them), a shape
+            depends on the data, or a trainable import has no floating-point weights.
     """
     _check_supported(model)
     fuse(model)
-    return _Importer(model).run()
+    weights = Weights((), {})
+    if trainable:
+        weights = find_weights(model, _required_nodes(model))
+        unfold_weights(model, weights.all())
+    module = _Importer(model, weights).run()
+    module.meta[ORIGIN] = model.meta.get(ORIGIN)
+    return module
 
 
-def _required_nodes(model: ir.Model) -> list[ir.Node]:
-    """The nodes that the model's outputs depend on, in graph order."""
+def is_supported(model: ir.Model, output: ir.Value) -> bool:
+    """Whether all operators that an output of a cleaned model depends on are supported."""
+    return all(operator_of(node, model.opset_imports) is not None for node in _required_nodes(model, [output]))
+
+
+def _required_nodes(model: ir.Model, outputs: Sequence[ir.Value] | None = None) -> list[ir.Node]:
+    """The nodes that some outputs, by default all of the model's, depend on, in graph order."""
     required: set[ir.Node] = set()
-    pending = [value.producer() for value in model.graph.outputs]
+    pending = [value.producer() for value in (model.graph.outputs if outputs is None else outputs)]
     while pending:
         node = pending.pop()
         if node is not None and node not in required:
@@ -89,21 +110,30 @@ class _Importer:
         hosts: ONNX values that are Python numbers at run time (see ``operators.host``).
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, weights: Weights) -> None:
         self.model = model
-        self.root = nn.Module()
+        self.statistics = weights.statistics
+        self.root = ImportedModel(nn.Module(), fx.Graph())
         self.graph = fx.Graph()
         self.tensors: dict[ir.Value, fx.Node] = {}
         self.hosts: dict[ir.Value, fx.Node] = {}
+        self.targets: dict[ir.Value, str] = {}
+        parameters = set(weights.parameters)
+        for value in weights.all():  # before other constants, which give way where names clash
+            tensor = tensor_of(value)
+            trained = nn.Parameter(tensor) if value in parameters else tensor
+            self.targets[value] = state_name(self.root, value.name or "", trained)
+        self.root.meta[INITIALIZERS] = {target: value.name for value, target in self.targets.items()}
 
-    def run(self) -> fx.GraphModule:
+    def run(self) -> ImportedModel:
         for value in self.model.graph.inputs:
-            self.tensors[value] = self.graph.placeholder(_identifier(value.name))
+            self.tensors[value] = self.graph.placeholder(identifier(value.name))
+            self.tensors[value].meta[VALUE] = value.name
         for node in _required_nodes(self.model):
             self.import_node(node)
         self.graph.output(tuple(self.tensor(value) for value in self.model.graph.outputs))
         self.graph.lint()
-        return ImportedModel(self.root, self.graph, class_name="ImportedModel")
+        return ImportedModel(self.root, self.graph)
 
     def import_node(self, node: ir.Node) -> None:
         host_function = find_host_operator(node.domain, node.op_type)
@@ -113,6 +143,9 @@ class _Importer:
             return
         operator = operator_of(node, self.model.opset_imports)
         assert operator is not None  # _check_supported has run
+        if node in self.statistics:
+            self.tensors[node.outputs[0]] = self.normalisation(node)
+            return
         call = self.call(node, operator.function, self.inputs(node, operator), _attributes(node, operator))
         if self.tensors and all(i in operator.host_inputs for i in range(len(node.inputs))):
             # All inputs are Python numbers, so no tensor input determines the device.
@@ -122,14 +155,29 @@ class _Importer:
         elif len(node.outputs) == 1:
             self.tensors[node.outputs[0]] = call
         else:
+            del call.meta[VALUE]
             for i, value in enumerate(node.outputs):
                 self.tensors[value] = self.graph.call_function(py.getitem, (call, i))
+                self.tensors[value].meta[VALUE] = value.name
+
+    def normalisation(self, node: ir.Node) -> fx.Node:
+        """A BatchNormalization whose running statistics are updated in training."""
+        x, scale, bias = (self.tensor(read_input(node, i)) for i in range(3))
+        mean, variance = (self.tensor(value) for value in self.statistics[node])
+        keywords = {key: value for key, value in _attributes(node).items() if key in ("epsilon", "momentum")}
+        target = free_attribute(self.root, f"{identifier(node.outputs[0].name)}_normalisation")
+        self.root.add_module(target, BatchNormalization(**keywords))
+        name = identifier(node.outputs[0].name)
+        call = self.graph.create_node("call_module", target, (x, scale, bias, mean, variance), {}, name)
+        call.meta.update({"onnx": describe(node), VALUE: node.outputs[0].name})
+        return call
 
     def is_host(self, node: ir.Node) -> bool:
         """Whether a node computes on shapes: one input is a host value, the others are constants."""
         inputs = [v for v in node.inputs if v is not None]
         all_host = any(v in self.hosts for v in inputs) and all(
-            v in self.hosts or (v.const_value is not None and len(v.const_value.shape) <= 1) for v in inputs
+            v in self.hosts or (v.const_value is not None and len(v.const_value.shape) <= 1 and v not in self.targets)
+            for v in inputs
         )
         return all_host and stays_host(node, self.hosts)
 
@@ -143,9 +191,9 @@ class _Importer:
         for key, value in keywords.items():
             if isinstance(value, Tensor):
                 keywords[key] = self.buffer(f"{node.name}_{key}", value)
-        name = _identifier(node.outputs[0].name)
+        name = identifier(node.outputs[0].name)
         call = self.graph.create_node("call_function", function, tuple(inputs), keywords, name)
-        call.meta["onnx"] = describe(node)
+        call.meta.update({"onnx": describe(node), VALUE: node.outputs[0].name})
         return call
 
     def host(self, value: ir.Value, node: ir.Node) -> Any:
@@ -166,7 +214,9 @@ class _Importer:
         """A value as a tensor."""
         if value in self.tensors:
             return self.tensors[value]
-        if value in self.hosts:
+        if value in self.targets:
+            tensor = self.graph.get_attr(self.targets[value])
+        elif value in self.hosts:
             like = next(iter(self.tensors.values()), None)
             tensor = self.graph.call_function(as_tensor, (self.hosts[value], like))
         elif value.const_value is None:
@@ -178,13 +228,12 @@ class _Importer:
                 tensor = self.buffer(value.name, tensor_of(value))
             except NotImplementedError as error:
                 raise UnsupportedTeacherError(f"constant '{value.name}': {error} is not supported") from error
+        tensor.meta[VALUE] = value.name
         self.tensors[value] = tensor
         return tensor
 
     def buffer(self, name: str | None, tensor: Tensor) -> fx.Node:
-        target = _identifier(name)
-        while hasattr(self.root, target):
-            target += "_"
+        target = free_attribute(self.root, identifier(name))
         self.root.register_buffer(target, tensor)
         return self.graph.get_attr(target)
 
@@ -198,9 +247,3 @@ def _attributes(node: ir.Node, operator: Operator | None = None) -> dict[str, An
 
 def _host_attributes(node: ir.Node) -> dict[str, Any]:
     return {k: as_host(v) if isinstance(v, Tensor) else v for k, v in _attributes(node).items()}
-
-
-def _identifier(name: str | None) -> str:
-    """An ONNX name as a Python identifier."""
-    cleaned = re.sub(r"\W", "_", name or "value")
-    return cleaned if not cleaned[0].isdigit() else f"_{cleaned}"

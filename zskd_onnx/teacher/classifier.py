@@ -22,9 +22,10 @@ WEIGHT_INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int
 
 
 class Classifier(nn.Module):
-    """A frozen classifier that is differentiable in its input.
+    """A classifier that is differentiable in its input; its weights are frozen unless it is trainable.
 
     Attributes:
+        graphs: the parts of the file that compute its output, scores and features. They share weights.
         domain: the input domain.
         output: the output with the classes.
         head: the final fully connected layer, ``head.weight`` of shape (K, F), or None.
@@ -35,6 +36,7 @@ class Classifier(nn.Module):
             this size, the last one filled up.
         parity: largest relative difference from onnxruntime that was measured.
         class_names: names of the classes, or None where the file has none.
+        trainable: whether its weights are trained, see ``load_classifier``. ``head`` stays as the file has it.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class Classifier(nn.Module):
         source: OnnxFile,
         parity: float,
         class_names: tuple[str, ...] | None,
+        trainable: bool = False,
     ) -> None:
         super().__init__()
-        self._graphs = graphs
+        self.graphs = graphs
         self._parts = nn.ModuleList([graphs.file, graphs.scores, graphs.fast_scores, *graphs.features])
         self.domain = domain
         self.output = output
@@ -61,16 +64,17 @@ class Classifier(nn.Module):
         self.parity = parity
         self.class_names = class_names
         self.classes = output.classes
-        self.requires_grad_(False)
+        self.trainable = trainable
+        self.requires_grad_(trainable)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """The file's own output, (N, *output.shape), for x as the file takes it."""
-        return self._graphs.run(self._graphs.file, x)
+        return self.graphs.run(self.graphs.file, x)
 
     def scores(self, x: Tensor) -> Tensor:
         """The values before the final softmax or sigmoid, (N, J); J is 1 where two classes share a logit."""
-        return self._graphs.run_scores(x)
+        return self.graphs.run_scores(x)
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K) for x exactly as the ONNX file takes it; differentiable in x."""
@@ -85,9 +89,9 @@ class Classifier(nn.Module):
         Raises:
             UnsupportedTeacherError: the classifier has no such layer.
         """
-        if not self._graphs.features:
+        if not self.graphs.features:
             raise UnsupportedTeacherError(f"{self.source.path}: no final fully connected layer was found")
-        return mean_features([self._graphs.run(part, x) for part in self._graphs.features])
+        return mean_features([self.graphs.run(part, x) for part in self.graphs.features])
 
     def graph(self, *, features: bool = False) -> fx.GraphModule:
         """A copy of the graph that computes (scores, *inputs of the head), to read, change and cut; weights are shared.
@@ -97,15 +101,15 @@ class Classifier(nn.Module):
         Args:
             features: whether to include the inputs of the head.
         """
-        device = next((buffer.device for buffer in self.buffers()), None)
+        device = next((tensor.device for tensor in (*self.buffers(), *self.parameters())), None)
         sample = torch.zeros(self.domain.file_shape(self.batch or 1), dtype=self.domain.torch_dtype, device=device)
         with torch.no_grad():
-            return join([self._graphs.scores, *(self._graphs.features if features else ())], sample)
+            return join([self.graphs.scores, *(self.graphs.features if features else ())], sample)
 
     @property
     def parameters_count(self) -> int:
         """Number of weights, including those that the file stores as small integers."""
-        scores = self._graphs.scores
+        scores = self.graphs.scores
         weights = [*scores.buffers(), *scores.parameters()]
         return sum(w.numel() for w in weights if w.ndim and (w.is_floating_point() or w.dtype in WEIGHT_INTEGERS))
 
@@ -118,11 +122,16 @@ class Classifier(nn.Module):
         )
 
     def train(self, mode: bool = True) -> Self:
-        """A classifier from a file stays in inference mode."""
-        return super().train(False)
+        """Set the mode of a trainable classifier; any other one stays in inference mode."""
+        return super().train(mode and self.trainable)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
+        shared: dict[str, Tensor] = {}  # parts have the same buffers, which were moved one by one
+        for part in self._parts:
+            for name, buffer in part.named_buffers():
+                owner, _, leaf = name.rpartition(".")
+                setattr(part.get_submodule(owner), leaf, shared.setdefault(name, buffer))
         if self.head is not None:
             bias = None if self.head.bias is None else fn(self.head.bias)
             self.head = replace(self.head, weight=fn(self.head.weight), bias=bias)

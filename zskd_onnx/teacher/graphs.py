@@ -32,7 +32,7 @@ class Graphs:
 
     @cached_property
     def fast_scores(self) -> fx.GraphModule:
-        """``scores`` with pooling fused into convolutions; this is what runs."""
+        """``scores`` with pooling fused into convolutions, except those that are trained; this is what runs."""
         return fuse_pooling(self.scores)
 
     def run(self, part: nn.Module, x: Tensor) -> Tensor:
@@ -82,8 +82,7 @@ def channels_last(module: nn.Module) -> None:
     A weight with one input channel counts as contiguous both ways, and convolutions go by its strides, so
     it is copied even where ``contiguous`` would return it unchanged.
     """
-    for name, buffer in module.named_buffers():
-        if buffer.ndim == 4:
-            owner, _, leaf = name.rpartition(".")
-            stored = torch.empty_like(buffer, memory_format=torch.channels_last).copy_(buffer)
-            setattr(module.get_submodule(owner), leaf, stored)
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            detached = tensor.detach()
+            tensor.data = torch.empty_like(detached, memory_format=torch.channels_last).copy_(detached)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx
 
@@ -66,8 +68,8 @@ class _Watch(NodeByNode):
             self.stopped.append(n)
         return result
 
-    def fetch_attr(self, target: str) -> Tensor:
-        weight: Tensor = super().fetch_attr(target)
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Tensor:
+        weight: Tensor = self.fetch_attr(target)
         return torch.empty_strided(weight.shape, weight.stride(), dtype=weight.dtype, device="meta")
 
 

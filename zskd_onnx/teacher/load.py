@@ -107,9 +107,15 @@ def load_teacher(
     return Teacher(**parts, inventory=inventory, labels=labels, zipped=zipped)
 
 
-def load_classifier(path: str | Path, **options: Unpack[TeacherOptions]) -> Classifier:
-    """Load an ONNX classifier that is no teacher, such as a student's file; see ``load_teacher``."""
-    return Classifier(**_load(path, **options)[0])
+def load_classifier(path: str | Path, *, trainable: bool = False, **options: Unpack[TeacherOptions]) -> Classifier:
+    """Load an ONNX classifier that is no teacher, such as a student's file; see ``load_teacher``.
+
+    Args:
+        path: the .onnx file.
+        trainable: whether its weights are parameters that take a gradient, see ``import_onnx``. The mode of the
+            classifier is then that of its BatchNormalization layers; at first it is in inference mode.
+    """
+    return Classifier(**_load(path, trainable=trainable, **options)[0])
 
 
 @contextmanager
@@ -136,19 +142,25 @@ def _load(
     fix: Fixed | None = None,
     importer: str = "native",
     ask: bool = False,
+    trainable: bool = False,
 ) -> tuple[dict[str, Any], Names | None, Inventory]:
     """The arguments of ``Classifier``, the keys of a ZipMap, and the inventory.
 
     Args:
         ask: whether an input range that is only assumed is inferred from the classifier's predictions.
+        trainable: whether the weights become parameters.
     """
     if importer not in IMPORTERS:
         raise UsageError(f"importer '{importer}': expected {' or '.join(IMPORTERS)}")
+    if trainable and importer != "native":
+        raise UsageError(
+            f"importer '{importer}': only the native importer makes weights trainable; leave the option out"
+        )
     with _without_collection():
         source = read_onnx_file(path, fix)
         model = source.model
         operators = count_operators(model)
-        clean(model, input_shape)
+        clean(model, input_shape, trainable=trainable)
         domain = infer_domain(model, InputOptions(input_range, mean, std, layout, input_shape))
         trace = find_output(model, output_name)
         # Fusing nodes renames the values that it replaces, so names are read before.
@@ -162,7 +174,8 @@ def _load(
 
         def build(bound: int | None) -> dict[str, Any]:
             """The classifier at any batch size, or bound to the one that the file fixes."""
-            module = IMPORTERS[importer](model).eval()
+            module = import_graph(model, trainable=True) if trainable else IMPORTERS[importer](model)
+            module.eval()
             channels_last(module)
             sample = domain.file_shape(1)[1:]
             if batch is not None and bound is None:
@@ -193,6 +206,7 @@ def _load(
                 "cost": cost,
                 "source": source,
                 "parity": parity_in(domain, graphs, output, cost),
+                "trainable": trainable,
             }
 
         def parity_in(domain: Domain, graphs: Graphs, output: Output, cost: Cost) -> float:

@@ -105,7 +105,7 @@ def test_nodes_are_fused_where_valid(save_model: SaveModel, monkeypatch: pytest.
     path = save_model([*nodes, *ends], SHAPE, ["N", 3], WEIGHTS)
     x = torch.rand(5, 2, 4, 6) * 4 - 2
     teacher = load_teacher(path)
-    functions = [n.target.__name__ for n in teacher._graphs.scores.graph.nodes if n.op == "call_function"]
+    functions = [n.target.__name__ for n in teacher.graphs.scores.graph.nodes if n.op == "call_function"]
     assert [f for f in functions if f in ("gelu", "attention", "linear", "parts")] == expected
 
     y, gradient = value_and_gradient(path, x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,22 @@ def fix_inputs(model: onnx.ModelProto, fixed: Fixed) -> dict[str, str]:
     del graph.node[:]
     graph.node.extend([*nodes, *old_nodes])
     return digests
+
+
+def fixed_values(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The constants of inputs that ``fix_inputs`` replaced; one that holds for each sample has a batch of 1 in front.
+
+    Args:
+        model: the model, after ``fix_inputs``.
+        names: the keys of its result.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    return {name: numpy_helper.to_array(constants.get(name) or constants[f"{name}_fixed"]) for name in names}
+
+
+def is_per_sample(model: onnx.ModelProto, name: str) -> bool:
+    """Whether the constant of a fixed input holds for each sample, and not for a whole batch."""
+    return all(tensor.name != name for tensor in model.graph.initializer)
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[list[int | None], int]:

@@ -20,11 +20,30 @@ from zskd_onnx.importer.file.checks import check_model
 from zskd_onnx.importer.file.fixed_inputs import Fixed, fix_inputs
 from zskd_onnx.importer.file.open_sizes import free_open_sizes
 from zskd_onnx.importer.file.runtime_versions import check_runtime_versions
+from zskd_onnx.importer.file.stored_tensors import tensors_of
 from zskd_onnx.importer.file.subgraph import drop_unused_inputs
 from zskd_onnx.system.files import expect_file
 
 PROTOBUF_LIMIT = 1 << 31
 """Size in bytes from which protobuf refuses a file; such a file is not read at all."""
+
+ORIGIN = "origin"
+"""Key of ``model.meta`` and of an imported module's ``meta``: its ``Origin``."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file that a model was read from.
+
+    Attributes:
+        path: where the file is.
+        sha256: digest of the .onnx file, without external data.
+        tensors: names of the tensors in its main graph: initialisers, and outputs of Constant nodes.
+    """
+
+    path: Path
+    sha256: str
+    tensors: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -87,6 +106,8 @@ def read_onnx_file(path: str | Path, fixed: Fixed | None = None) -> OnnxFile:
         check_runtime_versions(proto)
     except UnsupportedTeacherError as error:
         raise UnsupportedTeacherError(f"{path}: {error}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    origin = Origin(path, digest, frozenset(tensors_of(proto)))
     free_open_sizes(proto)
     unused = drop_unused_inputs(proto)
     digests = fix_inputs(proto, {name: value for name, value in (fixed or {}).items() if name not in unused})
@@ -100,8 +121,9 @@ def read_onnx_file(path: str | Path, fixed: Fixed | None = None) -> OnnxFile:
             f"{path}: malformed ONNX graph ({_first_line(error)}); export it again"
         ) from error
     ir.external_data.set_base_dir(model.graph, str(path.parent))
+    model.meta[ORIGIN] = origin
     _check_finite(model, path)
-    return OnnxFile(path, hashlib.sha256(content).hexdigest(), proto, model, len(content) + external, digests)
+    return OnnxFile(path, digest, proto, model, len(content) + external, digests)
 
 
 def _first_line(error: Exception) -> str:

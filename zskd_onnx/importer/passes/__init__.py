@@ -9,7 +9,7 @@ from onnx_ir.passes import common
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.passes.drop_dangling import drop_dangling
-from zskd_onnx.importer.passes.fold_constants import fold_constants
+from zskd_onnx.importer.passes.fold_constants import FOLDED, fold_constants
 from zskd_onnx.importer.passes.fold_shapes import fold_shapes
 from zskd_onnx.importer.passes.fuse_attention import fuse_attention
 from zskd_onnx.importer.passes.fuse_gelu import fuse_gelu
@@ -18,6 +18,7 @@ from zskd_onnx.importer.passes.fuse_slices import fuse_slices
 from zskd_onnx.importer.passes.linear_models import expand_linear_models
 from zskd_onnx.importer.passes.set_open_sizes import set_open_sizes
 from zskd_onnx.importer.passes.single_precision import single_precision
+from zskd_onnx.importer.passes.unfold_weights import unfold_weights
 
 __all__ = [
     "clean",
@@ -28,10 +29,11 @@ __all__ = [
     "fuse",
     "set_open_sizes",
     "single_precision",
+    "unfold_weights",
 ]
 
 
-def clean(model: ir.Model, sample: Sequence[int] | None = None) -> None:
+def clean(model: ir.Model, sample: Sequence[int] | None = None, *, trainable: bool = False) -> None:
     """Simplify a model, in place, into the form that ``translate.import_graph`` reads.
 
     Afterwards:
@@ -47,11 +49,14 @@ def clean(model: ir.Model, sample: Sequence[int] | None = None) -> None:
     Args:
         model: a model that ``file.source.read_onnx_file`` has checked.
         sample: shape of one sample in the file's order, for sizes that the file leaves open.
+        trainable: whether to store how constants were computed, so that ``unfold_weights`` can undo it.
 
     Raises:
         UnsupportedTeacherError: functions cannot be inlined, the graph has a cycle, or constants
             are too large.
     """
+    if trainable:
+        model.meta[FOLDED] = {}
     _inline(model)
     common.RemoveInitializersFromInputsPass()(model)
     _sort(model)

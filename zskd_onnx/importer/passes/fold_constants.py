@@ -31,6 +31,13 @@ WORK_LIMIT = 1 << 36
 """Largest number of operations for all constants together: a few seconds."""
 
 
+FOLDED = "folded"
+"""Key of ``model.meta``: floating-point constant -> the value that it replaced, in the order of their computation.
+
+It is there in a trainable import alone, where ``unfold_weights`` puts nodes back.
+"""
+
+
 def fold_constants(model: ir.Model) -> None:
     """Replace nodes whose inputs are all constants by initialisers, in place.
 
@@ -47,6 +54,7 @@ def fold_constants(model: ir.Model) -> None:
     """
     graph = model.graph
     opsets = model.opset_imports
+    folded = model.meta.get(FOLDED)
     weight_elements = sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None)
     folder = _Folder(TOTAL_LIMIT + COPIES * weight_elements)
     for node in graph:  # nodes that are inserted behind the current one are visited too
@@ -68,6 +76,8 @@ def fold_constants(model: ir.Model) -> None:
             new = ir.val(old.name, const_value=from_torch(tensor, old.name))
             ir.convenience.replace_all_uses_with(old, new)
             graph.register_initializer(new)
+            if folded is not None and node.inputs and tensor.is_floating_point():
+                folded[new] = old
         graph.remove(node)
         for value in node.inputs:
             if value is not None and not value.uses() and not value.is_graph_output():

@@ -30,10 +30,9 @@ def single_precision(model: ir.Model) -> None:
     for value in list(graph.initializers.values()):
         if value in inputs and value.const_value is not None and value.const_value.dtype in HALF:
             types.add(value.const_value.dtype)
-            value.const_value = _single(value.const_value)
-            value.dtype = ir.DataType.FLOAT
+            widen_constant(value)
     for node in graph:
-        types |= _widen_attributes(node)
+        types |= widen_attributes(node)
         for value in node.outputs:
             if value.dtype in HALF and not value.is_graph_output():
                 value.dtype = ir.DataType.FLOAT
@@ -49,11 +48,18 @@ def single_precision(model: ir.Model) -> None:
         model.meta[ROUNDED_TO] = ir.DataType.BFLOAT16 if ir.DataType.BFLOAT16 in types else ir.DataType.FLOAT16
 
 
+def widen_constant(value: ir.Value) -> None:
+    """Convert a constant in half precision to float32, in place."""
+    if value.const_value is not None and value.const_value.dtype in HALF:
+        value.const_value = _single(value.const_value)
+        value.dtype = ir.DataType.FLOAT
+
+
 def _single(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     return ir.tensor(tensor.numpy().astype(np.float32), name=tensor.name)
 
 
-def _widen_attributes(node: ir.Node) -> set[ir.DataType]:
+def widen_attributes(node: ir.Node) -> set[ir.DataType]:
     """Change half-precision attributes of a node to float32; returns the types that they had."""
     types: set[ir.DataType] = set()
     for name, attribute in list(node.attributes.items()):
