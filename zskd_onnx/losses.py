@@ -46,6 +46,19 @@ def _attention(maps: Tensor) -> Tensor:
     return F.normalize(maps.square().mean(1).flatten(1), dim=1)
 
 
+def block_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of blocks' outputs, each divided by the variance of the teacher's; mean over blocks.
+
+    Args:
+        student, teacher: outputs (N, ...) in pairs of equal shape.
+    """
+    differences = [
+        F.mse_loss(student_block, teacher_block) / teacher_block.var().clamp_min(1e-12)
+        for student_block, teacher_block in zip(student, teacher, strict=True)
+    ]
+    return torch.stack(differences).mean()
+
+
 class FeatureLoss(nn.Module):
     """Feature distillation: the student's features predict the teacher's (FitNets, Romero et al. 2015, eq. 3).
 

@@ -25,11 +25,14 @@ class LossWeights(Settings):
         features: weight of feature distillation (FitNets, Romero et al. 2015, eq. 3): the input of the student's
             final fully connected layer is to predict the teacher's by a linear map that is trained beside it.
             With ``init: auto`` only pruned students have this term.
+        blocks: weight of block matching: the outputs of the blocks of a thinned student are to equal the teacher's
+            in the channels that remain. It takes the place of attention transfer and feature distillation there.
     """
 
     labels: NonNegativeFloat = 0.0
     attention: NonNegativeFloat = 0.0
     features: NonNegativeFloat = 0.0
+    blocks: NonNegativeFloat = 20.0
 
 
 class Distillation(Settings):

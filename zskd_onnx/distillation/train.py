@@ -16,8 +16,9 @@ from zskd_onnx.distillation.checkpoint import Checkpoint
 from zskd_onnx.distillation.selection import StudentSelection
 from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
-from zskd_onnx.losses import FeatureLoss, attention_loss, soft_target_loss
+from zskd_onnx.losses import FeatureLoss, attention_loss, block_loss, soft_target_loss
 from zskd_onnx.students.activations import ActivationRecorder
+from zskd_onnx.students.matched_blocks import BlockRecorder
 from zskd_onnx.system.interrupts import deferred_interrupts
 from zskd_onnx.system.randomness import seed_for
 from zskd_onnx.teacher.probes.outputs import Outputs, TeacherView
@@ -40,7 +41,7 @@ def train(
     steps: int,
     seed: int,
     *,
-    recorder: ActivationRecorder | None = None,
+    recorder: ActivationRecorder | BlockRecorder | None = None,
     selection: StudentSelection | None = None,
     checkpoint: Checkpoint | None = None,
     stage: str = "distillation",
@@ -53,7 +54,7 @@ def train(
         sources: of the batches.
         view: the teacher.
         steps: number of optimiser steps.
-        recorder: runs the student where its activation maps or features are compared with the teacher's.
+        recorder: runs the student where its activation maps, features or blocks are compared with the teacher's.
         selection: selects the best state of the student; None keeps the last.
         checkpoint: file for the state of training; a state of this stage in it is continued.
         stage: "distillation" or "fine-tuning".
@@ -114,11 +115,17 @@ def train(
 
 
 def _feature_loss(
-    recorder: ActivationRecorder | None, view: TeacherView, settings: Distillation, seed: int, device: torch.device
+    recorder: ActivationRecorder | BlockRecorder | None,
+    view: TeacherView,
+    settings: Distillation,
+    seed: int,
+    device: torch.device,
 ) -> FeatureLoss | None:
     """The feature loss, where it has a weight and both sides have features."""
     head = view.teacher.head
-    if not settings.loss_weights.features or recorder is None or recorder.features is None or head is None:
+    if not settings.loss_weights.features or not isinstance(recorder, ActivationRecorder):
+        return None
+    if recorder.features is None or head is None:
         return None
     return FeatureLoss(recorder.features, head.weight.shape[1], seed).to(device)
 
@@ -132,6 +139,8 @@ def _loss(student: Outputs, batch: Batch, settings: Distillation, feature_loss: 
         loss = loss + weights.labels * labelled / (batch.labels != NO_LABEL).sum().clamp_min(1)
     if weights.attention and student.maps:
         loss = loss + weights.attention * attention_loss(student.maps, teacher.maps)
+    if weights.blocks and student.blocks:
+        loss = loss + weights.blocks * block_loss(student.blocks, teacher.blocks)
     if feature_loss is not None and student.features is not None and teacher.features is not None:
         loss = loss + weights.features * feature_loss(student.features, teacher.features)
     return loss

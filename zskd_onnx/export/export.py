@@ -49,6 +49,19 @@ def export_student(student: nn.Module, teacher: Teacher, opset: int, unit: Tenso
     drop_in = DropInStudent(student, teacher.domain, teacher.output)
     model = to_onnx(drop_in, opset)
     add_label_outputs(model, teacher)
+    return check_student(model, student, teacher, unit)
+
+
+def check_student(model: onnx.ModelProto, student: nn.Module, teacher: Teacher, unit: Tensor) -> ExportedStudent:
+    """A student's ONNX model, checked against the student in torch and the teacher's interface.
+
+    Args:
+        unit: samples (N, *shape) in the unit space, one or more, on which the runtimes are compared.
+
+    Raises:
+        ParityError: the model computes other values than the student, or has another interface than the teacher.
+    """
+    drop_in = DropInStudent(student, teacher.domain, teacher.output).eval().cpu()
     try:
         session = open_session(model.SerializeToString())
     except Exception as error:

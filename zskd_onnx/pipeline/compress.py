@@ -17,7 +17,7 @@ from zskd_onnx.data.transfer_set import Samples
 from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Event, EventLog, Listener, both, silent
 from zskd_onnx.export.checks import Parity
-from zskd_onnx.export.export import export_student
+from zskd_onnx.export.export import check_student, export_student
 from zskd_onnx.export.onnx import describe_teacher, save
 from zskd_onnx.metrics.onnx_scores import Accuracies, score
 from zskd_onnx.pipeline import run_folder
@@ -35,6 +35,7 @@ from zskd_onnx.pipeline.run_settings import new_settings
 from zskd_onnx.pipeline.train_student import train_student
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.report.pictures import draw_samples, draw_similarity
+from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.system.files import write_text
 from zskd_onnx.teacher.load import TeacherOptions
 from zskd_onnx.teacher.probes.outputs import TeacherView
@@ -236,7 +237,11 @@ class _Clock:
 def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> tuple[Parity, Accuracies | None]:
     """Export, verify and score the student; its file appears only if it passes."""
     teacher = plan.teacher
-    made = export_student(student, teacher, plan.recipe.deployment.opset, held_out)
+    made = (
+        check_student(student.to_file(), student, teacher, held_out)
+        if isinstance(student, OnnxStudent)
+        else export_student(student, teacher, plan.recipe.deployment.opset, held_out)
+    )
     accuracy = None
     if plan.evaluation is not None:
         accuracy = score(made.teacher, made.student, teacher.output.name, plan.evaluation, teacher.classes)

@@ -16,9 +16,10 @@ from zskd_onnx.errors import UnsupportedTeacherError, UsageError, ZskdError
 from zskd_onnx.export.export import export_student
 from zskd_onnx.settings import Requirement
 from zskd_onnx.students.automatic import choose_automatically, find_smaller, teacher_size
-from zskd_onnx.students.choose import Choice, build, choose
+from zskd_onnx.students.choose import Choice, build, choose, choose_thinned
 from zskd_onnx.students.describe import Size, measure
 from zskd_onnx.students.pruning.inherit import interlayer_mismatch, why_not_inheritable
+from zskd_onnx.students.thinned_student import PREFIX
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.probes.natural_images import infer_natural_images
 from zskd_onnx.teacher.probes.penultimate import find_penultimate
@@ -63,18 +64,36 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
     recipe = _with_batch_sizes(recipe, teacher, device)
     shape = teacher.domain.shape
     name = student or recipe.student
-    choice = choose_automatically(teacher) if name == "auto" else choose(name, shape)
+    choice = _choose(name, teacher, recipe)
     module = build(choice, shape, teacher.classes, recipe.seed)
-    if ":" in choice.name:
+    if choice.is_own:
         _check_export(module, teacher, choice.name, recipe.deployment.opset)
     else:
         recipe = recipe.model_copy(update={"student": choice.name})
-    recipe, pruned, initialisation = _with_initialisation(recipe, module, teacher, choice.name)
+    if choice.thinned is None:
+        recipe, pruned, initialisation = _with_initialisation(recipe, module, teacher, choice.name)
+    else:
+        pruned = not _starts_random(recipe)
+        recipe = recipe.model_copy(update={"init": "inherit" if pruned else "random"})
+        initialisation = "initialised from the teacher's channels" if pruned else "random initialisation"
     recipe, notes = _with_natural_images(recipe, teacher, data=data)
     _check_mixtures(recipe, data=data)  # last, because teachers of vectors have no procedural images
     size = measure(module, shape)
     notes = [f"student {choice.name}: {choice.why}; {initialisation}", *_size_notes(choice.name, size, teacher), *notes]
     return Resolution(recipe, choice, size, pruned, tuple(notes))
+
+
+def _choose(name: str, teacher: Teacher, recipe: Recipe) -> Choice:
+    if name == "auto":
+        return choose_automatically(teacher)
+    if name.startswith(PREFIX):
+        return choose_thinned(name, teacher, random=_starts_random(recipe))
+    return choose(name, teacher.domain.shape)
+
+
+def _starts_random(recipe: Recipe) -> bool:
+    """Whether a thinned student starts with random weights: only where that is asked for."""
+    return recipe.init == "random" and "init" in recipe.model_fields_set
 
 
 def check_requirements(recipe: Recipe, teacher: Teacher) -> None:

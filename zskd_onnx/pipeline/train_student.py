@@ -26,6 +26,9 @@ from zskd_onnx.pipeline.plan import Plan
 from zskd_onnx.pipeline.training_samples import as_trained, holds_out_real_samples, split_samples, stage_sources
 from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.students.choose import build
+from zskd_onnx.students.inserted_normalisation import fold_normalisation, insert_normalisation
+from zskd_onnx.students.matched_blocks import BlockProbe, BlockRecorder, Remaining
+from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.students.pruning.inherit import inherit
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.probes.outputs import BATCH, TeacherView
@@ -34,6 +37,9 @@ from zskd_onnx.teacher.signature.domain import Domain
 
 PRUNING_SAMPLES = 4096
 """Samples on which the teacher's channels are judged."""
+
+NORMALISATION_BATCH = 256
+"""Samples of a batch from which the statistics of inserted normalisations are measured."""
 
 STAGES = ("distillation", "fine-tuning")
 
@@ -78,16 +84,24 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
     if saved is not None and saved["stage"] == "fine-tuning":
         stages = stages[1:]
         history, chosen = saved["earlier"]["history"], saved["earlier"]["chosen"]
+    remaining: Remaining = {}
     generator: GeneratorTraining | None = None
     stored, held_out = split_samples(plan, samples)
     growing = not len(held_out)
     real = holds_out_real_samples(plan, samples)
-    if plan.pruned and saved is None:
+    if plan.choice.thinned is not None:
+        student, remaining = _thin(plan, student, stored, stages[0][1], listener)
+        student = student.to(plan.device)
+    elif plan.pruned and saved is None:
         listener(Event("note", "distillation", "pruning the teacher's channels to the student's widths"))
         _prune(plan, student, stored, stages[0][1])
     for stage, settings in stages:
         state.earlier = {"history": dict(history), "chosen": dict(chosen)}
-        view, recorder = _views(plan, student, settings, listener)
+        recorder: ActivationRecorder | BlockRecorder | None
+        if isinstance(student, OnnxStudent):
+            view, recorder = _block_views(plan, student, remaining, settings)
+        else:
+            view, recorder = _views(plan, student, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
         sources = stage_sources(plan, stored, settings, view, steps, generator)
         selection = StudentSelection(
@@ -116,19 +130,61 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
         if not len(held_out) and generator is not None:
             held_out = generator.samples(recipe.held_out, "held out").cpu()
         history[stage], chosen[stage] = selection.history, selection.chosen
+    if isinstance(student, OnnxStudent):
+        fold_normalisation(student)
     return TrainedStudent(student, compare(student, teacher, held_out), held_out, history, chosen)
 
 
 def _prune(plan: Plan, student: nn.Module, stored: list[StoredSamples], settings: Distillation) -> None:
     """Initialise the student with those of the teacher's channels that matter for the samples of its training."""
+    inherit(
+        student,
+        plan.teacher,
+        _pruning_samples(plan, stored, settings),
+        rng_for(plan.recipe.seed, "inherit", "positions"),
+    )
+
+
+def _thin(
+    plan: Plan, student: nn.Module, stored: list[StoredSamples], settings: Distillation, listener: Listener
+) -> tuple[nn.Module, Remaining]:
+    """The thinned student with the channels that matter for the samples of its training, and normalisation for it.
+
+    A student with random weights stays as it is.
+    """
+    assert plan.choice.thinned is not None
+    samples = _pruning_samples(plan, stored, settings)
+    remaining: Remaining = {}
+    if plan.pruned:
+        listener(Event("note", "distillation", "choosing the channels of the teacher's graph that remain"))
+        student, remaining = plan.choice.thinned.build(samples.float(), plan.recipe.seed)
+    assert isinstance(student, OnnxStudent)
+    count = insert_normalisation(student, samples.split(NORMALISATION_BATCH))
+    if count:
+        listener(Event("note", "distillation", f"{count} convolutions are normalised while the student is trained"))
+    return student, remaining
+
+
+def _pruning_samples(plan: Plan, stored: list[StoredSamples], settings: Distillation) -> Tensor:
+    """Samples as the student will be trained on, to judge the teacher's channels by."""
     seed, purpose = plan.recipe.seed, "inherit"
     if stored:
         samples = stored[0].inputs[:PRUNING_SAMPLES]
     else:
         shape = (PRUNING_SAMPLES, *plan.teacher.domain.shape)
         samples = torch.rand(shape, generator=rng_for(seed, purpose, "noise"))
-    samples = as_trained(plan, samples, settings, purpose, real=bool(stored) and stored[0].real)
-    inherit(student, plan.teacher, samples, rng_for(seed, purpose, "positions"))
+    return as_trained(plan, samples, settings, purpose, real=bool(stored) and stored[0].real)
+
+
+def _block_views(
+    plan: Plan, student: OnnxStudent, remaining: Remaining, settings: Distillation
+) -> tuple[TeacherView, BlockRecorder | None]:
+    """Teacher and student with the outputs of their blocks, where these correspond."""
+    if not remaining or not settings.loss_weights.blocks:
+        return TeacherView(plan.teacher), None
+    probe = BlockProbe(plan.teacher, remaining)
+    sample = torch.zeros((1, *plan.teacher.domain.shape), device=plan.device)
+    return TeacherView(plan.teacher, blocks=probe), BlockRecorder(student, probe.values, sample)
 
 
 def _views(

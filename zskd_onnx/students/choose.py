@@ -10,8 +10,10 @@ from torch import nn
 
 from zskd_onnx.errors import UsageError
 from zskd_onnx.students.custom import build_custom, load_factory
+from zskd_onnx.students.thinned_student import ThinnedTeacher, randomise, thinned_teacher
 from zskd_onnx.students.zoo.architecture import FAMILIES, STUDENTS, Factory, Shape, find
 from zskd_onnx.system.randomness import seed_for
+from zskd_onnx.teacher.teacher import Teacher
 
 HALVES = ("lenet5-half", "alexnet-half")
 
@@ -24,11 +26,15 @@ class Choice:
         name: name of the architecture, or the reference of the user's factory.
         why: the reason, in one line.
         factory: builds the module from the shape of one sample and the number of classes.
+        is_own: whether the factory is the user's.
+        thinned: the teacher and the student's widths, where the student is the teacher's graph; None otherwise.
     """
 
     name: str
     why: str
     factory: Factory
+    is_own: bool = False
+    thinned: ThinnedTeacher | None = None
 
 
 def choose(name: str, shape: Shape) -> Choice:
@@ -44,7 +50,7 @@ def choose(name: str, shape: Shape) -> Choice:
         UsageError: there is no such student, or it does not support the shape.
     """
     if ":" in name:
-        return Choice(name, "your own module", load_factory(name))
+        return Choice(name, "your own module", load_factory(name), is_own=True)
     if name == "half":
         for half in HALVES if len(shape) == 3 and shape[0] == 1 else reversed(HALVES):
             if STUDENTS[half].unsupported_reason(shape) is None:
@@ -64,6 +70,24 @@ def choose(name: str, shape: Shape) -> Choice:
     return Choice(name, "as requested", entry.build)
 
 
+def choose_thinned(name: str, teacher: Teacher, *, random: bool) -> Choice:
+    """The student that "thin:..." stands for, see ``thinned_teacher``.
+
+    Args:
+        random: whether it starts with random weights.
+    """
+    thinned = thinned_teacher(name, teacher)
+
+    def factory(shape: Shape, classes: int) -> nn.Module:
+        student, _ = thinned.build()
+        if random:
+            randomise(student)
+        return student
+
+    names = [group.name for group in thinned.groups.groups if thinned.widths[group.name] < group.width]
+    return Choice(name, f"the teacher's graph, thinner in {len(names)} groups of channels", factory, thinned=thinned)
+
+
 def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:
     """A new student in inference mode; the same seed gives the same initial weights.
 
@@ -75,7 +99,7 @@ def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "student"))
-        if ":" in choice.name:
+        if choice.is_own:
             return build_custom(choice.factory, choice.name, shape, classes)
         return choice.factory(shape, classes).eval()
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -32,15 +36,27 @@ def mean_products(rows: Tensor) -> Tensor:
     return rows.T @ rows / len(rows)
 
 
+@dataclass(frozen=True)
+class ReadingLayer:
+    """A layer that reads channels.
+
+    Attributes:
+        products: second moments of the layer's inputs, from ``mean_products``.
+        weight: (O, I): outputs and inputs.
+        inputs: (C, T): the inputs that each channel provides. Inputs that no channel provides are never removed.
+        refit_bias: whether the layer's bias may compensate for the means of removed channels.
+    """
+
+    products: Tensor
+    weight: Tensor
+    inputs: Tensor
+    refit_bias: bool
+
+
 def prune_channels(
     products: Tensor, weight: Tensor, keep: int, *, refit_bias: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Remove channels one at a time until ``keep`` remain, and re-fit the weights of the others.
-
-    Each step removes the channel with the lowest saliency: the increase of the layer's mean squared
-    output error after the remaining weights are re-fitted. This is Optimal Brain Surgeon (Hassibi &
-    Stork 1993, eq. 5) for groups of weights, with the error of the layer's own outputs as in ThiNet
-    (Luo et al. 2017).
+    """Remove channels that one layer reads until ``keep`` remain, and re-fit the weights of the others.
 
     Args:
         products: second moments of the layer's inputs, from ``mean_products``.
@@ -53,46 +69,103 @@ def prune_channels(
         change of the bias (O,).
     """
     outputs, channels, taps = weight.shape
-    if products.shape != (1 + channels * taps,) * 2:
-        return _prune_uncorrelated(products, weight, keep, refit_bias=refit_bias)
-    inputs = channels * taps + refit_bias
-    products = products[:inputs, :inputs]
-    squares = products.diagonal()
-    damping = RIDGE * squares.clamp_min(1e-6 * float(squares.mean())).clamp_min(1e-12)
-    if refit_bias:
-        damping[-1] = 0
-    inverse = torch.linalg.inv(products + damping.diag())
-    w = products.new_zeros((inputs, outputs))
-    rows_of_channel = torch.arange(channels * taps, device=weight.device).view(channels, taps)
-    w[: channels * taps] = weight.flatten(1).T.double()
-    remaining = list(range(channels))
+    inputs = torch.arange(channels * taps, device=weight.device).view(channels, taps)
+    layer = ReadingLayer(products, weight.flatten(1), inputs, refit_bias)
+    indices, ((refitted, bias_change),) = prune_shared_channels([layer], keep)
+    return indices, refitted[:, inputs[indices].flatten()].reshape(outputs, keep, taps), bias_change
+
+
+def prune_shared_channels(
+    layers: Sequence[ReadingLayer], keep: int, *, most_steps: int | None = None
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Remove channels that several layers read until ``keep`` remain, and re-fit the weights of the others.
+
+    Each step removes the channel with the lowest saliency: the increase of the layers' mean squared
+    output error after the remaining weights are re-fitted. This is Optimal Brain Surgeon (Hassibi &
+    Stork 1993, eq. 5) for groups of weights, with the error of the layers' own outputs as in ThiNet
+    (Luo et al. 2017).
+
+    Args:
+        layers: one or more layers with the same channels.
+        keep: number of channels to keep.
+        most_steps: largest number of steps; a step removes several channels where there are more. None
+            removes one at a time.
+
+    Returns:
+        Indices (keep,) of the remaining channels, ascending; and for each layer its weights (O, I), 0 for removed
+        inputs, and the change of its bias (O,).
+    """
+    states = [
+        _Uncorrelated(layer) if layer.products.shape[1] == layer.weight.shape[1] else _Correlated(layer)
+        for layer in layers
+    ]
+    remaining = list(range(len(layers[0].inputs)))
+    at_once = 1 if most_steps is None else math.ceil((len(remaining) - keep) / most_steps)
     while len(remaining) > keep:
-        groups = rows_of_channel[remaining]
-        blocks, weights = inverse[groups[:, :, None], groups[:, None, :]], w[groups]
-        saliency = (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
-        lowest = int(saliency.argmin())
-        removed = groups[lowest]
-        transfer = torch.linalg.solve(blocks[lowest], inverse[removed])
-        w = w - transfer.T @ w[removed]
-        inverse = inverse - transfer.T @ inverse[removed]
-        del remaining[lowest]
-    indices = torch.tensor(remaining, device=weight.device)
-    refitted = w[rows_of_channel[indices].flatten()].T.reshape(outputs, keep, taps)
-    bias_change = w[-1] if refit_bias else w.new_zeros(outputs)
-    return indices, refitted.to(weight.dtype), bias_change.to(weight.dtype)
+        saliency = torch.stack([state.saliency(remaining) for state in states]).sum(0)
+        count = min(at_once, len(remaining) - keep)
+        lowest = saliency.topk(count, largest=False).indices.tolist() if count > 1 else [int(saliency.argmin())]
+        for state in states:
+            state.remove([remaining[place] for place in lowest])
+        for place in sorted(lowest, reverse=True):
+            del remaining[place]
+    device = layers[0].weight.device
+    return torch.tensor(remaining, device=device), [state.result() for state in states]
 
 
-def _prune_uncorrelated(
-    products: Tensor, weight: Tensor, keep: int, *, refit_bias: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``prune_channels`` for inputs that are treated as uncorrelated: only the bias is re-fitted."""
-    means, squares = (row.view(weight.shape[1:]) for row in products)
-    error = squares - means.square() if refit_bias else squares
-    saliency = (weight.double().square().sum(0) * error).sum(1)
-    indices = saliency.topk(keep).indices.sort().values
-    removed = torch.ones_like(saliency, dtype=torch.bool)
-    removed[indices] = False
-    bias_change = torch.einsum("oct,ct->o", weight[:, removed].double(), means[removed])
-    if not refit_bias:
-        bias_change = torch.zeros_like(bias_change)
-    return indices, weight[:, indices], bias_change.to(weight.dtype)
+class _Correlated:
+    """The weights of a layer while its inputs are removed."""
+
+    def __init__(self, layer: ReadingLayer) -> None:
+        self.layer = layer
+        count = layer.weight.shape[1] + layer.refit_bias
+        products = layer.products[:count, :count]
+        squares = products.diagonal()
+        damping = RIDGE * squares.clamp_min(1e-6 * float(squares.mean())).clamp_min(1e-12)
+        if layer.refit_bias:
+            damping[-1] = 0
+        self.inverse = torch.linalg.inv(products + damping.diag())
+        self.w = products.new_zeros((count, len(layer.weight)))
+        self.w[: layer.weight.shape[1]] = layer.weight.T.double()
+
+    def saliency(self, channels: list[int]) -> Tensor:
+        groups = self.layer.inputs[channels]
+        blocks, weights = self.inverse[groups[:, :, None], groups[:, None, :]], self.w[groups]
+        return (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
+
+    def remove(self, channels: list[int]) -> None:
+        removed = self.layer.inputs[channels].flatten()
+        block = self.inverse[removed[:, None], removed[None, :]]
+        transfer = torch.linalg.solve(block, self.inverse[removed])
+        self.w = self.w - transfer.T @ self.w[removed]
+        self.inverse = self.inverse - transfer.T @ self.inverse[removed]
+        self.w[removed] = 0
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        weight = self.layer.weight
+        bias_change = self.w[-1] if self.layer.refit_bias else self.w.new_zeros(len(weight))
+        return self.w[: weight.shape[1]].T.to(weight.dtype), bias_change.to(weight.dtype)
+
+
+class _Uncorrelated:
+    """The weights of a layer whose inputs are treated as uncorrelated: only the bias is re-fitted."""
+
+    def __init__(self, layer: ReadingLayer) -> None:
+        self.layer = layer
+        self.means, squares = layer.products
+        error = squares - self.means.square() if layer.refit_bias else squares
+        self.errors = (layer.weight.double().square().sum(0) * error)[layer.inputs].sum(1)
+        self.weight = layer.weight.clone()
+        self.bias_change = self.means.new_zeros(len(layer.weight))
+
+    def saliency(self, channels: list[int]) -> Tensor:
+        return self.errors[channels]
+
+    def remove(self, channels: list[int]) -> None:
+        removed = self.layer.inputs[channels].flatten()
+        if self.layer.refit_bias:
+            self.bias_change = self.bias_change + self.weight[:, removed].double() @ self.means[removed]
+        self.weight[:, removed] = 0
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        return self.weight, self.bias_change.to(self.weight.dtype)

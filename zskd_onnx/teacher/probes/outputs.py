@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from zskd_onnx.teacher.teacher import Teacher
 
 BATCH = 512
 
+Blocks = Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]
+"""Computes logits and the outputs of blocks."""
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -22,20 +25,25 @@ class Outputs:
         logits: (N, K) in float32.
         maps: activation maps (N, C, *positions) for attention transfer; empty without it.
         features: input of the final fully connected layer, (N, F); None without feature distillation.
+        blocks: outputs of blocks that teacher and student have in common, (N, ...); empty without block matching.
     """
 
     logits: Tensor
     maps: tuple[Tensor, ...] = ()
     features: Tensor | None = None
+    blocks: tuple[Tensor, ...] = ()
 
     @staticmethod
     def join(first: Outputs, second: Outputs) -> Outputs:
         """Outputs of two batches, end to end; both have the same parts."""
         logits = torch.cat([first.logits, second.logits])
-        maps = tuple(torch.cat(pair) for pair in zip(first.maps, second.maps, strict=True))
+        maps, blocks = (
+            tuple(torch.cat(pair) for pair in zip(a, b, strict=True))
+            for a, b in ((first.maps, second.maps), (first.blocks, second.blocks))
+        )
         if first.features is None or second.features is None:
-            return Outputs(logits, maps)
-        return Outputs(logits, maps, torch.cat([first.features, second.features]))
+            return Outputs(logits, maps, blocks=blocks)
+        return Outputs(logits, maps, torch.cat([first.features, second.features]), blocks)
 
 
 class TeacherView:
@@ -47,23 +55,26 @@ class TeacherView:
         maps: ActivationMapsProbe | None = None,
         sizes: Sequence[tuple[int, ...]] = (),
         features: Probe | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
         """
         Args:
             maps: computes the activation maps of the outputs; None leaves them out.
             sizes: spatial sizes of the maps to return, in order.
-            features: computes the features of the outputs; None leaves them out. With both probes the
-                teacher runs twice.
+            features: computes the features of the outputs; None leaves them out. With several probes the
+                teacher runs several times.
+            blocks: computes logits and blocks of the outputs for inputs as the file takes them; None leaves them out.
         """
         self.teacher = teacher
         self._maps = maps
         self._indices = [] if maps is None else [maps.sizes.index(size) for size in sizes]
         self._features = features
+        self._blocks = blocks
 
     @property
     def logits_only(self) -> bool:
-        """Whether outputs have neither activation maps nor features."""
-        return self._maps is None and self._features is None
+        """Whether outputs have logits alone."""
+        return self._maps is None and self._features is None and self._blocks is None
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K) in float32 for samples (N, *shape) of the unit space; differentiable in x."""
@@ -82,9 +93,12 @@ class TeacherView:
         inputs = self.teacher.domain.to_file(x)
         maps: tuple[Tensor, ...] = ()
         features: Tensor | None = None
+        blocks: tuple[Tensor, ...] = ()
+        if self._blocks is not None:
+            logits, blocks = self._blocks(inputs)
         if self._maps is not None:
             logits, maps = self._maps(inputs)
         if self._features is not None:
             logits, (features,) = self._features(inputs)
         chosen = tuple(maps[i].float() for i in self._indices)
-        return Outputs(logits.float(), chosen, None if features is None else features.float())
+        return Outputs(logits.float(), chosen, None if features is None else features.float(), blocks)
