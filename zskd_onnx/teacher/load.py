@@ -29,6 +29,7 @@ from zskd_onnx.teacher.graphs import Graphs, channels_last, select_output
 from zskd_onnx.teacher.input_gradient import check_input_gradient
 from zskd_onnx.teacher.parity import check_parity
 from zskd_onnx.teacher.probes.ask_domain import ask_domain, doubt_domain
+from zskd_onnx.teacher.probes.ask_layout import ask_layout
 from zskd_onnx.teacher.signature.domain import Domain
 from zskd_onnx.teacher.signature.find_output import find_output, settle_kind, settle_output
 from zskd_onnx.teacher.signature.infer_domain import InputOptions, infer_domain
@@ -222,6 +223,8 @@ def _load(
         parts["class_names"] = class_names(source.proto, parts["output"])
         if ask:
             check_input_gradient(parts["graphs"], domain)
+        if ask and domain.layout_source == "default":
+            parts["domain"] = domain = ask_layout(Classifier(**parts))
         if ask and domain.assumed:
             parts["domain"] = ask_domain(Classifier(**parts))
             if (parts["domain"].low, parts["domain"].high) != (domain.low, domain.high):

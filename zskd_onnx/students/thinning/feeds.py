@@ -18,4 +18,4 @@ def feeds_of(teacher: Teacher, x: Tensor) -> Feeds:
     for name, value in feeds.items():
         if is_per_sample(source.proto, name):
             feeds[name] = np.repeat(value, len(x), axis=0)
-    return {**feeds, teacher.domain.name: teacher.domain.to_file(x.cpu().float()).numpy()}
+    return {**feeds, teacher.domain.name: teacher.domain.to_array(teacher.domain.to_file(x.cpu().float()))}
