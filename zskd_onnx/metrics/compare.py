@@ -23,6 +23,7 @@ class Comparison:
         confident_agreement: agreement on those; None where there are none.
         loss: mean soft-target loss.
         named: number of classes that the student predicts.
+        samples: N.
     """
 
     agreement: float
@@ -30,6 +31,7 @@ class Comparison:
     confident_agreement: float | None
     loss: float
     named: int
+    samples: int
 
 
 @torch.no_grad()
@@ -56,4 +58,4 @@ def compare(student: nn.Module, teacher: Teacher, inputs: Tensor, temperature: f
         loss += float(soft_target_loss(student_logits, teacher_logits, temperature)) * len(x)
     count = len(inputs)
     share = confident_agreed / confident if confident else None
-    return Comparison(agreed / count, confident / count, share, loss / count, int(named.sum()))
+    return Comparison(agreed / count, confident / count, share, loss / count, int(named.sum()), count)

@@ -191,3 +191,43 @@ def test_an_option_that_contradicts_the_file_is_doubted(save_model: SaveModel) -
     path = image_model(save_model, before, weights)
     (doubt,) = load_classifier(path, input_range=(0, 1)).domain.doubts
     assert "the file gives 0..255 (scaling at" in doubt
+
+
+def signal_model(save_model: SaveModel, before: list[NodeProto], shape: list[int | str], kernel: tuple[int, ...]):
+    """A convolution of 'shaped', which the nodes ``before`` compute from the input 'x'."""
+    nodes = [
+        *before,
+        node("Conv", ["shaped", "k"], ["c"], name="first"),
+        node("GlobalAveragePool", ["c"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "w"], ["y"], transB=1),
+    ]
+    g = torch.Generator().manual_seed(0)
+    weights = {"k": torch.randn(4, 1, *kernel, generator=g), "w": torch.randn(5, 4, generator=g)}
+    sizes = {"axis": torch.tensor([1]), "sizes": torch.tensor([-1, 1, 14, 14])}
+    return save_model(nodes, shape, ["N", 5], weights | sizes)
+
+
+@pytest.mark.parametrize(
+    ("before", "kernel"),
+    [(node("Unsqueeze", ["x", "axis"], ["shaped"]), (9,)), (node("Reshape", ["x", "sizes"], ["shaped"]), (3, 3))],
+    ids=["signal", "image"],
+)
+def test_a_vector_that_is_convolved_is_doubted(
+    save_model: SaveModel, before: NodeProto, kernel: tuple[int, ...]
+) -> None:
+    domain = load_classifier(signal_model(save_model, [before], ["N", 196], kernel), input_range=(-1, 1)).domain
+    (doubt,) = domain.warnings
+    assert "input 'x' (N, 196) is taken for a vector, but node 'first' (Conv) takes it for a signal" in doubt
+    shape = ["N", 1, 196] if len(kernel) == 1 else ["N", 1, 14, 14]
+    again = signal_model(save_model, [node("Identity", ["x"], ["shaped"])], shape, kernel)
+    assert load_classifier(again, input_range=(-1, 1)).domain.warnings == ()
+
+
+def test_a_vector_of_features_is_not_doubted(save_model: SaveModel) -> None:
+    nodes = [
+        node("BatchNormalization", ["x", "one", "zero", "zero", "one"], ["n"]),
+        node("Gemm", ["n", "w"], ["y"], transB=1),
+    ]
+    weights = {"w": torch.randn(5, 4), "one": torch.ones(4), "zero": torch.zeros(4)}
+    assert load_classifier(save_model(nodes, ["N", 4], ["N", 5], weights), input_range=(-1, 1)).domain.warnings == ()

@@ -114,18 +114,29 @@ def ask_domain(classifier: Classifier) -> Domain:
 
 
 def doubt_domain(classifier: Classifier) -> Domain:
-    """The domain of a classifier whose range an option gives, with a warning where its predictions contradict it."""
+    """The domain of a classifier whose range an option gives, with a warning where its predictions contradict it.
+
+    A classifier too costly for enough samples is not asked.
+    """
     domain = classifier.domain
     own = Candidate(domain.range, domain.low, domain.high, "option")
-    trial, *others = try_domains(classifier, [own, *candidate_domains(domain.shape, classifier.classes)])
+    candidates = [own, *candidate_domains(domain.shape, classifier.classes)]
+    if affordable_samples(classifier, len(candidates)) < LEAST_FOR_OFFSET:
+        return domain
+    trial, *others = try_domains(classifier, candidates)
     best = max(others, key=lambda other: other.score)
-    if best.score - trial.score < DOUBT_MARGIN or best.is_coarse or not best.is_plausible:
+    if best.score - trial.score < DOUBT_MARGIN or not best.is_plausible:
         return domain
     doubt = (
         f"the teacher's predictions on procedural samples suggest the range {best.candidate.name}, not {domain.range}; "
         "check --input-range, --mean and --std"
     )
     return replace(domain, doubts=(*domain.doubts, doubt))
+
+
+def affordable_samples(classifier: Classifier, ranges: int) -> float:
+    """The number of samples in each of some ranges that ``MULTIPLY_ADDS`` allow."""
+    return MULTIPLY_ADDS / max(1, classifier.cost.multiply_adds) / ranges
 
 
 @torch.no_grad()
@@ -136,7 +147,7 @@ def try_domains(classifier: Classifier, candidates: list[Candidate]) -> list[Tri
     each scale.
     """
     domain, cost = classifier.domain, classifier.cost
-    affordable = MULTIPLY_ADDS / max(1, cost.multiply_adds) / len(candidates)
+    affordable = affordable_samples(classifier, len(candidates))
     if affordable < FEWEST_SAMPLES:
         candidates = list({candidate.scale: candidate for candidate in reversed(candidates)}.values())[::-1]
     count = int(min(MOST_SAMPLES, max(FEWEST_SAMPLES, affordable)))

@@ -37,7 +37,8 @@ class Domain:
         layout_source: where the layout comes from, such as "option" or "file metadata".
         range_source: where ``low`` and ``high`` come from.
         certainty: how certain the range is.
-        doubts: contradictions, in words: of an option and the file, or of an option and the teacher's predictions.
+        doubts: contradictions, in words: of an option and the file or the teacher's predictions, or of a vector and the
+            first layer, which takes it for a signal or an image.
     """
 
     name: str

@@ -72,7 +72,7 @@ def infer_domain(model: ir.Model, options: InputOptions) -> Domain:
         layout_source=layout_source,
         range_source=range_source,
         certainty=certainty,
-        doubts=_contradiction((low, high), range_source, file_range),
+        doubts=(*_contradiction((low, high), range_source, file_range), *_order(value, file_shape, scaling)),
     )
 
 
@@ -167,6 +167,17 @@ def _contradiction(bounds: Bounds, source: str, file_range: tuple[Bounds, str, C
     given, own = (f"{ends[0].min():.4g}..{ends[1].max():.4g}" for ends in (bounds, (low, high)))
     return (
         f"the options give the input range {given}, but the file gives {own} ({file_source}); the options are taken",
+    )
+
+
+def _order(value: ir.Value, shape: tuple[int, ...], scaling: InputScaling) -> tuple[str, ...]:
+    """Return a warning where the first layer takes a vector for a signal or an image."""
+    if not scaling.ordered_at:
+        return ()
+    return (
+        f"input '{value.name}' (N, {shape[0]}) is taken for a vector, but {scaling.ordered_at} takes it for a signal or an image, "
+        "and samples of vectors are neither; export the model with the input shape that this node takes, such as "
+        f"(N, 1, {shape[0]}) for a signal",
     )
 
 

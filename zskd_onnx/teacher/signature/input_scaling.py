@@ -22,6 +22,9 @@ CHANNEL_AXIS = dict.fromkeys(("Conv", "FusedConv", "QLinearConv", "ConvInteger",
 SEQUENCE_CHANNEL_AXIS = dict.fromkeys(("LSTM", "GRU", "RNN", "MatMul", "Gemm"), -1)
 """The same for layers that show the layout of sequences only."""
 
+ORDERED = ("Conv", "FusedConv", "QLinearConv", "ConvInteger", "LSTM", "GRU", "RNN", "STFT", "DFT")
+"""Layers whose input has an order: a signal or an image. The features of a vector have none."""
+
 ASKS_FOR_SIZE = ("Shape", "Size")
 """Operators that read no values."""
 
@@ -36,6 +39,7 @@ class InputScaling:
     """The operations between the input x and the first layer, y = scale * x + shift.
 
     Attributes:
+        ordered_at: the first layer if it is one of ``ORDERED`` and the input a vector, as messages name it; empty otherwise.
         layout: layout that the first layer requires, or None.
         layout_node: the node that requires it, as messages name it.
         scale: one number per channel or one for all, or None without scaling.
@@ -46,6 +50,7 @@ class InputScaling:
         quantiser: the node that quantises, as messages name it.
     """
 
+    ordered_at: str = ""
     layout: str | None = None
     layout_node: str = ""
     scale: np.ndarray | None = None
@@ -107,6 +112,8 @@ def trace_input_scaling(value: ir.Value, sample: tuple[int, ...]) -> InputScalin
     ]
     ends = [end for end in ends if end.channel_axis is not None] or ends
     scaling = InputScaling()
+    if len(sample) == 1:
+        scaling.ordered_at = next((describe(end.node) for end in ends if end.node.op_type in ORDERED), "")
     _read_layout(scaling, views, ends, sample)
     _read_scale(scaling, ends, sample)
     if scaling.scaled_range(len(sample)) is None:
