@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -19,13 +20,13 @@ import torch.nn.functional as F
 from onnx import helper
 from torch import Tensor, nn
 
+from zskd_onnx import CompressionResult, compress
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.students.zoo.architecture import STUDENTS
 from zskd_onnx.teacher.load import load_teacher
 from zskd_onnx.teacher.teacher import Teacher
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # workers share the cores
+torch.set_num_threads(1)  # workers share the cores, and sums are rounded alike with and without them
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -154,9 +155,22 @@ def _network(name: str) -> Network:
     return Network(module.eval(), shape)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exporter_reads_its_operators_once() -> Iterator[None]:
+    """torch's exporter reads its 540 operators again for each export, which is half of an export's time.
+
+    The files are the same, byte for byte.
+    """
+    from torch.onnx._internal.exporter._registration import ONNXRegistry  # here, because it imports onnxscript
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
 @dataclass
 class Exports:
-    """Networks as torch's exporters write them; each file is made when it is first needed."""
+    """Networks as torch's exporters write them; each file is made when a test of the session first needs it."""
 
     folder: Path
     networks: dict[str, Network] = field(default_factory=dict)
@@ -180,11 +194,13 @@ class Exports:
             network = self.network(name)
             last = {"softmax": nn.Softmax(1), "log_softmax": nn.LogSoftmax(1), "logits": nn.Identity()}[ending]
             module = nn.Sequential(network.module, last).eval()
-            export(module, network.shape, path, exporter, fixed=fixed)
-            model = onnx.load(path)
+            partial = path.with_name(f"{os.getpid()}-{path.name}")  # another worker may write the same file
+            export(module, network.shape, partial, exporter, fixed=fixed)
+            model = onnx.load(partial)
             # Random weights tell no range, and asking each of them would take a third of the suite's time.
             model.metadata_props.add(key="zskd.input_range", value="0,1")
-            onnx.save(model, path)
+            onnx.save(model, partial)
+            partial.replace(path)
         return path
 
 
@@ -212,7 +228,11 @@ def export(module: nn.Module, shape: tuple[int, ...], path: Path, exporter: str,
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    return Exports(tmp_path_factory.mktemp("exports"))
+    """Exports in a folder that the workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "exports"
+    folder.mkdir(exist_ok=True)
+    return Exports(folder)
 
 
 @pytest.fixture(scope="session")
@@ -225,6 +245,12 @@ def digits_file() -> Path:
 @pytest.fixture
 def digits(digits_file: Path) -> Teacher:
     return load_teacher(digits_file)
+
+
+@pytest.fixture(scope="session")
+def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
+    """A run that has ended, on the bundled teacher with the settings SMALL; tests read it and change nothing."""
+    return compress(digits_file, tmp_path_factory.mktemp("finished") / "out", overrides=SMALL)
 
 
 SaveModel = Callable[..., Path]

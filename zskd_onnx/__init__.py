@@ -44,11 +44,12 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.estimate import Estimate, estimate
     from zskd_onnx.pipeline.evaluate import Evaluation, Quality, evaluate
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
+    from zskd_onnx.pipeline.inspect_thinning import HeldChannels, ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.verify import Verification, verify
     from zskd_onnx.students.choose import Choice
-    from zskd_onnx.students.describe import Description
+    from zskd_onnx.students.describe import Description, Size
     from zskd_onnx.sweeps.grid import Run
     from zskd_onnx.sweeps.sweep import Sweep, sweep
     from zskd_onnx.sweeps.table import Row, Spread, Summary
@@ -75,6 +76,7 @@ _MODULES = {
     "Event": "events",
     "Fixed": "importer.file.fixed_inputs",
     "Head": "teacher.signature.head",
+    "HeldChannels": "pipeline.inspect_thinning",
     "ImportedModel": "importer.fx_graph",
     "InputRange": "pipeline.result",
     "Inspection": "pipeline.inspect",
@@ -91,12 +93,15 @@ _MODULES = {
     "Recipe": "config.recipe",
     "Row": "sweeps.table",
     "Run": "sweeps.grid",
+    "Size": "students.describe",
     "Spread": "sweeps.table",
     "Suitability": "pipeline.inspect",
     "Summary": "sweeps.table",
     "Sweep": "sweeps.sweep",
     "Teacher": "teacher.teacher",
     "TeacherOptions": "teacher.load",
+    "ThinnableGroup": "pipeline.inspect_thinning",
+    "Thinning": "pipeline.inspect_thinning",
     "Transitions": "metrics.belief_matching",
     "Verification": "pipeline.verify",
     "compress": "pipeline.compress",
@@ -104,6 +109,7 @@ _MODULES = {
     "evaluate": "pipeline.evaluate",
     "import_onnx": "importer.import_onnx",
     "inspect": "pipeline.inspect",
+    "inspect_thinning": "pipeline.inspect_thinning",
     "load_recipe": "config.load",
     "load_teacher": "teacher.load",
     "prepare": "pipeline.plan",
@@ -128,6 +134,7 @@ __all__ = [
     "Event",
     "Fixed",
     "Head",
+    "HeldChannels",
     "ImportedModel",
     "InputRange",
     "Inspection",
@@ -148,12 +155,15 @@ __all__ = [
     "RecipeError",
     "Row",
     "Run",
+    "Size",
     "Spread",
     "Suitability",
     "Summary",
     "Sweep",
     "Teacher",
     "TeacherOptions",
+    "ThinnableGroup",
+    "Thinning",
     "Transitions",
     "UnsupportedTeacherError",
     "UsageError",
@@ -165,6 +175,7 @@ __all__ = [
     "evaluate",
     "import_onnx",
     "inspect",
+    "inspect_thinning",
     "load_recipe",
     "load_teacher",
     "prepare",

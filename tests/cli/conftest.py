@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.conftest import SMALL, Cli
-from zskd_onnx import CompressionResult, compress
+from tests.conftest import Cli
 from zskd_onnx.cli.app import app
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -42,12 +41,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
         return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
 
     return invoke
-
-
-@pytest.fixture(scope="session")
-def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
-    """A run that has ended."""
-    return compress(digits_file, tmp_path_factory.mktemp("finished") / "out", overrides=SMALL)
 
 
 @pytest.fixture

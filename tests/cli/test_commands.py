@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.conftest import SMALL_OPTIONS, Cli
+from tests.students.thinning.graphs import graph_of
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.students.choose import build, choose
 from zskd_onnx.students.describe import parameters
@@ -84,7 +86,15 @@ def test_students(run: Cli, digits_file: Path) -> None:
     assert "cnn-W" in run("students", "list").stdout
 
     done = run("students", "list", "--teacher", digits_file, "--format", "json")
-    entries = json.loads(done.stdout)["students"]
+    content = json.loads(done.stdout)
+    entries = content["students"]
+    thinned = entries[:3]
+    assert [(entry["name"], entry["parameters"]) for entry in thinned[1:]] == [
+        ("thin:0.5", 7_666),
+        ("thin:0.25", 2_153),
+    ]
+    assert all(entry["milliseconds"] > 0 for entry in (content["teacher"], *thinned))
+    assert "1 thread, batch 1" in content["milliseconds"]
     sizes = {entry["name"]: entry["parameters"] for entry in entries if entry["unsupported_reason"] is None}
     assert "lenet5" not in sizes  # images of 8x8 are too small
     teacher = load_teacher(digits_file)
@@ -95,3 +105,15 @@ def test_students(run: Cli, digits_file: Path) -> None:
     assert f"{teacher.parameters_count:,} parameters (100.0%), {teacher.cost.multiply_adds:,} multiply-adds" in text
     share = sizes["cnn-small"] / teacher.parameters_count
     assert f"{sizes['cnn-small']:,} parameters ({share:.1%})" in text
+    assert "thin:0.5        7,666 parameters (24.0%), 84,720 multiply-adds per sample, 0." in text
+
+
+def test_students_of_a_teacher_that_cannot_be_thinned(run: Cli, tmp_path: Path) -> None:
+    onnx.save(graph_of("f = Flatten(x) y = Gemm<transB = 1>(f, w)", {"w": (4, 108)}), tmp_path / "linear.onnx")
+    command = ("students", "list", "--teacher", tmp_path / "linear.onnx", "--input-range", "0,1")
+    done = run(*command)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("no thinned versions: ")
+    assert "thin:" not in done.stdout
+    assert "432 parameters (100.0%)" in done.stdout
+    assert run(*command, "--quiet").stderr == ""

@@ -155,3 +155,18 @@ def test_a_dry_run_says_what_is_a_bound(run: Cli, digits_file: Path, as_json: bo
         estimates = {line.split()[0]: line for line in done.stdout.splitlines() if "(estimate)" in line}
         assert "at most" in estimates["synthesis"]
         assert "at most" not in estimates["distillation"]
+
+
+def test_a_target_in_place_of_a_student(run: Cli, digits_file: Path) -> None:
+    done = run("compress", digits_file, "--dry-run", "--target-params", "25%")
+    assert done.returncode == 0, done.stderr
+    assert "thin:0.5 of the teacher's widths: 7,666 parameters, the target is 8,001 (25% of the teacher)" in done.stdout
+    assert "student: thin:0.5" in done.stdout
+    for words, message in (
+        (("--target-params", "10"), "the smallest that is reachable is 57 parameters"),
+        (("--target-latency", "2"), "--target-latency '2': expected a duration such as 2ms"),
+        (("--target-size", "9kB", "--student", "cnn"), "--target-size and --student exclude each other"),
+    ):
+        wrong = run("compress", digits_file, "--dry-run", *words)
+        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+        assert message in wrong.stderr

@@ -11,7 +11,8 @@ import torch
 
 from tests.cli.conftest import WIDTHS, assert_whole
 from tests.conftest import Cli, Exports, export
-from zskd_onnx.cli.inspect import _classes, _rows
+from tests.students.thinning.graphs import graph_of
+from zskd_onnx.cli.inspect import _classes, _rows, _thinning_rows
 from zskd_onnx.cli.results import table_lines
 
 
@@ -58,6 +59,41 @@ def test_the_table_is_whole_at_every_width(run: Cli, digits_file: Path) -> None:
     assert unsuited.removeprefix("recipe deep-inversion").strip().startswith("needs batch-normalisation statistics")
     assert "final layer" in text
     assert "52 -> 10 at" in text
+
+
+def test_channels_that_can_be_removed(run: Cli, digits_file: Path) -> None:
+    lines = run("inspect", digits_file, "--thin").stdout.splitlines()
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "group node_conv2d 16 channels, 8 in thin:0.5; shared by 3 nodes, the first is node 'node_conv2d' (Conv)",
+        "group node_conv2d_1 32 channels, 16 in thin:0.5; shared by 5 nodes, the first is node 'node_conv2d_1' (Conv)",
+        "group node_linear 52 channels, 24 in thin:0.5; shared by 3 nodes, the first is node 'node_linear' (Gemm)",
+        "teacher 32,006 parameters, 331,272 multiply-adds per sample",
+        "thin:0.5 7,666 parameters, 84,720 multiply-adds per sample",
+    ]
+    facts = json.loads(run("inspect", digits_file, "--thin", "--format", "json").stdout)
+    assert [group["width"] for group in facts["groups"]] == [16, 32, 52]
+    assert facts["schema_version"] == 2
+    for width in WIDTHS:
+        assert_whole("\n".join(table_lines(_thinning_rows(facts), width)), width)
+
+
+def test_nothing_to_thin_is_no_error(run: Cli, tmp_path: Path) -> None:
+    onnx.save(graph_of("f = Flatten(x) y = Gemm<transB = 1>(f, w)", {"w": (4, 108)}), tmp_path / "linear.onnx")
+    done = run("inspect", tmp_path / "linear.onnx", "--thin", "--input-range", "0,1")
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("thin:0.5")]
+    assert "no channels that could be removed" in line
+
+
+def test_values_of_channels_and_several_held_axes() -> None:
+    group = {"name": "qkv", "width": 3, "positions": 64, "half": 2, "first": "node 'qkv' (MatMul)", "nodes": 9}
+    held = [{"node": f"node '{name}' (Conv)", "width": 8, "held_by": "node 'x' (If)"} for name in "ab"]
+    size = {"parameters": 1000, "multiply_adds": 2000}
+    rows = _thinning_rows(
+        {"path": "t.onnx", "groups": [group], "held": held, "teacher": size, "thin:0.5": size, "reason": None}
+    )
+    assert rows["group qkv"].startswith("3 channels of 64 values each, 2 in thin:0.5; shared by 9 nodes")
+    assert rows["held 2"] == "8 channels of node 'b' (Conv), by node 'x' (If)"
 
 
 def test_many_classes() -> None:

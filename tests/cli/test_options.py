@@ -26,6 +26,13 @@ def test_students_that_do_not_exist(name: str, hint: str) -> None:
     assert hint in str(caught.value)
 
 
+def test_a_student_that_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no\.onnx: no such file; expected the ONNX model of a student"):
+        expect_student(str(tmp_path / "no.onnx"))
+    (tmp_path / "small.onnx").touch()
+    expect_student(str(tmp_path / "small.onnx"))
+
+
 def test_options_of_a_run(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, x=np.zeros(3))

@@ -22,7 +22,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         "--rate 'nan': expected a number from 0 to 1e+06",
     ),
     "no such device": (("compress", "t.onnx", "--device", "tpu"), "--device 'tpu': expected auto, cpu or cuda"),
-    "no such init": (("sweep", "t.onnx", "--init", "fresh"), "--init 'fresh': expected random, inherit or auto"),
+    "no such init": (("sweep", "t.onnx", "--init", "fresh"), "--init 'fresh': expected random, inherit, auto or file"),
     "no such layout": (("inspect", "t.onnx", "--layout", "HWC"), "--layout 'HWC': expected NF, NCL, NLC, NCHW"),
     "no such importer": (("inspect", "t.onnx", "--importer", "x"), "--importer 'x': expected native or onnx2torch"),
     "words too many": (("doctor", "now"), "unexpected extra argument"),

@@ -229,6 +229,7 @@ def test_a_section_that_is_written_as_null_is_empty(tmp_path: Path) -> None:
         ("seed=!!python/object/apply:os.system ['true']", "not YAML"),
         ("student=my.module:factory", "cannot name a module"),
         ("student=./mine.py", "cannot name a module"),
+        ("student=small.onnx", "cannot name a file"),
         ("prior.kind=cauchy", "prior"),
     ],
 )

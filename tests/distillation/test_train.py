@@ -208,6 +208,7 @@ def test_labels_with_a_large_weight_override_soft_targets(digits: Teacher, input
     predicted = student(inputs.float()).argmax(1)
     assert float((predicted == wrong).float().mean()) > 0.9
     unlabelled, without_weight = new_student(), new_student()
+    settings = settings.model_copy(update={"epochs": 3})
     run(unlabelled, digits, inputs, settings, labels=torch.full_like(wrong, NO_LABEL))
     run(without_weight, digits, inputs, settings.model_copy(update={"loss_weights": LossWeights()}))
     torch.testing.assert_close(flat(unlabelled), flat(without_weight))

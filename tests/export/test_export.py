@@ -104,7 +104,7 @@ def file(
         (file(kind=TensorProto.DOUBLE), "type"),
         (file(shape=("N", 4)), "shape"),
         (file(shape=("N", 3, 1)), "shape"),
-        (file(shape=(1, 3)), "batch size"),
+        (file(shape=(2, 3)), "batch size"),
     ],
     ids=["input name", "output name", "type", "shape", "rank", "batch size"],
 )
@@ -113,6 +113,7 @@ def test_another_interface_than_the_teachers_is_an_error(student: ort.InferenceS
         check_interface(file(shape=("batch", 3)), teacher, "y")
         with pytest.raises(ParityError, match=match):
             check_interface(student, teacher, "y")
+    check_interface(file(shape=(1, 3)), file(shape=(1, 3)), "y")
 
 
 def test_a_student_that_cannot_be_exported_is_an_error_of_one_line() -> None:

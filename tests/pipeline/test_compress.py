@@ -430,3 +430,15 @@ def test_bad_options(digits_file: Path, tmp_path: Path, options: dict) -> None:
     with pytest.raises(UsageError):
         compress(digits_file, tmp_path / "out", overrides=SMALL, **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_target_is_met_by_the_file_and_recorded(digits_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = compress(digits_file, folder, overrides=SMALL, target_size="12kB")
+    assert 6_000 < result.student.stat().st_size <= 12_000
+    settings, manifest = (json.loads((folder / name).read_text()) for name in ("run.json", "manifest.json"))
+    student = manifest["architecture"]
+    assert student.startswith("thin:0.")
+    assert settings["options"]["target_size"] == "12kB"
+    assert settings["options"]["student"] == manifest["recipe"]["student"] == student
+    assert any(note.startswith(f"{student} of the teacher's widths: ") for note in result.notes)

@@ -10,15 +10,10 @@ import pytest
 import torch
 from onnx import helper
 
-from tests.conftest import SMALL, Exports, SaveModel, export
+from tests.conftest import Exports, SaveModel, export
 from zskd_onnx import BeliefMatching, CompressionResult, ParityError, compress, evaluate, verify
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.system.onnx_runtime import open_session
-
-
-@pytest.fixture(scope="module")
-def finished(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
-    return compress(digits_file, tmp_path_factory.mktemp("finished") / "out", overrides=SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ ROUNDS = (*SHORT, "synthesis.competing_rounds=1")
 
 def make(
     exports: Exports, folder: Path, overrides: tuple[str, ...], listener: Listener = silent, **options: bool
-) -> torch.Tensor:
+) -> None:
+    """Run recipe "deep-inversion" on the wide residual network."""
     teacher = exports.path("wrn", "17")
     compress(
         teacher,
@@ -37,11 +40,20 @@ def make(
         allow_degenerate=True,  # its weights are random
         **options,
     )
-    return TransferSet.open(folder / "transfer-set").load().inputs
 
 
-def interrupt_second_round(exports: Exports, folder: Path) -> None:
-    """Start a run and interrupt it in its second round."""
+@pytest.fixture(scope="module")
+def whole(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in two rounds; tests change copies of its folder."""
+    folder = tmp_path_factory.mktemp("rounds") / "whole"
+    make(exports, folder, ROUNDS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, interrupted in its second round; tests resume copies of its folder."""
+    folder = tmp_path_factory.mktemp("rounds") / "cut"
 
     def interrupt(event: Event) -> None:
         if event.stage == "synthesis" and event.kind == "progress" and event.total == 300 and event.completed > 200:
@@ -49,34 +61,66 @@ def interrupt_second_round(exports: Exports, folder: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         make(exports, folder, ROUNDS, interrupt)
+    return folder
 
 
-def test_later_rounds_compete_with_a_student(exports: Exports, tmp_path: Path) -> None:
+def samples(folder: Path) -> torch.Tensor:
+    """The samples of a run."""
+    return TransferSet.open(folder / "transfer-set").load().inputs
+
+
+def test_later_rounds_compete_with_a_student(exports: Exports, whole: Path, tmp_path: Path) -> None:
     """The first round, which includes the held-out samples, is plain DeepInversion."""
-    plain, competing = (make(exports, tmp_path / str(len(o)), o) for o in (SHORT, ROUNDS))
+    make(exports, tmp_path / "plain", SHORT)
+    plain, competing = samples(tmp_path / "plain"), samples(whole)
     assert plain.shape == competing.shape == (300, 3, 16, 16)
     first = 100 + 100
     assert torch.equal(plain[:first], competing[:first])
     assert not torch.equal(plain[first:], competing[first:])
 
 
-def test_interrupted_rounds_resume(exports: Exports, tmp_path: Path) -> None:
+def test_interrupted_rounds_resume(exports: Exports, whole: Path, interrupted: Path, tmp_path: Path) -> None:
     """The student between the rounds is trained again, and the samples against it are the same."""
-    interrupt_second_round(exports, tmp_path / "cut")
-    assert TransferSet.open(tmp_path / "cut" / "transfer-set").count == 250
-    assert torch.equal(make(exports, tmp_path / "cut", ROUNDS, resume=True), make(exports, tmp_path / "whole", ROUNDS))
+    folder = shutil.copytree(interrupted, tmp_path / "cut")
+    assert TransferSet.open(folder / "transfer-set").count == 250
+    make(exports, folder, ROUNDS, resume=True)
+    assert torch.equal(samples(folder), samples(whole))
 
 
-def test_a_damaged_shard_of_a_later_round_is_made_again(exports: Exports, tmp_path: Path) -> None:
+def test_a_damaged_shard_of_a_later_round_is_made_again(exports: Exports, whole: Path, tmp_path: Path) -> None:
     """Against the student of its own round, which is trained again."""
-    whole = make(exports, tmp_path / "out", ROUNDS)
-    shards = sorted((tmp_path / "out" / "transfer-set").glob("*.safetensors"))
+    folder = shutil.copytree(whole, tmp_path / "out")
+    shards = sorted((folder / "transfer-set").glob("*.safetensors"))
     before = [shard.read_bytes() for shard in shards]
     assert len(shards) == 2
     for shard in shards:
         shard.write_bytes(b"damaged")
-    assert torch.equal(make(exports, tmp_path / "out", ROUNDS, resume=True), whole)
+    make(exports, folder, ROUNDS, resume=True)
+    assert torch.equal(samples(folder), samples(whole))
     assert [shard.read_bytes() for shard in shards] == before
+
+
+Fingerprint = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def fingerprint(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> Fingerprint:
+    """A function of overrides and options, the fingerprint of their transfer set; files are those of a folder."""
+    folder = tmp_path_factory.mktemp("fingerprints")
+    (folder / "own.py").write_text(
+        "from zskd_onnx.students.zoo.architecture import STUDENTS\nfactory = STUDENTS['cnn'].build\n"
+    )
+    for name, value in (("zeros.npz", 0), ("ones.npz", 1)):
+        np.savez(folder / name, x=np.full((20, 3, 16, 16), value, np.float32))
+
+    @cache
+    def compute(*overrides: str, **changed: str) -> dict[str, Any]:
+        options = {"student": "cnn", "data": "zeros.npz", **changed}
+        paths = {key: f"{folder / value}" if "." in value else value for key, value in options.items()}
+        plan = prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=overrides, **paths)
+        return transfer_set_fingerprint(plan)
+
+    return compute
 
 
 @pytest.mark.parametrize(
@@ -93,21 +137,9 @@ def test_a_damaged_shard_of_a_later_round_is_made_again(exports: Exports, tmp_pa
     ],
 )
 def test_competing_rounds_depend_on_how_students_are_trained(
-    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, options: dict[str, str]
+    fingerprint: Fingerprint, setting: str, options: dict[str, str]
 ) -> None:
     """A set of one round depends on no student."""
-    monkeypatch.chdir(tmp_path)
-    Path("own.py").write_text(
-        "from zskd_onnx.students.zoo.architecture import STUDENTS\nfactory = STUDENTS['cnn'].build\n"
-    )
-    for name, value in (("zeros.npz", 0), ("ones.npz", 1)):
-        np.savez(name, x=np.full((20, 3, 16, 16), value, np.float32))
-
-    def fingerprint(*overrides: str, **changed: str) -> dict[str, Any]:
-        options = {"student": "cnn", "data": "zeros.npz", **changed}
-        plan = prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=overrides, **options)
-        return transfer_set_fingerprint(plan)
-
     assert fingerprint(*SHORT, setting, **options) == fingerprint(*SHORT)
     assert fingerprint(*ROUNDS, setting, **options) != fingerprint(*ROUNDS)
 
@@ -127,10 +159,10 @@ def test_fingerprint_of_a_users_student_is_that_of_its_file(tmp_path: Path) -> N
         assert student_fingerprint(name) == name
 
 
-def test_rounds_against_another_student_are_not_resumed(exports: Exports, tmp_path: Path) -> None:
-    interrupt_second_round(exports, tmp_path / "cut")
+def test_rounds_against_another_student_are_not_resumed(exports: Exports, interrupted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(interrupted, tmp_path / "cut")
     with pytest.raises(UsageError, match=r"distillation\.epochs: 3 \(there: 2\)"):
-        make(exports, tmp_path / "cut", (*ROUNDS, "distillation.epochs=3"), resume=True)
+        make(exports, folder, (*ROUNDS, "distillation.epochs=3"), resume=True)
 
 
 def test_reused_set_has_the_samples_that_its_own_run_used(digits_file: Path, tmp_path: Path) -> None:

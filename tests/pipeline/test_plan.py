@@ -180,3 +180,22 @@ def test_mixture_may_name_more_sources_than_the_run_has(digits_file: Path) -> No
 def test_device_that_is_unavailable(digits_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no CUDA device"):
         compress(digits_file, tmp_path / "out", device="cuda")
+
+
+def test_a_target_chooses_a_thinned_teacher(digits_file: Path) -> None:
+    """The recipe of the plan repeats the run without another search."""
+    plan = prepare(digits_file, target_params="25%")
+    assert plan.choice.name == plan.recipe.student == "thin:0.5"
+    assert plan.parameters <= 0.25 * plan.teacher.parameters_count
+    trade = "thin:0.5 of the teacher's widths: 7,666 parameters, the target is 8,001 (25% of the teacher)"
+    assert trade in plan.notes
+    again = resolve(plan.recipe, plan.teacher, plan.device, None, data=False)
+    assert (again.choice.name, again.size.parameters) == ("thin:0.5", plan.parameters)
+
+
+def test_targets_exclude_each_other_and_a_student(tmp_path: Path) -> None:
+    """They are read before any file is."""
+    with pytest.raises(UsageError, match="--target-params and --target-macs exclude each other"):
+        prepare(tmp_path / "missing.onnx", target_params="1k", target_macs="1M")
+    with pytest.raises(UsageError, match="--target-size and --student exclude each other"):
+        compress(tmp_path / "missing.onnx", tmp_path / "out", student="cnn", target_size="1kB")

@@ -179,3 +179,20 @@ def test_damaged_settings(files: Path, damage: str) -> None:
 def test_options_that_do_not_fit(files: Path, changes: dict[str, Any]) -> None:
     with pytest.raises((UsageError, RecipeError)):
         new_settings(**options(**changes))
+
+
+def test_a_target_is_settled_by_the_student_that_it_gave(files: Path) -> None:
+    """Another search might give another student, such as one for a latency on a machine that is busier."""
+    settings = record(student=None, target_latency="2ms")
+    assert settings.arguments["target_latency"] == "2ms"
+    settings.with_student("thin:0.4").write(Path("out/run.json"))
+    for repeated in ({}, {"target_latency": "2ms"}, {"student": "thin:0.4"}):
+        arguments = resume(**repeated).arguments
+        assert arguments["student"] == "thin:0.4"
+        assert "target_latency" not in arguments
+    with pytest.raises(UsageError, match=r"--target-latency 3ms \(there: 2ms\)"):
+        resume(target_latency="3ms")
+    with pytest.raises(UsageError, match=r"--target-params 25% \(there: none\)"):
+        resume(target_params="25%")
+    plain = record()
+    assert plain.with_student("cnn") is plain

@@ -123,7 +123,7 @@ def test_pruned_initialisation_without_stored_samples(exports: Exports, tmp_path
 def test_bad_initialisation(exports: Exports, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot start from the teacher's channels: .*--init random"):
         compress(exports.path("resnet", "dynamo"), tmp_path / "out", overrides=SMALL, init="inherit")
-    with pytest.raises(UsageError, match="random, inherit or auto"):
+    with pytest.raises(UsageError, match="random, inherit, auto or file"):
         compress(exports.path("resnet", "dynamo"), tmp_path / "out", overrides=SMALL, init="warm")
     assert not (tmp_path / "out").exists()
 
@@ -234,19 +234,16 @@ def test_few_real_samples(count: int, digits_file: Path, data: Path, tmp_path: P
     assert result.student.is_file()
 
 
-def test_fine_tuning_that_does_not_improve_the_student_is_discarded(digits_file: Path, tmp_path: Path) -> None:
-    plain, tuned = (
-        compress(digits_file, tmp_path / name, overrides=[*SMALL, *changes])
-        for name, changes in (
-            ("plain", []),
-            ("tuned", ["fine_tuning.learning_rate=10", "fine_tuning.schedule=constant", "fine_tuning.validations=3"]),
-        )
-    )
+def test_fine_tuning_that_does_not_improve_the_student_is_discarded(
+    finished: CompressionResult, digits_file: Path, tmp_path: Path
+) -> None:
+    changes = ["fine_tuning.learning_rate=10", "fine_tuning.schedule=constant", "fine_tuning.validations=3"]
+    tuned = compress(digits_file, tmp_path / "tuned", overrides=[*SMALL, *changes])
     history = tuned.history["fine-tuning"]
     assert history[0]["step"] == 0
     assert len(history) == 4
     assert tuned.chosen["fine-tuning"] == 0
-    assert weights(tuned) == weights(plain)
+    assert weights(tuned) == weights(finished)
 
 
 def test_each_stage_has_its_own_order_of_samples(digits: Teacher) -> None:
@@ -275,7 +272,9 @@ def test_samples_of_a_generator_select_no_student(digits_file: Path, data: Path,
     assert result.chosen["fine-tuning"] == result.history["fine-tuning"][-1]["step"]
 
 
-def test_resume_after_training_does_not_train_again(digits_file: Path, tmp_path: Path) -> None:
+def test_resume_after_training_does_not_train_again(
+    finished: CompressionResult, digits_file: Path, tmp_path: Path
+) -> None:
     def interrupt(event: Event) -> None:
         if event.stage == "distillation" and event.kind == "done":
             raise KeyboardInterrupt
@@ -285,7 +284,7 @@ def test_resume_after_training_does_not_train_again(digits_file: Path, tmp_path:
     progress: list[Event] = []
     resumed = compress(digits_file, tmp_path / "cut", overrides=SMALL, resume=True, listener=progress.append)
     assert not [event for event in progress if event.stage == "distillation" and event.completed < event.total]
-    assert weights(resumed) == weights(compress(digits_file, tmp_path / "whole", overrides=SMALL))
+    assert weights(resumed) == weights(finished)
 
 
 def test_resume_with_other_real_samples_is_refused(digits_file: Path, data: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def choice(kind: type[Choice], help: str, panel: str) -> Any:
     )
 
 
-METAVAR_WIDTH = 20
+METAVAR_WIDTH = 24
 """Longest list of values that stands beside an option; the help text has longer ones."""
 
 
@@ -69,6 +69,7 @@ class Init(StrEnum):
     RANDOM = "random"
     INHERIT = "inherit"
     AUTO = "auto"
+    FILE = "file"
 
 
 class Importer(StrEnum):

@@ -23,6 +23,7 @@ from zskd_onnx.cli.options import (
 from zskd_onnx.cli.print_compression import print_compression, print_plan
 from zskd_onnx.cli.progress import progress
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
+from zskd_onnx.cli.targets import Targets
 from zskd_onnx.errors import UsageError
 from zskd_onnx.system.files import expect_file
 
@@ -94,6 +95,7 @@ def compress(
         bool, typer.Option("--overwrite", help="Replace the files of an earlier run.", rich_help_panel=OUTPUT)
     ] = False,
     *,
+    targets: Targets,
     teacher_input: TeacherInput,
     printed: Output,
 ) -> None:
@@ -106,6 +108,7 @@ def compress(
       zskd-onnx compress teacher.onnx
       zskd-onnx compress teacher.onnx -r zskd --student half
       zskd-onnx compress teacher.onnx --input-range 0,255
+      zskd-onnx compress teacher.onnx --target-params 25%
       zskd-onnx compress --resume --output zskd-out
 
     Exit codes:
@@ -125,7 +128,7 @@ def compress(
     if dry_run and resume:
         raise UsageError("--dry-run and --resume exclude each other; give one of them")
     check_run_options(recipe, set_ or [], student, data, eval_data)
-    described = teacher_input.options()
+    described = {**targets.options(student), **teacher_input.options()}
 
     from zskd_onnx.pipeline.compress import compress as run
     from zskd_onnx.pipeline.estimate import estimate

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from zskd_onnx.cli.help_page import OUTPUT
 from zskd_onnx.cli.options import TeacherFile
 from zskd_onnx.cli.results import print_result
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
@@ -13,12 +16,26 @@ SHOWN_CLASSES = 10
 
 
 @with_shared_options
-def inspect(teacher: TeacherFile, teacher_input: TeacherInput, printed: Output) -> None:
+def inspect(
+    teacher: TeacherFile,
+    thin: Annotated[
+        bool,
+        typer.Option(
+            "--thin",
+            help="Show which channels --student thin:0.5 removes, and which nodes hold others.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    *,
+    teacher_input: TeacherInput,
+    printed: Output,
+) -> None:
     """Show what TEACHER.onnx contains, its input range, and which recipes and students suit it.
 
     Examples:
       zskd-onnx inspect teacher.onnx
       zskd-onnx inspect teacher.onnx --input-range 0,255
+      zskd-onnx inspect teacher.onnx --thin
       zskd-onnx inspect teacher.onnx --format json
 
     Exit codes:
@@ -28,6 +45,13 @@ def inspect(teacher: TeacherFile, teacher_input: TeacherInput, printed: Output) 
       4  the import differs from onnxruntime
     """
     expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
+
+    if thin:
+        from zskd_onnx.pipeline.inspect_thinning import inspect_thinning
+
+        facts = inspect_thinning(teacher, **teacher_input.options()).to_dict()
+        print_result(facts, _thinning_rows(facts), printed.format)
+        return
 
     from zskd_onnx.pipeline.inspect import inspect as inspect_teacher
 
@@ -62,7 +86,7 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         if penultimate is None
         else f"{penultimate['outputs']} outputs at {penultimate['node']}",
         "batch norm": f"{norm['statistics']} layers with statistics, {norm['convolutions']} convolutions",
-        "size": f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds per sample",
+        "size": _size(facts),
         "quantisation": facts["quantisation"] or "none",
         "operators": ", ".join(
             f"{entry['count']} {name}{'' if entry['supported'] else ' (not read, not needed)'}"
@@ -80,6 +104,27 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         else f"{student['name']} ({student['why']})",
         "smaller students": ", ".join(smaller) or "none of the built-in ones",
     }
+
+
+def _thinning_rows(facts: dict[str, Any]) -> dict[str, str]:
+    teacher, half = facts["teacher"], facts["thin:0.5"]
+    held = [f"{entry['width']} channels of {entry['node']}, by {entry['held_by']}" for entry in facts["held"]]
+    return {
+        "file": facts["path"],
+        **{
+            f"group {group['name']}": f"{group['width']} channels"
+            + (f" of {group['positions']} values each" if group["positions"] > 1 else "")
+            + f", {group['half']} in thin:0.5; shared by {group['nodes']} nodes, the first is {group['first']}"
+            for group in facts["groups"]
+        },
+        **{f"held {i}" if len(held) > 1 else "held": text for i, text in enumerate(held, 1)},
+        "teacher": _size(teacher),
+        "thin:0.5": facts["reason"] if half is None else _size(half),
+    }
+
+
+def _size(size: dict[str, int]) -> str:
+    return f"{size['parameters']:,} parameters, {size['multiply_adds']:,} multiply-adds per sample"
 
 
 def _warnings(warnings: list[str]) -> dict[str, str]:

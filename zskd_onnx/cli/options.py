@@ -12,6 +12,7 @@ from zskd_onnx.cli.choices import Device, Init, choice
 from zskd_onnx.cli.completion import STUDENT_NAMES, complete_student
 from zskd_onnx.cli.help_page import OUTPUT, REAL_DATA, RUN, STUDENT
 from zskd_onnx.errors import UsageError
+from zskd_onnx.system.files import expect_file
 
 
 def whole_number(at_least: int) -> Callable[[str | int], int]:
@@ -52,8 +53,8 @@ StudentOption = Annotated[
     typer.Option(
         metavar="NAME",
         autocompletion=complete_student,
-        help="Architecture: a name from `students list`, half, auto, or your own as module:factory or "
-        "file.py:factory (default: the recipe's).",
+        help="Architecture: a name from `students list`, half, auto, thin:0.5 (the teacher's graph with half of its "
+        "channels), or your own as FILE.onnx, module:factory or file.py:factory (default: the recipe's).",
         rich_help_panel=STUDENT,
     ),
 ]
@@ -62,7 +63,7 @@ InitOption = Annotated[
     choice(
         Init,
         "Initialisation: random weights; inherit takes the teacher's most important channels; auto does so where it "
-        "can (default: the recipe's).",
+        "can; file takes the weights of the student's .onnx file (default: the recipe's).",
         STUDENT,
     ),
 ]
@@ -115,6 +116,11 @@ def expect_student(name: str) -> None:
 
     Names such as "mlp-48" belong to a family; only the registry of architectures knows all of them.
     """
+    from zskd_onnx.students.own_files import is_onnx_file
+
+    if is_onnx_file(name):
+        expect_file(Path(name), "the ONNX model of a student")
+        return
     families = {known.partition("-")[0] for known in STUDENT_NAMES}
     if ":" not in name and name not in ("auto", "half", *STUDENT_NAMES) and name.partition("-")[0] not in families:
         from zskd_onnx.config.suggest import nearest

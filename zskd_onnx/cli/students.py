@@ -58,10 +58,15 @@ def list_(
 
     from dataclasses import asdict
 
+    from zskd_onnx.errors import ZskdError
     from zskd_onnx.students.describe import describe
+    from zskd_onnx.students.describe_thinned import describe_thinned, teacher_milliseconds
+    from zskd_onnx.students.thinning.thin import teacher_groups
     from zskd_onnx.students.zoo.architecture import FAMILIES, STUDENTS
+    from zskd_onnx.system.latency import latency_conditions
     from zskd_onnx.teacher.load import load_teacher
 
+    content: dict[str, Any] = {}
     if teacher is None:
         entries: list[dict[str, Any]] = [{"name": s.name, "summary": s.summary} for s in STUDENTS.values()]
         rows = {entry["name"]: entry["summary"] for entry in entries}
@@ -69,14 +74,25 @@ def list_(
     else:
         loaded = load_teacher(teacher, **teacher_input.options())
         total = loaded.parameters_count
-        entries = [asdict(entry) for entry in describe(loaded.domain.shape, loaded.classes)]
-        rows = {"teacher": _size(total, loaded.cost.multiply_adds, 1.0)} | {
-            entry["name"]: entry["unsupported_reason"]
-            or _size(entry["parameters"], entry["multiply_adds"], entry["parameters"] / max(1, total))
-            for entry in entries
-        }
-    print_result({"students": entries}, rows, printed.format)
+        try:
+            thinned = describe_thinned(loaded, teacher_groups(loaded))
+        except ZskdError as error:
+            thinned = []
+            if not printed.quiet:
+                typer.echo(f"no thinned versions: {error}", err=True)
+        entries = [asdict(entry) for entry in (*thinned, *describe(loaded.domain.shape, loaded.classes))]
+        own: dict[str, Any] = {"parameters": total, "multiply_adds": loaded.cost.multiply_adds}
+        own["milliseconds"] = teacher_milliseconds(loaded)
+        conditions = f"median time of a run in onnxruntime ({latency_conditions(loaded.batch or 1)})"
+        content = {"teacher": own, "milliseconds": conditions}
+        rows = {"teacher": _figures(own, total)}
+        rows |= {entry["name"]: entry["unsupported_reason"] or _figures(entry, total) for entry in entries}
+        rows["milliseconds"] = conditions
+    print_result({**content, "students": entries}, rows, printed.format)
 
 
-def _size(parameters: int, multiply_adds: int, share: float) -> str:
-    return f"{parameters:,} parameters ({share:.1%}), {multiply_adds:,} multiply-adds per sample"
+def _figures(entry: dict[str, Any], total: int) -> str:
+    """Size, cost and latency of a network, and its share of the teacher's parameters."""
+    share, latency = entry["parameters"] / max(1, total), entry["milliseconds"]
+    text = f"{entry['parameters']:,} parameters ({share:.1%}), {entry['multiply_adds']:,} multiply-adds per sample"
+    return text if latency is None else f"{text}, {latency:.3g} ms"

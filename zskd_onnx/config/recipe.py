@@ -59,7 +59,8 @@ class Recipe(Settings):
         student: name of an architecture, "half" or "auto"; "thin:0.5" for the teacher's own graph with half of its
             channels, or "thin:{conv1: 8}" with the widths of groups.
         init: "inherit" starts the student from the teacher's channels (pruned initialisation), which needs the
-            teacher's topology; "auto" does so where it can; "random" never does.
+            teacher's topology; "auto" does so where it can; "random" never does. "file" starts a student that is an ONNX file
+            (``--student small.onnx``) with the weights of the file.
         distillation: how the student is trained.
         fine_tuning: a second training stage, or None. Fields that it leaves out are those of ``distillation``,
             except for patience and feature distillation. The student from before is kept where the stage does not
@@ -80,7 +81,7 @@ class Recipe(Settings):
     procedural: Procedural | None = None
     data: RealData = RealData()
     student: str = "auto"
-    init: Literal["random", "inherit", "auto"] = "random"
+    init: Literal["random", "inherit", "auto", "file"] = "random"
     distillation: Distillation = Distillation()
     fine_tuning: Distillation | None = None
     held_out: Annotated[int, Field(ge=100, le=100_000)] = 1000
@@ -138,9 +139,11 @@ class Recipe(Settings):
     @field_validator("student")
     @classmethod
     def _never_code(cls, value: str) -> str:
-        """A recipe is data: it cannot name code to run."""
+        """A recipe is data: it cannot name code to run, or files."""
         if value.startswith("thin:"):
             return value
+        if value.endswith(".onnx"):
+            raise ValueError("a recipe cannot name a file of your own; give it with --student or student=")
         if ":" in value or "/" in value or value.endswith(".py"):
             raise ValueError("a recipe cannot name a module of your own; give it with --student or student=")
         return value

@@ -51,7 +51,7 @@ def check_interface(session: ort.InferenceSession, teacher: ort.InferenceSession
             f"the student has the inputs {[i.name for i in student_inputs]}, "
             f"the teacher has {[i.name for i in teacher_inputs]}"
         )
-    pairs = [("input", student_inputs[0], teacher_inputs[0])]
+    pairs = [("input", own, expected) for own, expected in zip(student_inputs, teacher_inputs, strict=True)]
     student_outputs = {o.name: o for o in session.get_outputs()}
     teacher_outputs = {o.name: o for o in teacher.get_outputs()}
     if output_name not in student_outputs or not student_outputs.keys() <= teacher_outputs.keys():
@@ -63,9 +63,10 @@ def check_interface(session: ort.InferenceSession, teacher: ort.InferenceSession
     for what, own, expected in pairs:
         if own.type != expected.type:
             raise ParityError(f"the student's {what} '{own.name}' has type {own.type}, the teacher's {expected.type}")
-        if own.shape and isinstance(own.shape[0], int):
+        batch = own.shape[0] if own.shape else None
+        if isinstance(batch, int) and batch not in expected.shape[:1]:
             raise ParityError(
-                f"the student's {what} '{own.name}' has a fixed batch size of {own.shape[0]}, expected a free one"
+                f"the student's {what} '{own.name}' has a fixed batch size of {batch}, expected a free one"
             )
         same = [m == n for m, n in zip(own.shape[1:], expected.shape[1:], strict=False) if isinstance(n, int)]
         # onnxruntime lists no sizes where it does not know the rank, as for a label whose shape the file leaves out.

@@ -12,6 +12,7 @@ from zskd_onnx.errors import ParityError
 from zskd_onnx.export.checks import Parity, check_interface, check_values
 from zskd_onnx.export.label_outputs import add_label_outputs
 from zskd_onnx.export.onnx import DropInStudent, to_onnx
+from zskd_onnx.importer.file.fixed_inputs import fix_inputs, fixed_values
 from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.parity import open_onnx_file
 from zskd_onnx.teacher.teacher import Teacher
@@ -63,7 +64,7 @@ def check_student(model: onnx.ModelProto, student: nn.Module, teacher: Teacher, 
     """
     drop_in = DropInStudent(student, teacher.domain, teacher.output).eval().cpu()
     try:
-        session = open_session(model.SerializeToString())
+        session = open_session(_with_fixed_inputs(model, teacher).SerializeToString())
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ParityError(f"onnxruntime cannot load the exported student ({reason})") from error
@@ -74,3 +75,13 @@ def check_student(model: onnx.ModelProto, student: nn.Module, teacher: Teacher, 
     except ParityError as error:
         raise ParityError(f"the exported student failed its check: {error}") from error
     return ExportedStudent(model, session, original, parity)
+
+
+def _with_fixed_inputs(model: onnx.ModelProto, teacher: Teacher) -> onnx.ModelProto:
+    """A student's model with the constants that ``--fix`` gave to the teacher, where it has these inputs."""
+    inputs = {value.name for value in model.graph.input}
+    values = fixed_values(teacher.source.proto, teacher.source.fixed)
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    fix_inputs(fixed, {name: value for name, value in values.items() if name in inputs})
+    return fixed

@@ -17,7 +17,6 @@ from zskd_onnx.data.transfer_set import Samples
 from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Event, EventLog, Listener, both, silent
 from zskd_onnx.export.checks import Parity
-from zskd_onnx.export.export import check_student, export_student
 from zskd_onnx.export.onnx import describe_teacher, save
 from zskd_onnx.metrics.onnx_scores import Accuracies, score
 from zskd_onnx.pipeline import run_folder
@@ -35,7 +34,9 @@ from zskd_onnx.pipeline.run_settings import new_settings
 from zskd_onnx.pipeline.train_student import train_student
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.report.pictures import draw_samples, draw_similarity
-from zskd_onnx.students.onnx_student import OnnxStudent
+from zskd_onnx.students.onnx_student import OnnxStudent, to_checked_file
+from zskd_onnx.students.own_files import is_onnx_file, own_file
+from zskd_onnx.students.thinning.target import requested_target
 from zskd_onnx.system.files import write_text
 from zskd_onnx.teacher.load import TeacherOptions
 from zskd_onnx.teacher.probes.outputs import TeacherView
@@ -60,6 +61,10 @@ def compress(
     overwrite: bool = False,
     resume: bool = False,
     allow_degenerate: bool = False,
+    target_params: str | float | None = None,
+    target_macs: str | float | None = None,
+    target_size: str | float | None = None,
+    target_latency: str | None = None,
     listener: Listener = silent,
     **teacher_options: Unpack[TeacherOptions],
 ) -> CompressionResult:
@@ -71,14 +76,14 @@ def compress(
         recipe: a built-in name, a YAML file, or a ``Recipe``. None takes "best", or "zskd-uniform" where the teacher
             has no final fully connected layer.
         overrides: "distillation.epochs=50" and the like, for a recipe given by name or file.
-        student: an architecture, "half", "auto", or "file.py:factory"; default: the recipe's.
+        student: an architecture, "half", "auto", "file.py:factory", or the path of an ONNX file; default: the recipe's.
         seed: of every random draw; default: the recipe's. On one machine the same seed gives the same student.
         device: "auto", "cpu" or "cuda".
         eval_data: an .npz with real samples ``x`` and class numbers ``y`` to score on. They are not trained on,
             and select nothing.
         data: an .npz with real samples ``x``, and class numbers ``y`` if known, to train on beside synthesised
             samples. Some recipes need it.
-        init: "random", "inherit" or "auto", see ``Recipe``; default: the recipe's.
+        init: "random", "inherit", "auto" or "file", see ``Recipe``; default: the recipe's.
         transfer_set: folder of a transfer set that an earlier run made from the same teacher; nothing is
             synthesised then.
         overwrite: replace what an earlier run wrote to ``output``. Its student stays until the new one is complete.
@@ -86,6 +91,12 @@ def compress(
             nothing. Other arguments may be left out, and may not conflict with the settings.
         allow_degenerate: train even where the teacher's predictions on the samples have collapsed, see
             ``pipeline.judge_samples``.
+        target_params: in place of ``student``, the largest thinned version of the teacher with at most this number of
+            parameters, such as "60k", or this share of the teacher's, such as "25%".
+        target_macs: the same with a limit of the multiply-adds of one sample, such as "10M".
+        target_size: the same with a limit of the student's file, such as "200kB".
+        target_latency: the same with a limit of the median time of one batch in onnxruntime on the CPU of this
+            machine, such as "2ms"; it uses as many threads as torch has.
         listener: is called with every progress ``Event``. If it raises an exception, such as ``Cancelled``, the run
             ends and what it made is kept for ``resume``.
         teacher_options: ``input_range``, ``mean``, ``std``, ``layout``, ``input_shape``, ``output_name``, ``fix``
@@ -102,10 +113,17 @@ def compress(
         QualityError: the teacher's predictions on the samples have collapsed, so nothing was trained.
     """
     folder = Path(output)
+    targets = {
+        "target_params": target_params,
+        "target_macs": target_macs,
+        "target_size": target_size,
+        "target_latency": target_latency,
+    }
+    requested_target(student, **targets)  # reports a fault before anything is read
     if overwrite and resume:
         raise UsageError("overwrite and resume exclude each other; give one of --overwrite and --resume")
-    own_student = None if student is None else student.rpartition(":")[0]
-    inputs = [path for path in (teacher, data, eval_data, own_student or None) if path is not None]
+    own_student = None if student is None else own_file(student)
+    inputs = [path for path in (teacher, data, eval_data, own_student) if path is not None]
     if overwrite and transfer_set is not None:
         inputs.append(transfer_set)
     run_folder.check_inputs(folder, inputs)
@@ -120,6 +138,7 @@ def compress(
         "data": data,
         "eval_data": eval_data,
         "transfer_set": transfer_set,
+        **targets,
         **teacher_options,
     }
     finished = None
@@ -137,6 +156,7 @@ def compress(
         listener(Event("note", "teacher", f"loading {settings.arguments['teacher']}"))
         started = time.perf_counter()
         plan = prepare(**settings.arguments)
+        run.settings = settings.with_student(plan.choice.name)
         seconds = {"teacher": time.perf_counter() - started}
         samples = None
         if settings.transfer_set is not None:
@@ -237,11 +257,7 @@ class _Clock:
 def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> tuple[Parity, Accuracies | None]:
     """Export, verify and score the student; its file appears only if it passes."""
     teacher = plan.teacher
-    made = (
-        check_student(student.to_file(), student, teacher, held_out)
-        if isinstance(student, OnnxStudent)
-        else export_student(student, teacher, plan.recipe.deployment.opset, held_out)
-    )
+    made = to_checked_file(student, teacher, plan.recipe.deployment.opset, held_out)
     accuracy = None
     if plan.evaluation is not None:
         accuracy = score(made.teacher, made.student, teacher.output.name, plan.evaluation, teacher.classes)
@@ -249,11 +265,12 @@ def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> t
         "zskd.version": __version__,
         "zskd.teacher_sha256": teacher.source.sha256,
         "zskd.recipe": plan.recipe.name,
-        "zskd.student": plan.choice.name,
+        "zskd.student": Path(plan.choice.name).name if is_onnx_file(plan.choice.name) else plan.choice.name,
         "zskd.seed": str(plan.recipe.seed),
     }
-    of_teacher = {p.key: p.value for p in teacher.source.proto.metadata_props if not p.key.startswith("zskd.")}
-    save(made.model, folder / run_folder.STUDENT, {**of_teacher, **describe_teacher(teacher, metadata)})
+    source = made.model if isinstance(student, OnnxStudent) else teacher.source.proto
+    others = {p.key: p.value for p in source.metadata_props if not p.key.startswith("zskd.")}
+    save(made.model, folder / run_folder.STUDENT, {**others, **describe_teacher(teacher, metadata)})
     return made.parity, accuracy
 
 

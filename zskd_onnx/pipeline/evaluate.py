@@ -15,7 +15,7 @@ from torch import Tensor
 from zskd_onnx.data.npz import read_samples
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.export.checks import check_interface
-from zskd_onnx.importer.file.source import OnnxFile, read_onnx_file
+from zskd_onnx.importer.file.source import OnnxFile, present_inputs, read_onnx_file
 from zskd_onnx.metrics.belief_matching import BeliefMatching, Transitions
 from zskd_onnx.metrics.chance import student_remarks, teacher_remarks
 from zskd_onnx.metrics.classification import accuracy, agreement, calibration_error, class_accuracy, divergence
@@ -115,8 +115,8 @@ def evaluate(
         belief_matching: settings of belief matching; None leaves it out.
         device: "auto", "cpu" or "cuda".
         listener: is called with every progress ``Event``.
-        teacher_options: as ``load_teacher`` takes them; ``fix`` is for the teacher only, and the others are
-            needed only where neither file has the information.
+        teacher_options: as ``load_teacher`` takes them; ``fix`` is for the teacher, and for the student where it
+            has these inputs; the others are needed only where neither file has the information.
 
     Raises:
         UsageError: a file or option does not fit.
@@ -168,7 +168,7 @@ def _load(student: Path, teacher: Path, options: TeacherOptions) -> tuple[Classi
     """Both classifiers; the teacher takes its input as the student's file says."""
     stated: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     fix = stated.pop("fix", None)
-    classifier = load_classifier(student, **stated)
+    classifier = load_classifier(student, **stated, fix=present_inputs(student, fix))
     name = classifier.output.name
     check_interface(_session(classifier.source), _session(read_onnx_file(teacher, fix)), name)
     of_student = {"layout": classifier.domain.layout, "input_shape": classifier.domain.file_shape(1)[1:]}

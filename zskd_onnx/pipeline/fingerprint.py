@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.real_samples import RealSamples
 from zskd_onnx.data.transfer_set import Samples
+from zskd_onnx.importer.file.external_files import external_files
 from zskd_onnx.importer.file.source import read_onnx_file
 from zskd_onnx.pipeline.plan import Plan
+from zskd_onnx.students.own_files import is_onnx_file, own_file
 from zskd_onnx.teacher.teacher import Teacher
 from zskd_onnx.version import __version__
 
@@ -77,7 +79,7 @@ def training_fingerprint(plan: Plan, student: nn.Module, samples: Samples | None
         {
             "version": __version__,
             "recipe": plan.recipe.model_dump(mode="json", exclude=DESCRIPTIVE),
-            "student": plan.choice.name,
+            "student": student_fingerprint(plan.choice.name),
             "weights": {name: list(value.shape) for name, value in student.state_dict().items()},
             "teacher": teacher_fingerprint(plan.teacher),
             "samples": None if samples is None else _tensor(samples.inputs),
@@ -88,10 +90,15 @@ def training_fingerprint(plan: Plan, student: nn.Module, samples: Samples | None
 
 def student_fingerprint(name: str) -> str:
     """A student's name; for a file of the user, the digest of its content in place of its path."""
-    place, _, factory = name.rpartition(":")
-    if not place.endswith(".py") or not Path(place).is_file():
+    path = own_file(name)
+    if path is None or not path.is_file():
         return name
-    return f"{hashlib.sha256(Path(place).read_bytes()).hexdigest()}:{factory}"
+    content = hashlib.sha256(path.read_bytes())
+    if is_onnx_file(name):
+        for external in external_files(path):
+            content.update(external.read_bytes())
+        return content.hexdigest()
+    return f"{content.hexdigest()}:{name.rpartition(':')[2]}"
 
 
 def sweep_fingerprint(teacher: Path, options: Mapping[str, Any]) -> dict[str, Any]:

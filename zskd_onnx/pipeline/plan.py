@@ -19,6 +19,9 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.judge_real_data import judge_real_data
 from zskd_onnx.pipeline.resolve import check_requirements, lacking, resolve
 from zskd_onnx.students.choose import Choice
+from zskd_onnx.students.own_files import is_onnx_file
+from zskd_onnx.students.thinning.fit_target import fit_target
+from zskd_onnx.students.thinning.target import requested_target
 from zskd_onnx.system.devices import choose_device
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
 from zskd_onnx.teacher.teacher import Teacher
@@ -77,7 +80,8 @@ class Plan:
         """The recipe as a file that repeats the run; a comment says what a recipe cannot name."""
         if self.recipe.student == self.choice.name:
             return self.recipe.to_yaml()
-        return f"# A recipe cannot name code: give --student {self.choice.name!r} again.\n{self.recipe.to_yaml()}"
+        what = "a file" if is_onnx_file(self.choice.name) else "code"
+        return f"# A recipe cannot name {what}: give --student {self.choice.name!r} again.\n{self.recipe.to_yaml()}"
 
 
 def prepare(
@@ -91,10 +95,21 @@ def prepare(
     eval_data: str | Path | None = None,
     data: str | Path | None = None,
     init: str | None = None,
+    target_params: str | float | None = None,
+    target_macs: str | float | None = None,
+    target_size: str | float | None = None,
+    target_latency: str | None = None,
     **teacher_options: Unpack[TeacherOptions],
 ) -> Plan:
     """The plan of a run; nothing is trained. See ``compress`` for the arguments and errors."""
     options = (tuple(overrides), seed, init)
+    target = requested_target(
+        student,
+        target_params=target_params,
+        target_macs=target_macs,
+        target_size=target_size,
+        target_latency=target_latency,
+    )
     chosen = chosen_recipe(DEFAULT_RECIPE if recipe is None else recipe, *options)
     place = choose_device(device)
     loaded = load_teacher(teacher, **teacher_options)
@@ -109,11 +124,15 @@ def prepare(
     evaluation = None
     if eval_data is not None:
         evaluation = read_evaluation_data(Path(eval_data), loaded.domain, loaded.classes, loaded.class_names)
+    trade = []
+    if target is not None:
+        fit = fit_target(loaded, target)
+        student, trade = fit.student, [fit.trade]
     resolution = resolve(chosen, loaded, place, student, data=samples is not None)
-    notes = [_input_note(loaded), *fallback, *resolution.notes]
+    notes = [_input_note(loaded), *fallback, *trade, *resolution.notes]
     if samples is not None:
         notes.append(f"{len(samples.inputs):,} real samples are trained on")
-    notes += [*judge_real_data(loaded, evaluation, samples), *_teacher_notes(loaded)]
+    notes += [*judge_real_data(loaded, evaluation, samples), *_teacher_notes(loaded, resolution.choice)]
     return Plan(
         loaded,
         resolution.recipe,
@@ -140,8 +159,8 @@ def chosen_recipe(
             raise UsageError(f"seed {seed}: expected 0 to 2^63 - 1")
         chosen = chosen.model_copy(update={"seed": seed})
     if init is not None:
-        if init not in ("random", "inherit", "auto"):
-            raise UsageError(f"init '{init}': expected random, inherit or auto")
+        if init not in ("random", "inherit", "auto", "file"):
+            raise UsageError(f"init '{init}': expected random, inherit, auto or file")
         chosen = chosen.model_copy(update={"init": init})
     return chosen
 
@@ -166,7 +185,7 @@ def _input_note(teacher: Teacher) -> str:
     )
 
 
-def _teacher_notes(teacher: Teacher) -> list[str]:
+def _teacher_notes(teacher: Teacher, student: Choice) -> list[str]:
     """What a user should know of the teacher's file."""
     notes = list(teacher.output.notes)
     if teacher.batch is not None:
@@ -179,5 +198,7 @@ def _teacher_notes(teacher: Teacher) -> list[str]:
         *(label.name for label in teacher.labels),
     }
     if dropped:
-        notes.append(f"outputs that the student will not have: {', '.join(sorted(dropped))}")
+        is_graph = student.thinned is not None or is_onnx_file(student.name)
+        what = "outputs that the student is not trained on" if is_graph else "outputs that the student will not have"
+        notes.append(f"{what}: {', '.join(sorted(dropped))}")
     return [*notes, *teacher.domain.warnings]

@@ -13,11 +13,12 @@ from zskd_onnx.config.load import load_recipe
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.config.requirements import FALLBACK_RECIPE, MISSING
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError, ZskdError
-from zskd_onnx.export.export import export_student
 from zskd_onnx.settings import Requirement
 from zskd_onnx.students.automatic import choose_automatically, find_smaller, teacher_size
-from zskd_onnx.students.choose import Choice, build, choose, choose_thinned
+from zskd_onnx.students.choose import Choice, build, choose, choose_file, choose_thinned
 from zskd_onnx.students.describe import Size, measure
+from zskd_onnx.students.onnx_student import to_checked_file
+from zskd_onnx.students.own_files import is_onnx_file
 from zskd_onnx.students.pruning.inherit import interlayer_mismatch, why_not_inheritable
 from zskd_onnx.students.thinned_student import PREFIX
 from zskd_onnx.system.randomness import rng_for
@@ -26,7 +27,7 @@ from zskd_onnx.teacher.probes.penultimate import find_penultimate
 from zskd_onnx.teacher.teacher import Teacher
 
 EXPORT_SAMPLES = 8
-"""Samples on which a student of the user is exported and compared before it is trained."""
+"""Samples on which a student is exported and compared before it is trained."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,15 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
     name = student or recipe.student
     choice = _choose(name, teacher, recipe)
     module = build(choice, shape, teacher.classes, recipe.seed)
-    if choice.is_own:
+    if choice.is_own or choice.thinned is not None:
         _check_export(module, teacher, choice.name, recipe.deployment.opset)
-    else:
+    if not choice.is_own:
         recipe = recipe.model_copy(update={"student": choice.name})
-    if choice.thinned is None:
+    if is_onnx_file(name):
+        pruned = False
+        recipe = recipe.model_copy(update={"init": "random" if _starts_random(recipe) else "file"})
+        initialisation = "random initialisation" if recipe.init == "random" else "initialised with the file's weights"
+    elif choice.thinned is None:
         recipe, pruned, initialisation = _with_initialisation(recipe, module, teacher, choice.name)
     else:
         pruned = not _starts_random(recipe)
@@ -84,6 +89,18 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
 
 
 def _choose(name: str, teacher: Teacher, recipe: Recipe) -> Choice:
+    if is_onnx_file(name):
+        if recipe.init == "inherit":
+            raise UsageError(
+                f"student {name} keeps no channels of the teacher, as init 'inherit' asks; --student thin:0.5 does, "
+                "or leave --init out to start with the weights of the file"
+            )
+        return choose_file(name, teacher, random=_starts_random(recipe))
+    if recipe.init == "file":
+        raise UsageError(
+            f"init 'file' needs a student that is an ONNX file, and student '{name}' is none; give --student FILE.onnx, "
+            "or another --init"
+        )
     if name == "auto":
         return choose_automatically(teacher)
     if name.startswith(PREFIX):
@@ -92,7 +109,7 @@ def _choose(name: str, teacher: Teacher, recipe: Recipe) -> Choice:
 
 
 def _starts_random(recipe: Recipe) -> bool:
-    """Whether a thinned student starts with random weights: only where that is asked for."""
+    """Whether a student that is an ONNX graph starts with random weights: only where that is asked for."""
     return recipe.init == "random" and "init" in recipe.model_fields_set
 
 
@@ -139,10 +156,10 @@ def _with_batch_sizes(recipe: Recipe, teacher: Teacher, device: torch.device) ->
 
 
 def _check_export(student: nn.Module, teacher: Teacher, name: str, opset: int) -> None:
-    """Raise UsageError where a student of the user cannot be exported in the teacher's place: before it is trained."""
+    """Raise UsageError where a student's file would not fit in the teacher's place: before the student is trained."""
     unit = torch.rand((EXPORT_SAMPLES, *teacher.domain.shape), generator=rng_for(0, "delivery"))
     try:
-        export_student(student, teacher, opset, unit)
+        to_checked_file(student, teacher, opset, unit)
     except ZskdError as error:
         raise UsageError(f"student {name}: {error}") from error
 

@@ -51,7 +51,7 @@ def resumed_settings(
             "or start anew with --overwrite"
         )
     for key, value in recorded.digests.items():
-        if digests[key] != value:
+        if digests.get(key, value) != value:
             raise UsageError(
                 f"{folder}: the file of {_option(key)} has changed since the run there began (SHA-256 "
                 f"{_short(digests[key])}, then {_short(value)}); restore it, or start anew with --overwrite"

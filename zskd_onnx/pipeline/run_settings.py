@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.fingerprint import student_fingerprint
 from zskd_onnx.pipeline.plan import chosen_recipe
+from zskd_onnx.students.own_files import is_onnx_file, own_file, with_absolute_path
+from zskd_onnx.students.thinning.target import UNITS
 from zskd_onnx.system.devices import choose_device
 from zskd_onnx.system.files import expect_file, write_text
 from zskd_onnx.version import __version__
@@ -54,7 +56,8 @@ class RunSettings:
     @property
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of ``prepare``."""
-        values = {key: value for key, value in self.options.items() if key != "transfer_set"}
+        settled = UNITS if "student" in self.options else ()  # the student that a target gave stands for it
+        values = {key: value for key, value in self.options.items() if key != "transfer_set" and key not in settled}
         if "fix" in values:
             values["fix"] = {
                 name: Path(value) if isinstance(value, str) else value for name, value in values["fix"].items()
@@ -69,7 +72,15 @@ class RunSettings:
         path = self.options.get("transfer_set")
         return None if path is None else Path(path)
 
+    def with_student(self, name: str) -> RunSettings:
+        """The settings with the student that a target gave, which another search might not give again."""
+        if not self.options.keys() & UNITS.keys():
+            return self
+        return replace(self, options={**self.options, "student": name})
+
     def write(self, path: Path) -> None:
+        # Students that are ONNX graphs start with random weights only where that was asked for.
+        exclude = None if "init" in self.recipe.model_fields_set else {"init"}
         content = {
             "schema_version": SCHEMA_VERSION,
             "version": __version__,
@@ -77,7 +88,7 @@ class RunSettings:
             "asked": self.asked,
             "options": self.options,
             "digests": self.digests,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe.model_dump(mode="json", exclude=exclude),
         }
         write_text(path, json.dumps(content, indent=2) + "\n")
 
@@ -135,9 +146,8 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for key in (*FILES, "transfer_set"):
         if key in plain:
             plain[key] = str(Path(plain[key]).absolute())
-    place, _, factory = str(plain.get("student", "")).rpartition(":")
-    if place.endswith(".py"):
-        plain["student"] = f"{Path(place).absolute()}:{factory}"
+    if "student" in plain:
+        plain["student"] = with_absolute_path(plain["student"])
     return plain
 
 
@@ -162,14 +172,17 @@ def file_digests(options: Mapping[str, Any], folder: Path | None = None) -> dict
     Raises:
         UsageError: a file is missing; ``folder`` is that of the run that expects it.
     """
+    whose = "" if folder is None else f" of the run in {folder}; give its path if it has moved"
     digests = {}
     for key, what in FILES.items():
         if key in options:
             path = Path(options[key])
-            whose = "" if folder is None else f" of the run in {folder}; give its path if it has moved"
             expect_file(path, f"{what}{whose}")
             with path.open("rb") as file:
                 digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    if ":" in str(options.get("student", "")):
-        digests["student"] = student_fingerprint(options["student"])
+    student = str(options.get("student", ""))
+    if is_onnx_file(student):
+        expect_file(Path(student), f"an ONNX model{whose}")
+    if own_file(student) is not None:
+        digests["student"] = student_fingerprint(student)
     return digests

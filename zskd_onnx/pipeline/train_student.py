@@ -26,7 +26,7 @@ from zskd_onnx.pipeline.plan import Plan
 from zskd_onnx.pipeline.training_samples import as_trained, holds_out_real_samples, split_samples, stage_sources
 from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.students.choose import build
-from zskd_onnx.students.inserted_normalisation import fold_normalisation, insert_normalisation
+from zskd_onnx.students.inserted_normalisation import fold_normalisation, insert_normalisation, is_normalised
 from zskd_onnx.students.matched_blocks import BlockProbe, BlockRecorder, Remaining
 from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.students.pruning.inherit import inherit
@@ -89,8 +89,8 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
     stored, held_out = split_samples(plan, samples)
     growing = not len(held_out)
     real = holds_out_real_samples(plan, samples)
-    if plan.choice.thinned is not None:
-        student, remaining = _thin(plan, student, stored, stages[0][1], listener)
+    if isinstance(student, OnnxStudent):
+        student, remaining = _prepare_graph(plan, student, stored, listener)
         student = student.to(plan.device)
     elif plan.pruned and saved is None:
         listener(Event("note", "distillation", "pruning the teacher's channels to the student's widths"))
@@ -145,20 +145,21 @@ def _prune(plan: Plan, student: nn.Module, stored: list[StoredSamples], settings
     )
 
 
-def _thin(
-    plan: Plan, student: nn.Module, stored: list[StoredSamples], settings: Distillation, listener: Listener
-) -> tuple[nn.Module, Remaining]:
-    """The thinned student with the channels that matter for the samples of its training, and normalisation for it.
+def _prepare_graph(
+    plan: Plan, student: OnnxStudent, stored: list[StoredSamples], listener: Listener
+) -> tuple[OnnxStudent, Remaining]:
+    """An ONNX graph that is ready to be trained, and the channels that remain of the teacher's.
 
-    A student with random weights stays as it is.
+    A thinned student gets the channels that matter for the samples of its training, unless it has random weights.
+    Convolutions without normalisation get one; where the user's own weights were trained with some, no others.
     """
-    assert plan.choice.thinned is not None
-    samples = _pruning_samples(plan, stored, settings)
+    samples = _pruning_samples(plan, stored, plan.recipe.distillation)
     remaining: Remaining = {}
-    if plan.pruned:
+    if plan.pruned and plan.choice.thinned is not None:
         listener(Event("note", "distillation", "choosing the channels of the teacher's graph that remain"))
         student, remaining = plan.choice.thinned.build(samples.float(), plan.recipe.seed)
-    assert isinstance(student, OnnxStudent)
+    if plan.recipe.init == "file" and is_normalised(student):
+        return student, remaining
     count = insert_normalisation(student, samples.split(NORMALISATION_BATCH))
     if count:
         listener(Event("note", "distillation", f"{count} convolutions are normalised while the student is trained"))

@@ -14,13 +14,12 @@ from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.errors import ParityError, QualityError, UsageError
 from zskd_onnx.export.checks import check_interface
 from zskd_onnx.importer.file.fixed_inputs import Fixed
-from zskd_onnx.importer.file.source import OnnxFile, read_onnx_file
+from zskd_onnx.importer.file.source import OnnxFile, present_inputs, read_onnx_file
 from zskd_onnx.metrics.chance import student_remarks
 from zskd_onnx.metrics.onnx_scores import Accuracies, predict, score
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.check_digests import check_student_digest, check_teacher_digest, read_manifest
 from zskd_onnx.pipeline.result import missed_gates
-from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.classifier import Classifier
 from zskd_onnx.teacher.load import load_classifier
 from zskd_onnx.teacher.parity import open_onnx_file
@@ -98,7 +97,7 @@ def verify(
     Args:
         student: the .onnx file, or the output folder of a run.
         teacher: the file that it replaces.
-        fix: constants for the teacher's other inputs, by name.
+        fix: constants for the teacher's other inputs, by name, and for the student's where it has them.
         eval_data: an .npz with ``x`` and ``y``; needs ``teacher``.
         min_agreement, min_accuracy: quality gates, fractions in [0, 1].
 
@@ -113,7 +112,7 @@ def verify(
     """
     path = Path(student)
     path = path / run_folder.STUDENT if path.is_dir() else path
-    classifier = load_classifier(path)
+    classifier = load_classifier(path, fix=present_inputs(path, fix))
     manifest = read_manifest(path.parent / run_folder.MANIFEST)
     digest = check_student_digest(classifier.source, manifest)
     if teacher is None and eval_data is not None:
@@ -125,8 +124,8 @@ def verify(
     if teacher is not None:
         source = read_onnx_file(teacher, fix)
         teacher_digest = check_teacher_digest(source, classifier.source, manifest)
-        session = open_session(path)
         outputs = [value.name for value in classifier.source.proto.graph.output]
+        session = open_onnx_file(classifier.source, outputs)
         original = _open_teacher(source, outputs)
         check_interface(session, original, classifier.output.name)
         missing = tuple(value.name for value in source.proto.graph.output if value.name not in outputs)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from zskd_onnx.errors import UsageError
 from zskd_onnx.students.custom import build_custom, load_factory
+from zskd_onnx.students.onnx_student import OnnxStudent
+from zskd_onnx.students.student_file import read_student
 from zskd_onnx.students.thinned_student import ThinnedTeacher, randomise, thinned_teacher
 from zskd_onnx.students.zoo.architecture import FAMILIES, STUDENTS, Factory, Shape, find
 from zskd_onnx.system.randomness import seed_for
@@ -23,10 +26,10 @@ class Choice:
     """A student and the reason for choosing it.
 
     Attributes:
-        name: name of the architecture, or the reference of the user's factory.
+        name: name of the architecture, or the user's own module or file as ``--student`` takes it.
         why: the reason, in one line.
         factory: builds the module from the shape of one sample and the number of classes.
-        is_own: whether the factory is the user's.
+        is_own: whether the student is the user's own module or file, which a recipe cannot name.
         thinned: the teacher and the student's widths, where the student is the teacher's graph; None otherwise.
     """
 
@@ -86,6 +89,27 @@ def choose_thinned(name: str, teacher: Teacher, *, random: bool) -> Choice:
 
     names = [group.name for group in thinned.groups.groups if thinned.widths[group.name] < group.width]
     return Choice(name, f"the teacher's graph, thinner in {len(names)} groups of channels", factory, thinned=thinned)
+
+
+def choose_file(name: str, teacher: Teacher, *, random: bool) -> Choice:
+    """The student whose architecture is an ONNX file; it starts with the file's weights.
+
+    Args:
+        name: path of the file.
+        random: whether it starts with random weights instead.
+
+    Raises:
+        UsageError: the file cannot be trained, or does not fit in the teacher's place.
+    """
+    model = read_student(Path(name), teacher)
+
+    def factory(shape: Shape, classes: int) -> nn.Module:
+        student = OnnxStudent(model, teacher)
+        if random:
+            randomise(student)
+        return student
+
+    return Choice(name, "the architecture of your file", factory, is_own=True)
 
 
 def build(choice: Choice, shape: Shape, classes: int, seed: int) -> nn.Module:

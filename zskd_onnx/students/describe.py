@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zskd_onnx.students.zoo.architecture import STUDENTS, Architecture, Shape
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Layers of built-in students that multiply."""
+
+SLOW = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU)
+"""Layers that keep shapes, and take long on a device without values."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Description:
         multiply_adds: multiply-adds of convolutions and matrix products for one sample, counted as in
             ``teacher.cost``; None if the architecture does not support the shape.
         unsupported_reason: why the architecture does not support the shape; None if it does.
+        milliseconds: median time of one batch in onnxruntime on the CPU; None where it is not measured.
     """
 
     name: str
@@ -54,6 +62,7 @@ class Description:
     parameters: int | None = None
     multiply_adds: int | None = None
     unsupported_reason: str | None = None
+    milliseconds: float | None = None
 
 
 def describe(shape: Shape, classes: int) -> list[Description]:
@@ -71,9 +80,26 @@ def _describe(entry: Architecture, shape: Shape, classes: int) -> Description:
 
 
 def outlined_size(entry: Architecture, shape: Shape, classes: int) -> Size:
-    """The size of an architecture, from its layers without weight values and without random draws."""
-    with torch.device("meta"):
-        return measure(entry.build(shape, classes), shape)
+    """The size of an architecture, from its layers without weight values and without random draws.
+
+    Multiply-adds are counted layer by layer, which is ten times as fast as ``measure``; built-in students have no others.
+    """
+    counts: list[int] = []
+
+    def count(layer: nn.Module, inputs: object, output: Tensor) -> None:
+        counts.append(output.numel() // output.shape[1] * cast(Tensor, layer.weight).numel())
+
+    with torch.device("meta"), torch.no_grad():
+        module = entry.build(shape, classes).eval()
+        size = parameters(module)
+        for parent in list(module.modules()):
+            if isinstance(parent, LAYERS):
+                parent.register_forward_hook(count)
+            for name, child in parent.named_children():
+                if isinstance(child, SLOW):
+                    setattr(parent, name, nn.Identity())
+        module(torch.zeros((1, *shape)))
+    return Size(size, sum(counts))
 
 
 def measure(module: nn.Module, shape: Shape) -> Size:

@@ -52,6 +52,11 @@ def insert_normalisation(student: OnnxStudent, parts: Sequence[Tensor]) -> int:
     return len(nodes)
 
 
+def is_normalised(student: OnnxStudent) -> bool:
+    """Whether a student's graph has a normalisation of its own."""
+    return any("Normalization" in operator_name(node) for node in student.scores.graph.nodes)
+
+
 @torch.no_grad()
 def fold_normalisation(student: OnnxStudent) -> None:
     """Fold the batch normalisations that ``insert_normalisation`` added into their convolutions, in place."""

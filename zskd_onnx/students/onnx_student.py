@@ -9,6 +9,7 @@ from typing import cast
 import onnx
 from torch import Tensor, nn
 
+from zskd_onnx.export.export import ExportedStudent, check_student, export_student
 from zskd_onnx.importer.file.fixed_inputs import fixed_values
 from zskd_onnx.importer.fx_graph import ImportedModel
 from zskd_onnx.importer.write_back import with_weights
@@ -39,7 +40,10 @@ class OnnxStudent(nn.Module):
             ZskdError: the file cannot be trained, or is no classifier of the teacher's classes.
         """
         super().__init__()
-        classifier = _load(model, teacher)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "student.onnx"
+            path.write_bytes(model.SerializeToString())
+            classifier = load_in_place(path, teacher)
         self.scores = cast(ImportedModel, classifier.graphs.scores)
         self.batch = classifier.batch
         self._model = model
@@ -62,17 +66,30 @@ class OnnxStudent(nn.Module):
         return with_weights(model, self.scores)
 
 
-def _load(model: onnx.ModelProto, teacher: Teacher) -> Classifier:
+def to_checked_file(student: nn.Module, teacher: Teacher, opset: int, unit: Tensor) -> ExportedStudent:
+    """A student as an ONNX model in the teacher's place: its own file, or an export; see ``export_student``.
+
+    Raises:
+        ZskdError, ParityError: as for ``export_student``.
+    """
+    if isinstance(student, OnnxStudent):
+        return check_student(student.to_file(), student, teacher, unit)
+    return export_student(student, teacher, opset, unit)
+
+
+def load_in_place(path: Path, teacher: Teacher) -> Classifier:
+    """A trainable classifier from a file that takes the teacher's inputs.
+
+    Raises:
+        ZskdError: the file cannot be trained, is no classifier, or lacks the teacher's output or inputs.
+    """
     domain = teacher.domain
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "student.onnx"
-        path.write_bytes(model.SerializeToString())
-        return load_classifier(
-            path,
-            trainable=True,
-            input_range=(min(domain.low), max(domain.high)),
-            layout=domain.layout,
-            input_shape=domain.file_shape(1)[1:],
-            output_name=teacher.output.name,
-            fix=fixed_values(teacher.source.proto, teacher.source.fixed),
-        )
+    return load_classifier(
+        path,
+        trainable=True,
+        input_range=(min(domain.low), max(domain.high)),
+        layout=domain.layout,
+        input_shape=domain.file_shape(1)[1:],
+        output_name=teacher.output.name,
+        fix=fixed_values(teacher.source.proto, teacher.source.fixed),
+    )

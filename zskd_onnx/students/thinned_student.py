@@ -86,7 +86,7 @@ def randomise(student: nn.Module) -> None:
     Matrices and kernels are normal with the standard deviation that they had; biases and scales become their mean.
     """
     for parameter in student.parameters():
-        if parameter.ndim > 1:
+        if parameter.ndim > 1 and parameter.numel() > 1:
             nn.init.normal_(parameter, std=float(parameter.std()))
         else:
             parameter.fill_(float(parameter.mean()))

@@ -43,6 +43,10 @@ IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
 }
 
 
+COSTLY = 10**9
+"""Multiply-adds of a sample from which on fewer random samples are drawn."""
+
+
 class TeacherOptions(TypedDict, total=False):
     """The keyword arguments of ``load_teacher``, for functions that pass them on."""
 
@@ -170,6 +174,7 @@ def _load(
         inventory = take_inventory(model, operators)
         declared = model.graph.inputs[0].shape
         batch = declared[0] if declared is not None and isinstance(declared[0], int) else None
+        undecided = ask and domain.assumed and batch is None  # a range that may change is compared once it is known
         outputs = list(dict.fromkeys((trace.values, trace.scores, *trace.features)))
         model.graph.outputs[:] = outputs
 
@@ -187,7 +192,8 @@ def _load(
             width = math.prod(shapes[trace.scores])
             settled = settle_output(trace, width, shapes[trace.values], [shapes[v] for v in trace.features])
             if settled.kind == "logits":
-                settled = settle_kind(settled, _random_outputs(parts[trace.values], domain, bound or 8))
+                count = 2 if cost.multiply_adds > COSTLY else 8
+                settled = settle_kind(settled, _random_outputs(parts[trace.values], domain, bound or count))
             features = tuple(parts[v] for v in settled.features)
             graphs = Graphs(parts[trace.values], parts[trace.scores], features, bound)
             output = Output(
@@ -206,7 +212,7 @@ def _load(
                 "head": settled.head,
                 "cost": cost,
                 "source": source,
-                "parity": parity_in(domain, graphs, output, cost),
+                "parity": math.inf if undecided else parity_in(domain, graphs, output, cost),
                 "trainable": trainable,
             }
 
@@ -227,7 +233,7 @@ def _load(
             parts["domain"] = domain = ask_layout(Classifier(**parts))
         if ask and domain.assumed:
             parts["domain"] = ask_domain(Classifier(**parts))
-            if (parts["domain"].low, parts["domain"].high) != (domain.low, domain.high):
+            if undecided or (parts["domain"].low, parts["domain"].high) != (domain.low, domain.high):
                 parts["parity"] = parity_in(parts["domain"], parts["graphs"], parts["output"], parts["cost"])
         elif ask and (input_range, mean, std) != (None, None, None):
             parts["domain"] = doubt_domain(Classifier(**parts))

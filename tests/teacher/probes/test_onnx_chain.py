@@ -57,7 +57,7 @@ def test_exports(exports: Exports, name: str, exporter: str) -> None:
             expected[-1] = fuse_conv_bn_eval(before, module)
         elif isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)):
             expected.append(module)
-    layers = layers_of(load_teacher(exports.path(name, exporter, "log_softmax")))
+    layers = layers_of(load_teacher(exports.path(name, exporter, "softmax")))
     assert len(layers) == len(expected)
     for layer, original in zip(layers, expected, strict=True):
         check(layer, original)

@@ -126,6 +126,14 @@ def read_onnx_file(path: str | Path, fixed: Fixed | None = None) -> OnnxFile:
     return OnnxFile(path, digest, proto, model, len(content) + external, digests)
 
 
+def present_inputs(path: Path, fixed: Fixed | None) -> Fixed:
+    """Those of the constants whose input a file has; the file is read and checked."""
+    if not fixed:
+        return {}
+    names = {value.name for value in read_onnx_file(path).proto.graph.input}
+    return {name: value for name, value in fixed.items() if name in names}
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
 

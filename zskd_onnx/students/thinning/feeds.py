@@ -11,6 +11,13 @@ from zskd_onnx.teacher.teacher import Teacher
 Feeds = dict[str, np.ndarray]
 
 
+def file_batch(teacher: Teacher) -> int | None:
+    """The batch size that a teacher's file fixes, which its import may have freed; None where it is free."""
+    value = next(value for value in teacher.source.proto.graph.input if value.name == teacher.domain.name)
+    sizes = value.type.tensor_type.shape.dim
+    return (sizes[0].dim_value or None) if sizes else None
+
+
 def feeds_of(teacher: Teacher, x: Tensor) -> Feeds:
     """Input -> value, for samples (N, *shape) of the unit space; inputs that ``--fix`` fixed have their constants."""
     source = teacher.source

@@ -13,7 +13,7 @@ from torch import Tensor
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.file.source import ORIGIN
 from zskd_onnx.importer.write_back import read_original
-from zskd_onnx.students.thinning.feeds import feeds_of
+from zskd_onnx.students.thinning.feeds import Feeds, feeds_of, file_batch
 from zskd_onnx.students.thinning.groups import ChannelGroups, find_groups
 from zskd_onnx.students.thinning.observed_graph import observe
 from zskd_onnx.students.thinning.prove import prove
@@ -53,15 +53,25 @@ def teacher_groups(teacher: Teacher) -> ChannelGroups:
     Raises:
         UnsupportedTeacherError: no channel may be removed.
     """
-    model = read_original(teacher.source.model.meta[ORIGIN])
-    groups = find_groups(observe(model, feeds_of(teacher, _samples(teacher, teacher.batch or 2))))
+    groups = all_groups(teacher)
+    expect_groups(teacher, groups)
+    return groups
+
+
+def expect_groups(teacher: Teacher, groups: ChannelGroups) -> None:
+    """Raise UnsupportedTeacherError if no channel of a teacher's graph may be removed."""
     if not groups.groups:
         reasons = "; ".join(f"{axis.reason} holds the {axis.width} channels of {axis.node}" for axis in groups.held[:3])
         raise UnsupportedTeacherError(
             f"{teacher.source.path}: the graph has no channels that could be removed"
             f"{f' ({reasons})' if reasons else ''}; choose another student"
         )
-    return groups
+
+
+def all_groups(teacher: Teacher) -> ChannelGroups:
+    """The groups of channels of a teacher's graph; there may be none."""
+    model = read_original(teacher.source.model.meta[ORIGIN])
+    return find_groups(observe(model, random_feeds(teacher, file_batch(teacher) or 2)))
 
 
 def thin(
@@ -80,16 +90,17 @@ def thin(
         UnsupportedTeacherError: the thinned graph is not what it should be; see ``prove``.
     """
     weights = read_weights(groups.graph.proto)
+    batch = file_batch(teacher)
     if samples is None:
         selection = select_by_norm(groups, weights, widths)
     else:
-        size = teacher.batch or max(1, min(MAX_BATCH, MAX_ACTIVATION_BYTES // (4 * teacher.cost.activations)))
-        parts = [part for part in samples.split(size) if teacher.batch is None or len(part) == size]
+        size = batch or max(1, min(MAX_BATCH, MAX_ACTIVATION_BYTES // (4 * teacher.cost.activations)))
+        parts = [part for part in samples.split(size) if batch is None or len(part) == size]
         rng = rng_for(seed, "thin", "positions")
         batches = (feeds_of(teacher, part) for part in parts)
         selection = select_by_error(groups, weights, widths, batches, sum(map(len, parts)), rng)
     removed = set(selection.removed)
-    proofs = [feeds_of(teacher, _samples(teacher, count)) for count in ((teacher.batch,) if teacher.batch else BATCHES)]
+    proofs = [random_feeds(teacher, count) for count in ((batch,) if batch else BATCHES)]
     difference = prove(groups, removed, remove(groups, removed), proofs)
     remaining: dict[str, list[tuple[int, np.ndarray]]] = {}
     for (value, axis), mask in groups.masks(removed).items():
@@ -98,6 +109,6 @@ def thin(
     return Thinned(remove(groups, removed, selection.weights), difference, single)
 
 
-def _samples(teacher: Teacher, count: int) -> Tensor:
-    """Random samples of the unit space."""
-    return torch.rand((count, *teacher.domain.shape), generator=rng_for(0, "thin", count))
+def random_feeds(teacher: Teacher, count: int) -> Feeds:
+    """Random samples as the teacher's file takes them; the same for the same count."""
+    return feeds_of(teacher, torch.rand((count, *teacher.domain.shape), generator=rng_for(0, "thin", count)))
