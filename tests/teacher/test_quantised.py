@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tests.conftest import Exports, SaveModel, export
 from zskd_onnx import ParityError
 from zskd_onnx.assets.make_digits_teacher import training_digits
+from zskd_onnx.importer.passes.single_precision import ROUNDED_TO
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.system.onnx_runtime import open_session, run
 from zskd_onnx.teacher.load import load_teacher
@@ -215,7 +216,7 @@ def test_half_precision_weights_in_a_float_file(save_model: SaveModel) -> None:
     ]
     teacher = load_teacher(save_model(nodes, ["N", 4], ["N", 3], {"w": torch.randn(4, 3).half()}))
     assert teacher.head is not None
-    assert not teacher.source.model.meta
+    assert ROUNDED_TO not in teacher.source.model.meta
     assert teacher.parity < 1e-6
 
 
