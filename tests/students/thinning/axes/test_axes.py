@@ -99,6 +99,11 @@ CASES: dict[str, tuple[str, dict[str, Shape | np.ndarray], dict[str, int]]] = {
         {"grouped": integers(0, 4, -1), "s": (4,), "t": (4,), "back": integers(-1, 8, 6, 6), "wy": (4, 8)},
         {"a": 4},
     ),
+    "normalisation of all channels as one group": (
+        "b = Reshape (a, grouped) c = InstanceNormalization (b, s, t) z = Reshape (c, back)",
+        {"grouped": integers(0, 1, -1), "s": (1,), "t": (1,), "back": integers(-1, 8, 6, 6), "wy": (4, 8)},
+        {},
+    ),
     "channel shuffle": (
         "b = Reshape (a, split) c = Transpose <perm = [0, 2, 1, 3, 4]> (b) z = Reshape (c, back)",
         {"split": integers(-1, 2, 4, 6, 6), "back": integers(-1, 8, 6, 6), "wy": (4, 8)},

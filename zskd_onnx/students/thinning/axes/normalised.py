@@ -11,8 +11,10 @@ from zskd_onnx.students.thinning.observed_graph import Node
 
 @axis_rule("BatchNormalization", "InstanceNormalization")
 def connect_channel_normalisation(node: Node, channels: Channels) -> None:
-    """x (N, C, ...), and scale, bias, mean and variance (C,)."""
+    """x (N, C, ...), and scale, bias, mean and variance (C,). The axes that statistics are taken over stay."""
     x, *weights = node.inputs
+    if node.kind == "InstanceNormalization":
+        freeze_axes(node, channels, x, range(2, len(node.shape(x))))
     for y in node.outputs[:1]:
         join_broadcast(channels, (x, node.shape(x)), (y, node.shape(y)))
     for name in weights:
