@@ -63,7 +63,7 @@ def thin_file(path: Path, factor: float) -> dict[str, Any]:
         sum(int(np.prod(array.shape)) for array in read_weights(model).values() if array.dtype.kind == "f")
         for model in (groups.graph.proto, thinned.model)
     )
-    held = sorted({axis.reason for axis in groups.held})
+    held = sorted({stay.held_by for stay in groups.held})
     return {
         "parameters": before,
         "share": round(after / before, 3),

@@ -44,12 +44,13 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.estimate import Estimate, estimate
     from zskd_onnx.pipeline.evaluate import Evaluation, Quality, evaluate
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
-    from zskd_onnx.pipeline.inspect_thinning import HeldChannels, ThinnableGroup, Thinning, inspect_thinning
+    from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.verify import Verification, verify
     from zskd_onnx.students.choose import Choice
     from zskd_onnx.students.describe import Description, Size
+    from zskd_onnx.students.thinning.groups import HeldChannels
     from zskd_onnx.sweeps.grid import Run
     from zskd_onnx.sweeps.sweep import Sweep, sweep
     from zskd_onnx.sweeps.table import Row, Spread, Summary
@@ -76,7 +77,7 @@ _MODULES = {
     "Event": "events",
     "Fixed": "importer.file.fixed_inputs",
     "Head": "teacher.signature.head",
-    "HeldChannels": "pipeline.inspect_thinning",
+    "HeldChannels": "students.thinning.groups",
     "ImportedModel": "importer.fx_graph",
     "InputRange": "pipeline.result",
     "Inspection": "pipeline.inspect",

@@ -46,6 +46,10 @@ class Cost:
     multiply_adds: int
     activations: int
 
+    def batch_size(self, most: int, memory: int = 2**30) -> int:
+        """The number of samples, 1 to ``most``, whose intermediate values take at most ``memory`` bytes in float32."""
+        return max(1, min(most, memory // (4 * max(1, self.activations))))
+
 
 class _Measure(NodeByNode):
     def __init__(self, module: fx.GraphModule, limit: int) -> None:

@@ -10,7 +10,7 @@ from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.students.automatic import teacher_size
 from zskd_onnx.students.describe import Size
 from zskd_onnx.students.describe_thinned import describe_thinned
-from zskd_onnx.students.thinning.groups import ChannelGroups, Group
+from zskd_onnx.students.thinning.groups import ChannelGroups, Group, HeldChannels
 from zskd_onnx.students.thinning.thin import all_groups, expect_groups
 from zskd_onnx.students.thinning.widths import scaled_width
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
@@ -38,21 +38,6 @@ class ThinnableGroup:
     half: int
     first: str
     nodes: int
-
-
-@dataclass(frozen=True)
-class HeldChannels:
-    """Channels that cannot be removed.
-
-    Attributes:
-        node: the node whose weights make them.
-        width: their number.
-        held_by: the node that holds them.
-    """
-
-    node: str
-    width: int
-    held_by: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +93,7 @@ def inspect_thinning(path: str | Path, **options: Unpack[TeacherOptions]) -> Thi
     return Thinning(
         teacher.source.path,
         tuple(_group(channels, group) for group in channels.groups),
-        tuple(HeldChannels(axis.node, axis.width, axis.reason) for axis in channels.held),
+        channels.held,
         teacher_size(teacher),
         half,
         reason,

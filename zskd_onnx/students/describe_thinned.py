@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zskd_onnx.students.describe import Description, measure
 from zskd_onnx.students.thinned_student import PREFIX, ThinnedTeacher
+from zskd_onnx.students.thinning.feeds import file_batch
 from zskd_onnx.students.thinning.groups import ChannelGroups
 from zskd_onnx.students.thinning.thin import random_feeds
 from zskd_onnx.students.thinning.widths import scaled_widths
@@ -50,4 +51,4 @@ def teacher_milliseconds(teacher: Teacher) -> float:
 
 
 def _milliseconds(teacher: Teacher, model: Path | bytes) -> float:
-    return round(1000 * median_latency(model, random_feeds(teacher, teacher.batch or 1)), 4)
+    return round(1000 * median_latency(model, random_feeds(teacher, file_batch(teacher) or 1)), 4)

@@ -28,8 +28,6 @@ from zskd_onnx.teacher.probes.probe import inputs_probe
 from zskd_onnx.teacher.teacher import Teacher
 
 MAX_BATCH = 256
-MAX_ACTIVATION_BYTES = 2**30
-"""Largest size of the teacher's activations for a batch of samples."""
 
 MIN_ROWS = 20_000
 """Smallest number of rows that a layer's mean products are estimated from."""
@@ -86,7 +84,7 @@ def inherit(student: nn.Module, teacher: Teacher, samples: Tensor, rng: torch.Ge
         raise UsageError(
             f"the student cannot start from the teacher's channels: {reason}; use --init random"
         ) from reason
-    parts = samples.split(max(1, min(MAX_BATCH, MAX_ACTIVATION_BYTES // (4 * teacher.cost.activations))))
+    parts = samples.split(teacher.cost.batch_size(MAX_BATCH))
     with torch.no_grad():
         for weight, value in _assignments(_prune(pairs, teacher, parts, rng)):
             weight.copy_(value)

@@ -6,9 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from zskd_onnx.importer.file.fixed_inputs import fixed_values, is_per_sample
+from zskd_onnx.students.thinning.observed_graph import Feeds
 from zskd_onnx.teacher.teacher import Teacher
-
-Feeds = dict[str, np.ndarray]
 
 
 def file_batch(teacher: Teacher) -> int | None:

@@ -34,18 +34,18 @@ class Group:
 
 
 @dataclass(frozen=True)
-class HeldAxis:
+class HeldChannels:
     """Channels that cannot be removed.
 
     Attributes:
         node: the node whose weights make them.
         width: their number.
-        reason: the node that holds them.
+        held_by: the node that holds them.
     """
 
     node: str
     width: int
-    reason: str
+    held_by: str
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class ChannelGroups:
     Attributes:
         graph: the graph.
         groups: channels that may be removed, in graph order.
-        held: channels that stay, with the reason; those of the classes are left out.
+        held: channels that stay, with what holds them; those of the classes are left out.
         readers: inputs of nodes that sum over channels.
         channel_of: (value, axis) -> for each position, the number of its channel.
     """
 
     graph: ObservedGraph
     groups: tuple[Group, ...]
-    held: tuple[HeldAxis, ...]
+    held: tuple[HeldChannels, ...]
     readers: tuple[Reader, ...]
     channel_of: dict[tuple[str, int], np.ndarray]
 
@@ -123,9 +123,9 @@ def _collect(graph: ObservedGraph, channels: Channels) -> ChannelGroups:
         made = {axis: count for axis, count in place if axis[0] in (*node.inputs, *node.outputs)}
         number = f":{names[name]}" if names[name] > 1 else ""
         groups.append(Group(f"{name}{number}", tuple(members), max(made.values())))
-    reasons = tuple(
-        HeldAxis(graph.describe(maker), width, graph.describe(holder))
+    stay = tuple(
+        HeldChannels(graph.describe(maker), width, graph.describe(holder))
         for (maker, holder), width in sorted(held.items())
         if holder != OUTPUT
     )
-    return ChannelGroups(graph, tuple(groups), reasons, tuple(channels.readers), channel_of)
+    return ChannelGroups(graph, tuple(groups), stay, tuple(channels.readers), channel_of)

@@ -16,6 +16,9 @@ from onnx import numpy_helper
 from zskd_onnx.system.onnx_runtime import open_session
 
 CONSTANT = "Constant"
+Feeds = Mapping[str, np.ndarray]
+"""Input -> value."""
+
 INPUT, OUTPUT = -2, -1
 """Numbers that stand for the graph's inputs and outputs where a node's index is expected."""
 
@@ -122,7 +125,7 @@ class Node:
         return f"node '{self.proto.name or self.outputs[0]}' ({self.kind})"
 
 
-def observe(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> ObservedGraph:
+def observe(model: onnx.ModelProto, feeds: Feeds) -> ObservedGraph:
     """Run a model with all its values as outputs.
 
     Args:
@@ -145,7 +148,7 @@ def observe(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> Observed
     )
 
 
-def run_all(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_all(model: onnx.ModelProto, feeds: Feeds) -> dict[str, np.ndarray]:
     """Every tensor of a graph, by name."""
     shown = _copy(model)
     present = {value.name for value in shown.graph.output}

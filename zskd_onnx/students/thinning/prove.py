@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -11,13 +11,11 @@ from onnx import helper, numpy_helper
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.students.thinning.channels import Reader
 from zskd_onnx.students.thinning.groups import ChannelGroups
-from zskd_onnx.students.thinning.observed_graph import Node
+from zskd_onnx.students.thinning.observed_graph import Feeds, Node
 from zskd_onnx.system.onnx_runtime import open_session
 
 TOLERANCE = 1e-4
 """Largest difference, relative to the largest value of the output."""
-
-Feeds = Mapping[str, np.ndarray]
 
 
 def prove(groups: ChannelGroups, removed: set[int], thinned: onnx.ModelProto, batches: Sequence[Feeds]) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zskd_onnx.students.pruning.optimal_brain_surgeon import ReadingLayer, prune_shared_channels
 from zskd_onnx.students.thinning.groups import ChannelGroups, Group
+from zskd_onnx.students.thinning.observed_graph import Feeds
 from zskd_onnx.students.thinning.weighted_readers import WeightedReader, input_products, weighted_readers
 
 MOST_STEPS = 32
@@ -54,7 +55,7 @@ def select_by_error(
     groups: ChannelGroups,
     weights: Mapping[str, np.ndarray],
     widths: Widths,
-    batches: Iterable[Mapping[str, np.ndarray]],
+    batches: Iterable[Feeds],
     samples: int,
     rng: torch.Generator,
 ) -> Selection:

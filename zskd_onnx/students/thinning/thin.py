@@ -13,9 +13,9 @@ from torch import Tensor
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.file.source import ORIGIN
 from zskd_onnx.importer.write_back import read_original
-from zskd_onnx.students.thinning.feeds import Feeds, feeds_of, file_batch
+from zskd_onnx.students.thinning.feeds import feeds_of, file_batch
 from zskd_onnx.students.thinning.groups import ChannelGroups, find_groups
-from zskd_onnx.students.thinning.observed_graph import observe
+from zskd_onnx.students.thinning.observed_graph import Feeds, observe
 from zskd_onnx.students.thinning.prove import prove
 from zskd_onnx.students.thinning.remove import remove
 from zskd_onnx.students.thinning.select_channels import Widths, select_by_error, select_by_norm
@@ -27,8 +27,8 @@ BATCHES = (1, 2, 3)
 """Batch sizes at which a thinned graph is compared with the full one."""
 
 MAX_BATCH = 64
-MAX_ACTIVATION_BYTES = 2**29
-"""Largest size of the teacher's activations for a batch of samples."""
+MEMORY = 2**29
+"""Largest size of the teacher's activations for a batch of samples, bytes."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def teacher_groups(teacher: Teacher) -> ChannelGroups:
 def expect_groups(teacher: Teacher, groups: ChannelGroups) -> None:
     """Raise UnsupportedTeacherError if no channel of a teacher's graph may be removed."""
     if not groups.groups:
-        reasons = "; ".join(f"{axis.reason} holds the {axis.width} channels of {axis.node}" for axis in groups.held[:3])
+        reasons = "; ".join(
+            f"{stay.held_by} holds the {stay.width} channels of {stay.node}" for stay in groups.held[:3]
+        )
         raise UnsupportedTeacherError(
             f"{teacher.source.path}: the graph has no channels that could be removed"
             f"{f' ({reasons})' if reasons else ''}; choose another student"
@@ -94,7 +96,7 @@ def thin(
     if samples is None:
         selection = select_by_norm(groups, weights, widths)
     else:
-        size = batch or max(1, min(MAX_BATCH, MAX_ACTIVATION_BYTES // (4 * teacher.cost.activations)))
+        size = batch or teacher.cost.batch_size(MAX_BATCH, MEMORY)
         parts = [part for part in samples.split(size) if batch is None or len(part) == size]
         rng = rng_for(seed, "thin", "positions")
         batches = (feeds_of(teacher, part) for part in parts)

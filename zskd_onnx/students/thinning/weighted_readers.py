@@ -16,7 +16,7 @@ from zskd_onnx.students.pruning.layer_inputs import layer_inputs
 from zskd_onnx.students.pruning.optimal_brain_surgeon import mean_products
 from zskd_onnx.students.thinning.channels import Reader
 from zskd_onnx.students.thinning.groups import ChannelGroups
-from zskd_onnx.students.thinning.observed_graph import Node
+from zskd_onnx.students.thinning.observed_graph import Feeds, Node
 from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer
 
@@ -119,7 +119,7 @@ def input_products(
     groups: ChannelGroups,
     readers: Sequence[WeightedReader],
     weights: Mapping[str, np.ndarray],
-    batches: Iterable[Mapping[str, np.ndarray]],
+    batches: Iterable[Feeds],
     samples: int,
     rng: torch.Generator,
 ) -> list[Tensor]:
@@ -142,7 +142,7 @@ def input_products(
 
 
 def _inputs(
-    model: onnx.ModelProto, names: Sequence[str], batches: Iterable[Mapping[str, np.ndarray]]
+    model: onnx.ModelProto, names: Sequence[str], batches: Iterable[Feeds]
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """The number of samples of each batch, and the values of these names."""
     shown = onnx.ModelProto()

@@ -35,8 +35,8 @@ MOST_SAMPLES, FEWEST_SAMPLES, LEAST_FOR_OFFSET = 256, 4, 96
 MULTIPLY_ADDS = 5e10
 """Work that the question may cost, about a second or two on one core."""
 
-MEMORY = 2**30
-"""Largest size of the teacher's activations for one batch, bytes."""
+BATCH = 64
+"""Largest number of samples that the teacher sees at a time."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def try_domains(classifier: Classifier, candidates: list[Candidate]) -> list[Tri
         candidates = list({candidate.scale: candidate for candidate in reversed(candidates)}.values())[::-1]
     count = int(min(MOST_SAMPLES, max(FEWEST_SAMPLES, affordable)))
     samples = domain_samples(count, domain.shape, rng_for(0, "input range"))
-    size = max(1, min(64, MEMORY // (4 * max(1, cost.activations))))
+    size = cost.batch_size(BATCH)
     device = next((buffer.device for buffer in classifier.buffers()), None)
     trials = []
     for candidate in candidates:

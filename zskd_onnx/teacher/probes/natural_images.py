@@ -23,9 +23,6 @@ MIN_INFORMATION = 0.05
 COUNT, BATCH = 128, 8
 """Images of each kind, and how many are drawn together: level-set lines of one batch are all equally far apart."""
 
-MEMORY = 2**30
-"""Largest size of the teacher's activations for one batch, bytes."""
-
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 """A function that draws images in the unit space, as many and as large as those that it is given."""
 
@@ -66,7 +63,7 @@ def mutual_information(teacher: Teacher, draw: Draw, rng: torch.Generator) -> fl
         draw: draws the images.
         rng: on the CPU.
     """
-    size = max(1, min(BATCH, MEMORY // (4 * teacher.cost.activations)))
+    size = teacher.cost.batch_size(BATCH)
     if teacher.batch is not None:
         size = teacher.batch * max(1, size // teacher.batch)
     device = next((b.device for b in teacher.buffers()), None)

@@ -188,7 +188,7 @@ def test_an_axis_that_stays_names_the_node_that_holds_it() -> None:
     model = graph_of(f"{FIRST} z = LRN <size = 3> (a) {LAST}", {**WEIGHTS, "wy": (4, 8)})
     (held,) = groups_of(model).held
 
-    assert (held.node, held.width, held.reason) == ("node 'a' (Conv)", 8, "node 'z' (LRN)")
+    assert (held.node, held.width, held.held_by) == ("node 'a' (Conv)", 8, "node 'z' (LRN)")
 
 
 def test_a_transposed_weight_is_cut_where_the_file_stores_it() -> None:

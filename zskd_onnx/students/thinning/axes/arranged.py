@@ -14,7 +14,7 @@ def connect_transpose(node: Node, channels: Channels) -> None:
     rank = len(node.shape(x))
     order = node.attributes.get("perm", list(range(rank))[::-1])
     for place, axis in enumerate(order):
-        join_axes(node, channels, (x, axis), (y, place))
+        join_axes(channels, (x, axis), (y, place))
 
 
 @axis_rule("Squeeze", "Unsqueeze")
@@ -29,4 +29,4 @@ def connect_squeeze(node: Node, channels: Channels) -> None:
         axes = [axis for axis, size in enumerate(node.shape(longer)) if size == 1]
     gone = {axis % rank for axis in axes}
     for place, axis in enumerate(axis for axis in range(rank) if axis not in gone):
-        join_axes(node, channels, (shorter, place), (longer, axis))
+        join_axes(channels, (shorter, place), (longer, axis))

@@ -38,12 +38,12 @@ def connect_convolution(node: Node, channels: Channels) -> None:
     inputs, outputs = node.shape(x)[1], node.shape(y)[1]
     groups = int(node.attributes.get("group", 1))
     into, out = _INPUT_AXIS[node.kind]
-    join_axes(node, channels, (x, 0), (y, 0))
+    join_axes(channels, (x, 0), (y, 0))
     for name in (x, y, weight):
         freeze_axes(node, channels, name, range(2, rank))
     for name in bias:
         if name:
-            join_axes(node, channels, (name, 0), (y, 1))
+            join_axes(channels, (name, 0), (y, 1))
     of_x, of_y = channels.ids(x, 1).reshape(groups, -1), channels.ids(y, 1).reshape(groups, -1)
     # One of the weight's axes has the channels of all groups, the other those of one group.
     of_into, of_out = (channels.ids(weight, axis) for axis in (into, out))

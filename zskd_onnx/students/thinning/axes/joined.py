@@ -12,7 +12,7 @@ from zskd_onnx.students.thinning.observed_graph import Node
 def join_others(node: Node, channels: Channels, x: str, y: str, axes: set[int]) -> None:
     """Join all axes of two values of one rank but some."""
     for axis in set(range(len(node.shape(x)))) - axes:
-        join_axes(node, channels, (x, axis), (y, axis))
+        join_axes(channels, (x, axis), (y, axis))
 
 
 @axis_rule("Concat")
@@ -158,7 +158,7 @@ def connect_gather(node: Node, channels: Channels) -> None:
         if other == axis:
             channels.freeze(channels.ids(x, axis), node.index)
         else:
-            join_axes(node, channels, (x, other), (y, other if other < axis else other + rank - 1))
+            join_axes(channels, (x, other), (y, other if other < axis else other + rank - 1))
     for place in range(rank):
         freeze_axes(node, channels, y, [axis + place])
     if x in node.graph.constants:

@@ -14,9 +14,9 @@ def connect_gemm(node: Node, channels: Channels) -> None:
     a, b, *c = node.inputs
     transposed_a, transposed_b = (int(node.attributes.get(name, 0)) for name in ("transA", "transB"))
     y = node.outputs[0]
-    join_axes(node, channels, (a, 1 - transposed_a), (b, transposed_b))
-    join_axes(node, channels, (y, 0), (a, transposed_a))
-    join_axes(node, channels, (y, 1), (b, 1 - transposed_b))
+    join_axes(channels, (a, 1 - transposed_a), (b, transposed_b))
+    join_axes(channels, (y, 0), (a, transposed_a))
+    join_axes(channels, (y, 1), (b, 1 - transposed_b))
     channels.readers.append(Reader(node.index, 1, transposed_b))
     channels.produce(channels.ids(b, 1 - transposed_b), node.index)
     for name in c:
@@ -33,9 +33,9 @@ def connect_matmul(node: Node, channels: Channels) -> None:
     if len(of_a) < 2 or len(of_b) < 2:
         barrier(node, channels)
         return
-    join_axes(node, channels, (a, len(of_a) - 1), (b, len(of_b) - 2))
-    join_axes(node, channels, (y, len(of_y) - 2), (a, len(of_a) - 2))
-    join_axes(node, channels, (y, len(of_y) - 1), (b, len(of_b) - 1))
+    join_axes(channels, (a, len(of_a) - 1), (b, len(of_b) - 2))
+    join_axes(channels, (y, len(of_y) - 2), (a, len(of_a) - 2))
+    join_axes(channels, (y, len(of_y) - 1), (b, len(of_b) - 1))
     for name, shape in ((a, of_a), (b, of_b)):
         join_broadcast(channels, (name, shape[:-2]), (y, of_y[:-2]))
     constants = [name in node.graph.constants for name in (a, b)]

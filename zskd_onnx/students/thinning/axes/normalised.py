@@ -19,7 +19,7 @@ def connect_channel_normalisation(node: Node, channels: Channels) -> None:
         join_broadcast(channels, (x, node.shape(x)), (y, node.shape(y)))
     for name in weights:
         if name:
-            join_axes(node, channels, (name, 0), (x, 1))
+            join_axes(channels, (name, 0), (x, 1))
 
 
 @axis_rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")

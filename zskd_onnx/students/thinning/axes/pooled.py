@@ -23,8 +23,8 @@ def connect_pooling(node: Node, channels: Channels) -> None:
     x = node.inputs[0]
     for y in node.outputs:
         if y:
-            join_axes(node, channels, (x, 0), (y, 0))
-            join_axes(node, channels, (x, 1), (y, 1))
+            join_axes(channels, (x, 0), (y, 0))
+            join_axes(channels, (x, 1), (y, 1))
             freeze_axes(node, channels, y, range(2, len(node.shape(y))))
     freeze_axes(node, channels, x, range(2, len(node.shape(x))))
 
@@ -42,7 +42,7 @@ def connect_reduction(node: Node, channels: Channels) -> None:
     place = 0
     for axis in range(len(shape)):
         if axis not in reduced:
-            join_axes(node, channels, (x, axis), (y, place))
+            join_axes(channels, (x, axis), (y, place))
         elif kind in ZEROS_DO_NOT_COUNT or kind == "ReduceMean":
             channels.readers.append(Reader(node.index, 0, axis, mean=kind == "ReduceMean"))
         else:

@@ -59,7 +59,7 @@ def freeze_axes(node: Node, channels: Channels, name: str, axes: range | list[in
         channels.freeze(channels.ids(name, axis), node.index)
 
 
-def join_axes(node: Node, channels: Channels, *axes: tuple[str, int]) -> None:
+def join_axes(channels: Channels, *axes: tuple[str, int]) -> None:
     """Join axes of one size position by position."""
     first, *others = [channels.ids(name, axis) for name, axis in axes]
     for other in others:
