@@ -71,7 +71,9 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
         checkpoint: file for the state of training; the caller removes it once the student is saved.
     """
     recipe, teacher = plan.recipe, plan.teacher
-    student = build(plan.choice, teacher.domain.shape, teacher.classes, recipe.seed).to(plan.device)
+    stored, held_out = split_samples(plan, samples)
+    student, remaining = _new_student(plan, stored, listener)
+    student = student.to(plan.device)
     state = Checkpoint(checkpoint, training_fingerprint(plan, student, samples))
     saved = state.load(plan.device)
     stages = [
@@ -84,14 +86,11 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
     if saved is not None and saved["stage"] == "fine-tuning":
         stages = stages[1:]
         history, chosen = saved["earlier"]["history"], saved["earlier"]["chosen"]
-    remaining: Remaining = {}
     generator: GeneratorTraining | None = None
-    stored, held_out = split_samples(plan, samples)
     growing = not len(held_out)
     real = holds_out_real_samples(plan, samples)
     if isinstance(student, OnnxStudent):
-        student, remaining = _prepare_graph(plan, student, stored, listener)
-        student = student.to(plan.device)
+        _normalise(plan, student, stored, listener)
     elif plan.pruned and saved is None:
         listener(Event("note", "distillation", "pruning the teacher's channels to the student's widths"))
         _prune(plan, student, stored, stages[0][1])
@@ -145,25 +144,26 @@ def _prune(plan: Plan, student: nn.Module, stored: list[StoredSamples], settings
     )
 
 
-def _prepare_graph(
-    plan: Plan, student: OnnxStudent, stored: list[StoredSamples], listener: Listener
-) -> tuple[OnnxStudent, Remaining]:
-    """An ONNX graph that is ready to be trained, and the channels that remain of the teacher's.
+def _new_student(plan: Plan, stored: list[StoredSamples], listener: Listener) -> tuple[nn.Module, Remaining]:
+    """The untrained student, and the channels that remain of the teacher's where it is thinned from them.
 
-    A thinned student gets the channels that matter for the samples of its training, unless it has random weights.
-    Convolutions without normalisation get one; where the user's own weights were trained with some, no others.
+    Such a student gets the channels that matter for the samples of its training.
     """
-    samples = _pruning_samples(plan, stored, plan.recipe.distillation)
-    remaining: Remaining = {}
-    if plan.pruned and plan.choice.thinned is not None:
-        listener(Event("note", "distillation", "choosing the channels of the teacher's graph that remain"))
-        student, remaining = plan.choice.thinned.build(samples.float(), plan.recipe.seed)
+    recipe, teacher = plan.recipe, plan.teacher
+    if plan.choice.thinned is None or not plan.pruned:
+        return build(plan.choice, teacher.domain.shape, teacher.classes, recipe.seed), {}
+    listener(Event("note", "distillation", "choosing the channels of the teacher's graph that remain"))
+    return plan.choice.thinned.build(_pruning_samples(plan, stored, recipe.distillation).float(), recipe.seed)
+
+
+def _normalise(plan: Plan, student: OnnxStudent, stored: list[StoredSamples], listener: Listener) -> None:
+    """Insert normalisation behind convolutions that have none; where the user's own weights were trained with some, none."""
     if plan.recipe.init == "file" and is_normalised(student):
-        return student, remaining
+        return
+    samples = _pruning_samples(plan, stored, plan.recipe.distillation)
     count = insert_normalisation(student, samples.split(NORMALISATION_BATCH))
     if count:
         listener(Event("note", "distillation", f"{count} convolutions are normalised while the student is trained"))
-    return student, remaining
 
 
 def _pruning_samples(plan: Plan, stored: list[StoredSamples], settings: Distillation) -> Tensor:
