@@ -81,8 +81,10 @@ def parse_yaml(text: str, where: str) -> Any:
         RecipeError: the text is not YAML, or repeats a key.
     """
     try:
-        content = yaml.safe_load(text)
-        repetition = _repeated_key(yaml.compose(text, Loader=yaml.SafeLoader))
+        loader = yaml.SafeLoader(text)  # as yaml.safe_load, with a look at the keys in between
+        root = loader.get_single_node()
+        repetition = _repeated_key(root)
+        content = None if root is None or repetition else loader.construct_document(root)
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
         raise RecipeError(f"{where}: not YAML ({' '.join(str(error).split())[:300]})") from error
     if repetition is not None:

@@ -219,8 +219,9 @@ def _run_import(graphs: Graphs, output: Output, x: torch.Tensor, count: int, *, 
     # A quantised softmax saturates below one and rounds in its own way, so its logits may be two steps away.
     steps = 2 if quantised else 1
     scores = graphs.run_scores(x)
+    written = scores if graphs.file is graphs.fast_scores else graphs.run(graphs.file, x)
     values = [
-        _Values("output '{0}'", graphs.run(graphs.file, x), 0, 1),
+        _Values("output '{0}'", written, 0, 1),
         _Values("output '{0}' from logits", output.from_logits(output.to_logits(scores)), 0, steps),
         _Values("'{1}'", scores, 1, 1),
     ]
