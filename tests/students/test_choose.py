@@ -117,7 +117,9 @@ def test_a_misspelt_name_gets_a_suggestion() -> None:
 
 
 def test_an_unknown_name_gets_a_list_with_the_forms_of_names() -> None:
-    with pytest.raises(UsageError, match=r"expected auto, half, .*, cnn-W, .*mlp-W, .*wrn-D-K, or file\.py:factory"):
+    with pytest.raises(
+        UsageError, match=r"expected auto, half, .*, cnn-W, .*mlp-W, .*wrn-D-K, timm:NAME, or file\.py:factory"
+    ):
         choose("perceptron", (7,))
 
 

@@ -54,7 +54,7 @@ StudentOption = Annotated[
         metavar="NAME",
         autocompletion=complete_student,
         help="Architecture: a name from `students list`, half, auto, thin:0.5 (the teacher's graph with half of its "
-        "channels), or your own as FILE.onnx, module:factory or file.py:factory (default: the recipe's).",
+        "channels), timm:NAME (an extra), or your own as FILE.onnx, module:factory or file.py:factory (default: the recipe's).",
         rich_help_panel=STUDENT,
     ),
 ]

@@ -14,6 +14,7 @@ from zskd_onnx.students.custom import build_custom, load_factory
 from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.students.student_file import read_student
 from zskd_onnx.students.thinned_student import ThinnedTeacher, randomise, thinned_teacher
+from zskd_onnx.students.timm_student import TIMM, timm_factory
 from zskd_onnx.students.zoo.architecture import FAMILIES, STUDENTS, Factory, Shape, find
 from zskd_onnx.system.randomness import seed_for
 from zskd_onnx.teacher.teacher import Teacher
@@ -44,14 +45,17 @@ def choose(name: str, shape: Shape) -> Choice:
     """The student that a name stands for.
 
     Args:
-        name: an architecture, "half" (the papers' half-size network for this input), or
+        name: an architecture, "half" (the papers' half-size network for this input), "timm:NAME" for one of timm, or
             ``package.module:factory`` or ``file.py:factory`` for the user's own module. ``choose_automatically``
             resolves "auto".
         shape: shape of one sample in the unit space.
 
     Raises:
         UsageError: there is no such student, or it does not support the shape.
+        MissingExtraError: the student is one of timm, which is not installed.
     """
+    if name.startswith(TIMM):
+        return Choice(name, "an architecture of timm", timm_factory(name), is_own=True)
     if ":" in name:
         return Choice(name, "your own module", load_factory(name), is_own=True)
     if name == "half":
@@ -64,7 +68,9 @@ def choose(name: str, shape: Shape) -> Choice:
         nearest = difflib.get_close_matches(name, [*STUDENTS, "auto", "half"], 1)
         hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
         names = [*STUDENTS, *(family.pattern for family in FAMILIES.values())]
-        raise UsageError(f"student '{name}': expected auto, half, {', '.join(names)}, or file.py:factory{hint}")
+        raise UsageError(
+            f"student '{name}': expected auto, half, {', '.join(names)}, timm:NAME, or file.py:factory{hint}"
+        )
     unsupported_reason = entry.unsupported_reason(shape)
     if unsupported_reason is not None:
         raise UsageError(
