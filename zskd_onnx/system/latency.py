@@ -25,7 +25,7 @@ def median_latency(model: str | Path | bytes, feeds: Mapping[str, np.ndarray]) -
         model: a path, or the bytes of a serialised model.
         feeds: input -> value.
     """
-    session = open_session(model, cpu_threads=torch.get_num_threads())
+    session = open_session(model, on_cpu=True)
     inputs = dict(feeds)
     for _ in range(WARM_UP):
         session.run(None, inputs)

@@ -35,9 +35,9 @@ def open_session(
     folder: Path | None = None,
     optimise: bool = True,
     reuse_memory: bool = True,
-    cpu_threads: int | None = None,
+    on_cpu: bool = False,
 ) -> ort.InferenceSession:
-    """An onnxruntime session for a file or a serialised model.
+    """An onnxruntime session for a file or a serialised model, with as many threads on the CPU as torch has.
 
     Args:
         model: a path, or the bytes of a serialised model.
@@ -45,18 +45,20 @@ def open_session(
         optimise: whether onnxruntime may optimise the graph; False runs it node by node.
         reuse_memory: whether buffers are reused. False makes the session for a graph of thousands of nodes
             ten times as fast to open.
-        cpu_threads: number of threads on the CPU, where no other device may be used; None leaves both to onnxruntime.
+        on_cpu: whether no other device may be used.
     """
+    import torch
+
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = cpu_threads or 0
+    options.intra_op_num_threads = torch.get_num_threads()
     options.enable_mem_reuse = reuse_memory
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
     source = model if isinstance(model, bytes) else str(model)
-    devices = providers() if cpu_threads is None else ["CPUExecutionProvider"]
+    devices = ["CPUExecutionProvider"] if on_cpu else providers()
     options.add_session_config_entry(EXACT_INTEGERS, "1")
     try:
         return ort.InferenceSession(source, sess_options=options, providers=devices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from zskd_onnx.students.thinning.observed_graph import CONSTANT, Node, ObservedG
 
 Masks = Mapping[tuple[str, int], np.ndarray]
 """(value, axis) -> which of its positions remain; axes that stay whole are left out."""
+
+ARITHMETIC = {"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.floordiv}
+"""Operator -> the same for Python's integers that are not negative."""
 
 PASSES_INTEGERS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 """Operators whose output has the numbers of their first input, in order."""
@@ -61,20 +65,20 @@ class Edit:
         self.set_integers(node, position, changes)
 
     def set_integers(self, node: Node, position: int, changes: Mapping[int, int]) -> None:
-        """Change numbers of an input that is a list of integers, where they come from a constant.
+        """Set numbers of an input that is a list of integers.
 
-        Numbers that the graph computes from the shapes of its values follow these by themselves.
+        Numbers that the graph computes from shapes mostly follow these by themselves. Those that do not become constants:
+        the bounds of equal chunks (``torch.chunk``), of which some keep more channels than others, and the width of a
+        value that is read from the shape of another one.
         """
         name = node.inputs[position]
         content = self.graph.integers[name].reshape(-1)
-        changes = {i: size for i, size in changes.items() if content[i] != size}
-        if not changes:
-            return
         producer = self.graph.producers.get(name)
+        array = self.graph.integers[name].copy()
+        array.reshape(-1)[list(changes)] = list(changes.values())
         if producer is None or producer.kind == CONSTANT:
-            array = self.graph.integers[name].copy()
-            array.reshape(-1)[list(changes)] = list(changes.values())
-            self._replace(node, position, array, producer)
+            if (array.reshape(-1) != content).any():
+                self._replace(node, position, array, producer)
         elif producer.kind in PASSES_INTEGERS:
             self.set_integers(producer, 0, changes)
         elif producer.kind == "Concat":
@@ -84,6 +88,25 @@ class Edit:
                 inside = {i - begin: size for i, size in changes.items() if begin <= i < begin + length}
                 self.set_integers(producer, place, inside)
                 begin += length
+        elif changes and array.size == 1 and self._computed(name) not in (None, int(array.item())):
+            self.model.graph.node[node.index].input[position] = self._add_initializer(name, array)
+
+    def _computed(self, name: str) -> int | None:
+        """The number that the graph without the channels computes for a value of one integer; None where it is not known."""
+        producer = self.graph.producers.get(name)
+        if name not in self.graph.integers or self.graph.integers[name].size != 1:
+            return None
+        if producer is None or producer.kind == CONSTANT:
+            return int(self.graph.integers[name].item())
+        if producer.kind in PASSES_INTEGERS:
+            return self._computed(producer.inputs[0])
+        if producer.kind in ARITHMETIC:
+            numbers = [self._computed(value) for value in producer.inputs]
+            if all(number is not None and number >= 0 for number in numbers) and (producer.kind != "Div" or numbers[1]):
+                return ARITHMETIC[producer.kind](*numbers)
+        shape = self.graph.producers.get(producer.inputs[0]) if producer.kind == "Gather" else None
+        place = self._computed(producer.inputs[1]) if shape is not None and shape.kind == "Shape" else None
+        return None if shape is None or place is None else self.size(shape.inputs[0], place)
 
     def add_integers(self, node: Node, position: int, values: Sequence[int]) -> None:
         """Give a node an input with these integers."""

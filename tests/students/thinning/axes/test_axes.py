@@ -157,6 +157,38 @@ def test_a_shape_that_the_graph_computes_follows() -> None:
     assert prove(groups, removed, remove(groups, removed), [feeds(model, n) for n in (1, 2, 3)]) < 1e-5
 
 
+@pytest.mark.parametrize("gone", [slice(5, 8), slice(0, 2), slice(2, 5)])
+def test_bounds_of_equal_chunks_that_the_graph_computes_are_set(gone: slice) -> None:
+    """``torch.chunk``, of whose chunks one keeps more channels than the other."""
+    text = (
+        "s = Shape (a) c = Gather (s, one) h = Div (c, two) v = Slice (a, zero, h, one) w = Slice (a, h, c, one) "
+        "m = Conv <pads = [1,1,1,1]> (v, w1) n = Conv <pads = [1,1,1,1]> (w, w2) z = Add (m, n)"
+    )
+    numbers = {"zero": integers(0), "one": integers(1), "two": integers(2)}
+    weights = {**WEIGHTS, **numbers, "w1": (12, 4, 3, 3), "w2": (12, 4, 3, 3), "wy": (4, 12)}
+    groups = groups_of(graph_of(f"{FIRST} {text} {LAST}", weights))
+    removed = {channel for group in groups.groups if group.name.startswith("a") for channel in group.channels}
+    removed = set(sorted(removed)[gone])
+
+    assert len(removed) == gone.stop - gone.start
+    batches = [feeds(groups.graph.proto, n) for n in (1, 2, 3)]
+    assert prove(groups, removed, remove(groups, removed), batches) < 1e-5
+
+
+def test_a_width_that_is_read_from_another_value_is_set() -> None:
+    text = (
+        "b = Conv <pads = [1,1,1,1]> (a, w1) s = Shape (a) n = Gather (s, zero) c = Gather (s, one) "
+        "u = Concat <axis = 0> (n, c, six, six) z = Reshape (b, u)"
+    )
+    numbers = {"zero": integers(0), "one": integers(1), "six": integers(*INTEGERS["six"])}
+    groups = groups_of(graph_of(f"{FIRST} {text} {LAST}", {**WEIGHTS, **numbers, "w1": (8, 8, 3, 3), "wy": (4, 8)}))
+    removed = {channel for group in groups.groups for channel in group.channels[: 2 if group.name == "a" else 5]}
+
+    assert [group.width for group in groups.groups] == [8, 8]
+    batches = [feeds(groups.graph.proto, n) for n in (1, 2, 3)]
+    assert prove(groups, removed, remove(groups, removed), batches) < 1e-5
+
+
 ATTENTION = """
     n = LayerNormalization (e, g0, h0)
     q0 = MatMul (n, wq)  q1 = Reshape (q0, split)  q = Transpose <perm = [2, 0, 3, 1, 4]> (q1)
