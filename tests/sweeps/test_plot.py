@@ -34,6 +34,18 @@ def test_plot_is_drawn_where_one_numeric_field_varies(
     assert (tmp_path / "sweep.png").exists() == drawn
 
 
+def test_students_are_drawn_by_their_multiply_adds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("zskd_onnx.sweeps.plot.draw_sweep", lambda *arguments: drawn.append(arguments))
+    runs = [(Run("zskd", {"student": name}, 0), work) for name, work in (("thin:0.5", 200), ("thin:0.9", 800))]
+    rows = [Row(run, agreement=0.5, multiply_adds=work) for run, work in runs]
+    failed = Row(Run("zskd", {"student": "thin:0.1"}, 0), error="failed")
+    draw(summarise([*rows, failed]), tmp_path / "sweep.png")
+    assert drawn == [
+        ({"zskd": [(200, 0.5, 0.0), (800, 0.5, 0.0)]}, "multiply-adds per sample", "agreement", tmp_path / "sweep.png")
+    ]
+
+
 def test_failed_runs_are_not_drawn(tmp_path: Path) -> None:
     draw(summarise([Row(Run("zskd", {"a": a}, 0), error="failed") for a in (1, 2)]), tmp_path / "sweep.png")
     assert list(tmp_path.iterdir()) == []

@@ -1,16 +1,22 @@
-"""The plot of a sweep over one numeric field."""
+"""The plot of a sweep over one numeric field, or over students."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from zskd_onnx.report.plots import Point, draw_sweep
 from zskd_onnx.sweeps.table import Summary
 
+STUDENT = "student"
+"""The field of a recipe that names the student."""
+
 
 def draw(summaries: Sequence[Summary], path: Path) -> None:
-    """Draw accuracy (agreement without evaluation data) where exactly one field varies and is numeric.
+    """Draw accuracy (agreement without evaluation data) where exactly one field varies, and is numeric or the student.
+
+    Students are drawn by their multiply-adds.
 
     Args:
         path: of the PNG.
@@ -26,17 +32,19 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
     for summary in summaries:
         spread = getattr(summary, metric)
         if spread is not None:
-            lines.setdefault(summary.run.recipe, []).append(
-                (summary.run.settings[field], spread.mean, spread.deviation or 0.0)
-            )
+            x: Any = summary.multiply_adds if field == STUDENT else summary.run.settings[field]
+            lines.setdefault(summary.run.recipe, []).append((x, spread.mean, spread.deviation or 0.0))
     if lines:
-        draw_sweep(lines, field, metric.replace("_", " "), path)
+        name = "multiply-adds per sample" if field == STUDENT else field
+        draw_sweep(lines, name, metric.replace("_", " "), path)
 
 
 def _varied(summaries: Sequence[Summary]) -> str | None:
-    """The one field that has several values, if all of them are numbers."""
+    """The one field that has several values, if all of them are numbers, or students of known cost."""
     values = {key: [s.run.settings[key] for s in summaries] for key in summaries[0].run.settings}
     varied = [key for key, options in values.items() if any(value != options[0] for value in options)]
+    if varied == [STUDENT] and all(s.multiply_adds is not None for s in summaries if s.seeds):
+        return STUDENT
     numbers = [
         key for key in varied if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values[key])
     ]

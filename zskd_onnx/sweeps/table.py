@@ -25,7 +25,7 @@ class Row:
         teacher_accuracy, student_accuracy: on the evaluation data.
         parity: largest difference between onnxruntime and torch on the student.
         seconds: duration of all stages; of the last attempt where the run was interrupted.
-        parameters: number of the student's weights.
+        parameters, multiply_adds: of the student; multiply-adds for one sample.
         error: the reason of a failure.
     """
 
@@ -37,6 +37,7 @@ class Row:
     parity: float | None = None
     seconds: float | None = None
     parameters: int | None = None
+    multiply_adds: int | None = None
     error: str | None = None
 
     @classmethod
@@ -52,6 +53,7 @@ class Row:
             parity=manifest["parity"]["max_abs_difference"],
             seconds=round(sum(manifest["seconds"].values()), 2),
             parameters=manifest["sizes"]["student"]["parameters"],
+            multiply_adds=manifest["sizes"]["student"]["multiply_adds"],
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class Summary:
         run: the first run.
         seeds, failed: number of runs that succeeded and that failed.
         agreement, student_accuracy: over the runs that succeeded; None where there is no value.
+        multiply_adds: of the student, for one sample; None where no run succeeded.
     """
 
     run: Run
@@ -92,6 +95,7 @@ class Summary:
     failed: int
     agreement: Spread | None
     student_accuracy: Spread | None
+    multiply_adds: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON."""
@@ -112,6 +116,7 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
             failed=sum(row.error is not None for row in group),
             agreement=_spread([row.agreement for row in group]),
             student_accuracy=_spread([row.student_accuracy for row in group]),
+            multiply_adds=next((row.multiply_adds for row in group if row.multiply_adds is not None), None),
         )
         for group in groups.values()
     ]
