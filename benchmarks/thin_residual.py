@@ -7,7 +7,7 @@
 The teacher takes CIFAR-10's images with ImageNet's mean and deviation. The student sees procedural images alone (recipe
 ``procedural``, which draws dead leaves for natural images), or with ``--real`` the 50,000 training images without their
 labels (recipe ``kd``), which is the upper line. One JSON line has the agreement with the teacher on the 10,000
-test images, both accuracies, and the duration. ``--set loss_weights.blocks=0`` and the like change the recipe.
+test images, both accuracies, and the duration. ``--set distillation.loss_weights.blocks=0`` and the like change the recipe.
 """
 
 from __future__ import annotations

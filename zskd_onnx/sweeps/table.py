@@ -25,7 +25,8 @@ class Row:
         teacher_accuracy, student_accuracy: on the evaluation data.
         parity: largest difference between onnxruntime and torch on the student.
         seconds: duration of all stages; of the last attempt where the run was interrupted.
-        parameters, multiply_adds: of the student; multiply-adds for one sample.
+        parameters: number of the student's weights.
+        multiply_adds: of the student, for one sample.
         error: the reason of a failure.
     """
 

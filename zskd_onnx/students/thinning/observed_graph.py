@@ -15,10 +15,10 @@ from onnx import numpy_helper
 
 from zskd_onnx.system.onnx_runtime import open_session
 
-CONSTANT = "Constant"
 Feeds = Mapping[str, np.ndarray]
 """Input -> value."""
 
+CONSTANT = "Constant"
 INPUT, OUTPUT = -2, -1
 """Numbers that stand for the graph's inputs and outputs where a node's index is expected."""
 
