@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from zskd_onnx import Cancelled, UsageError, ZskdError
-from zskd_onnx.pipeline.run_folder import OpenFolder, check_output, output_folder
+from zskd_onnx.pipeline.check_output import check_output
+from zskd_onnx.pipeline.run_folder import OpenFolder, output_folder
 from zskd_onnx.pipeline.run_settings import RunSettings, new_settings
 
 NEW = {"overwrite": False, "resume": False}
@@ -47,6 +49,27 @@ def test_only_empty_folders_are_accepted_without_an_option(tmp_path: Path) -> No
         check_output(tmp_path / "out", overwrite=True)
     with pytest.raises(UsageError, match="--overwrite"):
         check_output(tmp_path, overwrite=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process of another user")
+@pytest.mark.parametrize("name", ["shut", "shut/a/b"])
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "shut").mkdir()
+    tmp_path.chmod(0o755)
+    (tmp_path / "shut").chmod(0o555)
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            os.chdir(tmp_path)  # the folders above may be closed to other users
+            if os.getuid() == 0:
+                os.setuid(65534)  # root may write anywhere
+            check_output(Path(name), overwrite=False)
+        except UsageError as error:
+            code = 2 if "choose another --output" in str(error) else 1
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
 
 
 def fail(folder: Path, settings: RunSettings, error: BaseException, begin: Callable[[OpenFolder], None], **how: bool):

@@ -25,6 +25,7 @@ from zskd_onnx.cli.progress import progress
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
 from zskd_onnx.cli.targets import Targets
 from zskd_onnx.errors import UsageError
+from zskd_onnx.pipeline.check_output import check_output
 from zskd_onnx.system.files import expect_file
 
 
@@ -127,6 +128,8 @@ def compress(
         raise UsageError("TEACHER.onnx is missing; 'zskd-onnx compress --help' lists the options")
     if dry_run and resume:
         raise UsageError("--dry-run and --resume exclude each other; give one of them")
+    if not (dry_run or resume):
+        check_output(output, overwrite=overwrite)
     check_run_options(recipe, set_ or [], student, data, eval_data)
     described = {**targets.options(student), **teacher_input.options()}
 

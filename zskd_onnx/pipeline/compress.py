@@ -20,6 +20,7 @@ from zskd_onnx.export.checks import Parity
 from zskd_onnx.export.onnx import describe_teacher, save
 from zskd_onnx.metrics.onnx_scores import Accuracies, score
 from zskd_onnx.pipeline import run_folder
+from zskd_onnx.pipeline.check_output import check_output
 from zskd_onnx.pipeline.competing_rounds import student_between
 from zskd_onnx.pipeline.finished_run import finished_result, is_whole
 from zskd_onnx.pipeline.judge_samples import judge_samples
@@ -150,7 +151,7 @@ def compress(
     elif teacher is None:
         raise UsageError("the teacher is missing; give an ONNX file, or continue a run with --resume")
     else:
-        run_folder.check_output(folder, overwrite=overwrite)
+        check_output(folder, overwrite=overwrite)
         settings = new_settings(**options)
     with run_folder.output_folder(folder, settings, overwrite=overwrite, resume=resume) as run:
         listener(Event("note", "teacher", f"loading {settings.arguments['teacher']}"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from zskd_onnx.data.transfer_set import INDEX, TransferSet
 from zskd_onnx.errors import Cancelled, UsageError, ZskdError
+from zskd_onnx.pipeline.check_output import LOCK, check_output
 from zskd_onnx.pipeline.run_settings import RunSettings
 from zskd_onnx.system.lock import LockedError, exclusive
 
@@ -22,22 +23,9 @@ IMPRESSIONS = "impressions.png"
 SIMILARITY = "class_similarity.png"
 TRANSFER_SET = "transfer-set"
 CHECKPOINT = "checkpoint.pt"
-LOCK = ".run.lock"
 
 _RESULT = (STUDENT, MANIFEST)
 _WORK = (CHECKPOINT, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY)
-
-
-def check_output(folder: Path, *, overwrite: bool) -> None:
-    """Raise UsageError if a new run may not write there: the folder is a file, or not empty without an option."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; give a folder with --output")
-    if not overwrite and any(path.name != LOCK for path in folder.iterdir()):
-        raise UsageError(
-            f"{folder}: is not empty; --overwrite replaces an earlier run, --resume continues an interrupted one"
-        )
 
 
 def check_inputs(folder: Path, inputs: Iterable[str | Path]) -> None:
