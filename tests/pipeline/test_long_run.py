@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SMALL
+from zskd_onnx.pipeline import long_run
+from zskd_onnx.pipeline.estimate import Estimate, estimate
 from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.plan import Plan, prepare
 
@@ -45,3 +48,17 @@ def test_a_short_run_is_not_timed(digits_file: Path) -> None:
     begin = time.perf_counter()
     assert long_run_note(short, has_transfer_set=False) is None
     assert time.perf_counter() - begin < 0.05
+
+
+def test_few_passes_of_a_costly_teacher_are_timed(digits_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = prepare(digits_file, recipe="zskd", overrides=SMALL)
+    monkeypatch.setattr(few.teacher, "cost", replace(few.teacher.cost, multiply_adds=10**11))
+    timed = []
+
+    def recording(plan: Plan) -> Estimate:
+        timed.append(estimate(plan))
+        return timed[-1]
+
+    monkeypatch.setattr(long_run, "estimate", recording)
+    long_run_note(few, has_transfer_set=False)
+    assert timed[0].seconds.keys() == {"synthesis", "distillation"}

@@ -21,6 +21,9 @@ from zskd_onnx.teacher.probes.outputs import TeacherView
 TIMING = 5.0
 """Seconds of calls after which a duration is known well enough."""
 
+MULTIPLY_ADDS = 2e10
+"""Work of the teacher in one timed call, about a second; of a costly teacher's batch only a part is timed."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -42,8 +45,10 @@ def estimate(plan: Plan) -> Estimate:
     student = build(plan.choice, shape, plan.teacher.classes, recipe.seed).to(plan.device)
     rng = rng_for(recipe.seed, "estimate", device=plan.device)
 
-    def batch(size: int) -> Tensor:
-        return torch.rand((size, *shape), generator=rng, device=plan.device)
+    def batch_seconds(work: Callable[[Tensor], None], size: int) -> float:
+        part = int(min(size, max(1, MULTIPLY_ADDS / max(1, plan.teacher.cost.multiply_adds))))
+        x = torch.rand((part, *shape), generator=rng, device=plan.device)
+        return _median_seconds(partial(work, x)) * size / part
 
     def synthesise(x: Tensor) -> None:
         torch.autograd.grad(view.logits(x.requires_grad_()).sum(), x)
@@ -62,11 +67,11 @@ def estimate(plan: Plan) -> Estimate:
     if synthesis is not None:
         size = synthesis.effective_batch_size
         passes = -(-(synthesis.count + recipe.held_out) // size) * synthesis.passes
-        seconds["synthesis"] = round(passes * _median_seconds(partial(synthesise, batch(size))), 1)
+        seconds["synthesis"] = round(passes * batch_seconds(synthesise, size), 1)
         stored += synthesis.count
     for stage, settings in (("distillation", recipe.distillation), ("fine-tuning", recipe.fine_tuning)):
         if settings is not None:
-            step = _median_seconds(partial(distil, settings, batch(settings.batch_size)))
+            step = batch_seconds(partial(distil, settings), settings.batch_size)
             seconds[stage] = round(settings.steps(stored) * (step + _generator_seconds(plan, settings, student)), 1)
     if synthesis is not None:
         # Students between competing rounds are trained on 1/n, 2/n, ... of the set.

@@ -8,8 +8,9 @@ from zskd_onnx.pipeline.plan import Plan
 LONG = 3600.0
 """Seconds from which a run is long."""
 
-FEW_PASSES = 1000
-"""A run of fewer passes and steps is not timed: the few passes that an estimate takes would be a part of its duration."""
+FEW_PASSES, LITTLE_WORK = 1000, 1e13
+"""A run of fewer passes and steps, with fewer multiply-adds of the teacher, is not timed: the few passes that an estimate takes would
+be a part of its duration."""
 
 
 def long_run_note(plan: Plan, *, has_transfer_set: bool) -> str | None:
@@ -19,7 +20,7 @@ def long_run_note(plan: Plan, *, has_transfer_set: bool) -> str | None:
         has_transfer_set: whether the transfer set exists, so that nothing is synthesised.
     """
     recipe, synthesis = plan.recipe, None if has_transfer_set else plan.recipe.synthesis
-    if _passes(plan) < FEW_PASSES:
+    if _is_short(plan):
         return None
     expected = estimate(plan)
     seconds = {
@@ -41,15 +42,19 @@ def long_run_note(plan: Plan, *, has_transfer_set: bool) -> str | None:
     return f"this run will take {bound} {total / 3600:.1f} h in all ({stages}){ways}"
 
 
-def _passes(plan: Plan) -> int:
-    """Number of passes of the synthesis and of steps of training."""
+def _is_short(plan: Plan) -> bool:
+    """Whether the synthesis and the training have few passes, and little work."""
     recipe, synthesis = plan.recipe, plan.recipe.synthesis
     stored = 0 if plan.data is None else len(plan.data.inputs)
-    passes = 0
+    passes = samples = 0
     if synthesis is not None:
         stored += synthesis.count
         passes = synthesis.count // synthesis.effective_batch_size * synthesis.passes
-    return passes + sum(stage.steps(stored) for stage in recipe.stages.values())
+        samples = passes * synthesis.effective_batch_size
+    for stage in recipe.stages.values():
+        passes += stage.steps(stored)
+        samples += stage.steps(stored) * stage.batch_size
+    return passes < FEW_PASSES and samples * plan.teacher.cost.multiply_adds < LITTLE_WORK
 
 
 def _rounded(value: float) -> int:

@@ -20,6 +20,13 @@ MAX_BATCH = {"cpu": 100, "cuda": 1000}
 Logits = Callable[[Tensor], Tensor]
 """From samples (N, *shape) of the unit space to logits (N, K)."""
 
+OnStep = Callable[[], None]
+"""Called before each pass through the teacher. It may raise, which ends the synthesis of the batch."""
+
+
+def ignore_step() -> None:
+    """The ``OnStep`` that does nothing."""
+
 
 class Synthesis(Settings):
     """A way to make samples, with its parameters as fields.
@@ -71,13 +78,21 @@ class Synthesis(Settings):
         return False
 
     @abstractmethod
-    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
+    def make(
+        self,
+        teacher: Teacher,
+        targets: Tensor,
+        rng: torch.Generator,
+        student: Logits | None = None,
+        on_step: OnStep = ignore_step,
+    ) -> Tensor:
         """Samples for soft targets.
 
         Args:
             targets: soft targets (N, K) on the teacher's device.
             rng: random generator on the teacher's device.
             student: the student trained on the previous rounds, in inference mode; None in the first round.
+            on_step: called before each of the ``passes``.
 
         Returns:
             (N, *teacher.domain.shape) in the unit space, within [0, 1].

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.settings import Requirement
-from zskd_onnx.synthesis.base import Logits, Synthesis
+from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, ignore_step
 from zskd_onnx.synthesis.objectives import competition_loss, statistics_loss, target_loss, total_variation
 from zskd_onnx.teacher.probes.probe import BatchNormProbe, batch_norm_probe
 from zskd_onnx.teacher.teacher import Teacher
@@ -74,7 +74,14 @@ class DeepInversion(Synthesis):
         """One per iteration."""
         return self.iterations
 
-    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
+    def make(
+        self,
+        teacher: Teacher,
+        targets: Tensor,
+        rng: torch.Generator,
+        student: Logits | None = None,
+        on_step: OnStep = ignore_step,
+    ) -> Tensor:
         """See ``Synthesis.make``.
 
         Raises:
@@ -87,6 +94,7 @@ class DeepInversion(Synthesis):
         rolls, mirrored = self._draw_transforms(shape, rng)
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
         for offsets, mirror in zip(rolls, mirrored, strict=True):
+            on_step()
             transformed = x.roll(offsets, tuple(range(2, x.ndim))) if offsets else x
             if mirror and teacher.domain.is_image:
                 transformed = transformed.flip(-1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,10 +12,10 @@ from torch import Tensor
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors.base import Prior
-from zskd_onnx.synthesis.base import Logits, Synthesis, activation_bytes
+from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, activation_bytes
 from zskd_onnx.system.devices import memory
 from zskd_onnx.system.randomness import rng_for
-from zskd_onnx.system.threads import map_in_order
+from zskd_onnx.system.threads import Steps, map_in_order
 from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -41,7 +43,7 @@ def fill(
 
     Every batch has its own random generators, seeded by the index of its first sample, and shards hold
     whole batches. So a set that was interrupted or enlarged equals a set made in one run. An
-    interruption loses the few batches that threads are working on.
+    interruption loses the few batches that threads are working on, and they end at their next pass.
 
     Args:
         prior: draws the soft targets; None stores the teacher's own answers as targets.
@@ -51,13 +53,14 @@ def fill(
     draw = None if prior is None else prior.sampler(teacher)
     view = TeacherView(teacher)
 
-    def make(first: int) -> tuple[Tensor, Tensor]:
+    def make(on_step: OnStep, first: int) -> tuple[Tensor, Tensor]:
         rng = rng_for(seed, "synthesis", first, device=device)
         if draw is None:
-            x = synthesis.make(teacher, torch.zeros((synthesis.chunk, teacher.classes), device=device), rng, student)
+            unused = torch.zeros((synthesis.chunk, teacher.classes), device=device)
+            x = synthesis.make(teacher, unused, rng, student, on_step)
             return x.cpu(), _answers(view, x).cpu()
         targets = draw(first, synthesis.chunk, rng_for(seed, "prior", first)).to(device)
-        return synthesis.make(teacher, targets, rng, student).cpu(), targets.cpu()
+        return synthesis.make(teacher, targets, rng, student, on_step).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
     samples_in_shard = min(SHARD_BATCHES * synthesis.effective_batch_size, SHARD_BYTES // sample_bytes)
@@ -75,20 +78,32 @@ def fill(
         listener(
             Event("note", "synthesis", f"{transfer_set.folder / shard.file}: damaged or missing; it is made again")
         )
-        parts = map_in_order(make, range(start, start + shard.count, synthesis.chunk), workers)
+        steps = Steps(report=lambda: None)
+        parts = map_in_order(
+            partial(make, steps), range(start, start + shard.count, synthesis.chunk), workers, steps=steps
+        )
         inputs, targets = zip(*parts, strict=True)
         transfer_set.replace(shard, torch.cat(inputs), torch.cat(targets))
 
-    listener(Event("progress", "synthesis", completed=min(transfer_set.count, count), total=count))
+    begun = done = min(transfer_set.count, count)
+
+    def report() -> None:
+        """Tell of the finished batches, and of the share of the passes that unfinished ones have made."""
+        passed = steps.count * synthesis.effective_batch_size // max(1, synthesis.passes)
+        listener(Event("progress", "synthesis", completed=min(max(done, begun + passed), count), total=count))
+
+    steps = Steps(report)
+    report()
     written = time.monotonic()
     try:
-        for first, batch in zip(batches, map_in_order(make, batches, workers), strict=True):
-            pending.append(batch)
-            if len(pending) == batches_in_shard or time.monotonic() - written >= SHARD_SECONDS:
-                write()
-                written = time.monotonic()
-            done = min(first + synthesis.chunk, count)
-            listener(Event("progress", "synthesis", completed=done, total=count))
+        with closing(map_in_order(partial(make, steps), batches, workers, steps=steps)) as made:
+            for first, batch in zip(batches, made, strict=True):
+                pending.append(batch)
+                if len(pending) == batches_in_shard or time.monotonic() - written >= SHARD_SECONDS:
+                    write()
+                    written = time.monotonic()
+                done = min(first + synthesis.chunk, count)
+                report()
     finally:
         if pending:
             write()

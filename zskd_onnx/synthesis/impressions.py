@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from torch import Tensor
 
 from zskd_onnx.settings import Requirement
-from zskd_onnx.synthesis.base import Logits, Synthesis
+from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, ignore_step
 from zskd_onnx.synthesis.coarse_grid import CoarseGrid
 from zskd_onnx.synthesis.descent import descend_each
 from zskd_onnx.synthesis.objectives import activation_loss, target_loss
@@ -96,7 +96,14 @@ class Impressions(Synthesis):
         """Whether ``confidence`` is set."""
         return self.confidence is not None
 
-    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
+    def make(
+        self,
+        teacher: Teacher,
+        targets: Tensor,
+        rng: torch.Generator,
+        student: Logits | None = None,
+        on_step: OnStep = ignore_step,
+    ) -> Tensor:
         """See ``Synthesis.make``.
 
         Raises:
@@ -113,9 +120,9 @@ class Impressions(Synthesis):
             x = x.contiguous(memory_format=torch.channels_last)
         objective = self._objective(teacher, grid)
         if self.confidence is None:
-            x = self._descend(x, targets, objective)
+            x = self._descend(x, targets, objective, on_step)
         else:
-            x = self._descend_each(x, targets, objective, self.confidence, rng)
+            x = self._descend_each(x, targets, objective, self.confidence, rng, on_step)
         return grid.enlarge(x).clamp_(0, 1)
 
     def _objective(self, teacher: Teacher, grid: CoarseGrid) -> Objective:
@@ -140,12 +147,13 @@ class Impressions(Synthesis):
 
         return objective
 
-    def _descend(self, x: Tensor, targets: Tensor, objective: Objective) -> Tensor:
+    def _descend(self, x: Tensor, targets: Tensor, objective: Objective, on_step: OnStep) -> Tensor:
         """Samples after ``iterations`` steps."""
         x.requires_grad_()
         # Each batch has a new optimiser, because moments belong to its samples.
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
         for _ in range(self.iterations):
+            on_step()
             x.grad = torch.autograd.grad(objective(x, targets)[0], x)[0]
             optimiser.step()
             if self.clamp == "step":
@@ -159,6 +167,7 @@ class Impressions(Synthesis):
         objective: Objective,
         confidence: tuple[float, float],
         rng: torch.Generator,
+        on_step: OnStep,
     ) -> Tensor:
         """Samples that each reach a confidence drawn from the range."""
         low, high = confidence
@@ -166,6 +175,7 @@ class Impressions(Synthesis):
         classes = targets.argmax(1)
 
         def evaluate(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            on_step()
             x.requires_grad_()
             loss, logits = objective(x, targets[rows])
             (gradient,) = torch.autograd.grad(loss, x)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from zskd_onnx.synthesis.base import Logits, Synthesis
+from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, ignore_step
 from zskd_onnx.teacher.teacher import Teacher
 
 
@@ -30,7 +30,14 @@ class Noise(Synthesis):
         """None: the teacher is not used."""
         return 0
 
-    def make(self, teacher: Teacher, targets: Tensor, rng: torch.Generator, student: Logits | None = None) -> Tensor:
+    def make(
+        self,
+        teacher: Teacher,
+        targets: Tensor,
+        rng: torch.Generator,
+        student: Logits | None = None,
+        on_step: OnStep = ignore_step,
+    ) -> Tensor:
         """See ``Synthesis.make``; only the number of targets is used."""
         shape = (len(targets), *teacher.domain.shape)
         if self.distribution == "uniform":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_mutual_information_by_hand(tmp_path: Path, scale: float, nats: float) -
         return levels.repeat(len(like) // 4).view(-1, 1, 1, 1).expand_as(like)
 
     teacher = saved(BrightnessClassifier(scale), tmp_path, 1)
-    assert mutual_information(teacher, draw, rng()) == pytest.approx(nats, abs=1e-3)
+    assert mutual_information(teacher, draw, 128, rng()) == pytest.approx(nats, abs=1e-3)
 
 
 def digits_of(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,8 +116,27 @@ def test_number_of_channels_decides_where_mutual_information_is_similar_or_small
 ) -> None:
     teacher = saved(BrightnessClassifier(1.0), tmp_path, channels)
     nats = {natural_images.level_lines: lines, natural_images.dead_leaves: leaves}
-    monkeypatch.setattr(natural_images, "mutual_information", lambda _, draw, __: nats[draw])
+    monkeypatch.setattr(natural_images, "mutual_information", lambda _, draw, *__: nats[draw])
     assert infer_natural_images(teacher) is natural
+
+
+def test_a_costly_teacher_is_asked_with_fewer_images_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = saved(BrightnessClassifier(1.0), tmp_path, 3)
+    seen = []
+    logits = teacher.logits
+
+    def counting(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return logits(x)
+
+    monkeypatch.setattr(teacher, "logits", counting)
+    for multiply_adds, images in ((10**6, 256), (10**9, 200), (4 * 10**9, 0)):
+        seen.clear()
+        monkeypatch.setattr(teacher, "cost", replace(teacher.cost, multiply_adds=multiply_adds))
+        assert infer_natural_images(teacher)
+        assert sum(seen) == images
 
 
 def test_small_images_are_not_inferred(digits: Teacher) -> None:

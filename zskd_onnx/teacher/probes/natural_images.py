@@ -20,8 +20,11 @@ MARGIN = 1.1
 MIN_INFORMATION = 0.05
 """Mutual information, nats, at or below which the teacher separates neither kind of image."""
 
-COUNT, BATCH = 128, 8
-"""Images of each kind, and how many are drawn together: level-set lines of one batch are all equally far apart."""
+COUNT, FEWEST, BATCH = 128, 32, 8
+"""Most and fewest images of each kind, and how many are drawn together: level-set lines of one batch are all equally far apart."""
+
+MULTIPLY_ADDS = 2e11
+"""Work that the question may cost, a few seconds."""
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 """A function that draws images in the unit space, as many and as large as those that it is given."""
@@ -37,25 +40,30 @@ def infer_natural_images(teacher: Teacher) -> bool | None:
     Mutual information of level-set lines and dead leaves, nats: MNIST 1.4 and 0.7, two digits of a hundred classes
     2.4 and 1.2, CIFAR-10 0.7 and 0.8, CIFAR-10 in grey 0.6 and 0.8.
 
+    A costly teacher sees fewer images. Where it can afford fewer than ``FEWEST``, the number of channels decides.
+
     Returns:
         None for inputs that are not images, and for images with a side below 16, which are too small for either kind.
     """
     shape = teacher.domain.shape
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return None
+    in_colour = shape[0] == COLOURS
+    count = int(min(COUNT, MULTIPLY_ADDS / 2 / max(1, teacher.cost.multiply_adds)))
+    if count < FEWEST:
+        return in_colour
     # The purpose of the draws keeps its first name, so that old runs repeat.
     lines, leaves = (
-        mutual_information(teacher, draw, rng_for(0, "photographs")) for draw in (level_lines, dead_leaves)
+        mutual_information(teacher, draw, count, rng_for(0, "photographs")) for draw in (level_lines, dead_leaves)
     )
-    in_colour = shape[0] == COLOURS
     if not (math.isfinite(lines + leaves) and max(lines, leaves) > MIN_INFORMATION):
         return in_colour
     return lines <= MARGIN * leaves if in_colour else leaves > MARGIN * lines
 
 
 @torch.no_grad()
-def mutual_information(teacher: Teacher, draw: Draw, rng: torch.Generator) -> float:
-    """Mutual information between an image and the teacher's class, in nats, over ``COUNT`` images.
+def mutual_information(teacher: Teacher, draw: Draw, count: int, rng: torch.Generator) -> float:
+    """Mutual information between an image and the teacher's class, in nats, over ``count`` images.
 
     It is the entropy of the mean prediction minus the mean entropy of the predictions.
 
@@ -68,7 +76,7 @@ def mutual_information(teacher: Teacher, draw: Draw, rng: torch.Generator) -> fl
         size = teacher.batch * max(1, size // teacher.batch)
     device = next((b.device for b in teacher.buffers()), None)
     parts = []
-    for part in torch.empty((COUNT, *teacher.domain.shape)).split(size):
+    for part in torch.empty((count, *teacher.domain.shape)).split(size):
         images = draw(part, rng).to(device)
         parts.append(teacher.logits(teacher.domain.to_file(images)).float().softmax(1))
     probabilities = torch.cat(parts)
