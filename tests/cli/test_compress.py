@@ -137,7 +137,7 @@ def test_a_dry_run_trains_and_writes_nothing(run: Cli, tmp_path: Path, digits_fi
         assert plan["recipe"]["seed"] == 5
         assert plan["estimate"]["synthesis"] > 0
         assert plan["estimate"]["distillation"] > 0
-        assert plan["student"]["name"] == "cnn"
+        assert plan["student"]["name"] == "thin:0.5"
     else:
         assert "seed: 5" in done.stdout
         assert "0 to 16" in done.stdout

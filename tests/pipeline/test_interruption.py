@@ -23,7 +23,7 @@ from zskd_onnx.events import Event
 
 SETTINGS = (
     *("synthesis.count=800", "synthesis.batch_size=20", "synthesis.iterations=5", "held_out=100"),
-    *("distillation.epochs=8", "distillation.batch_size=50"),
+    *("distillation.epochs=8", "distillation.batch_size=50", "student=cnn"),
 )
 """Three shards of samples, 128 steps of training."""
 

@@ -88,13 +88,14 @@ def test_estimate_without_synthesis(exports: Exports) -> None:
 
 def test_feature_distillation_with_automatic_initialisation(exports: Exports) -> None:
     """``init: auto`` leaves it out where the student is not pruned from the teacher."""
-    for teacher, init, expected in (
-        ("lenet5", "auto", 7),
-        ("resnet", "auto", 0),
-        ("resnet", "random", 7),
-        ("lenet5", "random", 7),
+    for teacher, student, init, expected in (
+        ("lenet5", "lenet5-half", "auto", 7),
+        ("resnet", "cnn-small", "auto", 0),
+        ("resnet", "cnn-small", "random", 7),
+        ("lenet5", "lenet5-half", "random", 7),
     ):
-        plan = prepare(exports.path(teacher, "dynamo"), overrides=["distillation.loss_weights.features=7"], init=init)
+        overrides = ["distillation.loss_weights.features=7"]
+        plan = prepare(exports.path(teacher, "dynamo"), overrides=overrides, init=init, student=student)
         assert plan.recipe.distillation.loss_weights.features == expected
         assert any("without feature distillation" in note for note in plan.notes) is (expected == 0)
         assert plan.pruned is (teacher == "lenet5" and init == "auto")
@@ -108,7 +109,7 @@ def test_automatic_initialisation_keeps_other_loss_weights(exports: Exports) -> 
         ),
         "fine_tuning.epochs=1",
     ]
-    recipe = prepare(exports.path("resnet", "dynamo"), overrides=overrides, init="auto").recipe
+    recipe = prepare(exports.path("resnet", "dynamo"), overrides=overrides, init="auto", student="cnn-small").recipe
     assert recipe.fine_tuning is not None
     assert recipe.distillation.loss_weights == LossWeights(labels=0.5)
     assert recipe.fine_tuning.loss_weights == LossWeights(labels=0.5, attention=2.0)
@@ -116,12 +117,11 @@ def test_automatic_initialisation_keeps_other_loss_weights(exports: Exports) -> 
 
 def test_recipe_object_is_used_as_it_is(digits_file: Path) -> None:
     """Only what depends on teacher and device is decided; resolving the result again changes nothing."""
-    recipe = load_recipe("zskd", ["seed=4"])
+    recipe = load_recipe("zskd", ["seed=4", "student=cnn"])
     plan = prepare(digits_file, recipe=recipe)
     assert isinstance(plan.recipe, Recipe)
     assert recipe.synthesis is not None
     decisions = {
-        "student": plan.choice.name,
         "synthesis": recipe.synthesis.fitted(plan.teacher, plan.device),
         "distillation": recipe.distillation.for_shape(plan.teacher.domain.shape),
     }
@@ -191,6 +191,21 @@ def test_a_target_chooses_a_thinned_teacher(digits_file: Path) -> None:
     assert trade in plan.notes
     again = resolve(plan.recipe, plan.teacher, plan.device, None, data=False)
     assert (again.choice.name, again.size.parameters) == ("thin:0.5", plan.parameters)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weight"),
+    [
+        (["procedural.natural_images=true"], 20.0),
+        (["procedural.natural_images=false"], 0.0),
+        (["procedural.natural_images=false", "distillation.loss_weights.blocks=3"], 3.0),
+        (["procedural=null"], 0.0),
+    ],
+)
+def test_blocks_are_matched_for_natural_images(exports: Exports, overrides: list[str], weight: float) -> None:
+    """The net for digits of one channel is taken for one of drawings where nothing else is said."""
+    plan = prepare(exports.path("lenet5", "dynamo"), recipe="best", student="thin:0.5", overrides=overrides)
+    assert plan.recipe.distillation.loss_weights.blocks == weight
 
 
 def test_targets_exclude_each_other_and_a_student(tmp_path: Path) -> None:

@@ -186,7 +186,12 @@ def test_training_that_is_interrupted_in_the_second_stage_resumes(
     assert (tmp_path / "cut" / "checkpoint.pt").is_file()
     assert not (tmp_path / "cut" / "student.onnx").exists()
     stages: list[str] = []
-    resumed = compress(digits_file, tmp_path / "cut", resume=True, listener=lambda e: stages.append(e.stage), **options)
+
+    def listen(event: Event) -> None:
+        if event.kind == "progress":
+            stages.append(event.stage)
+
+    resumed = compress(digits_file, tmp_path / "cut", resume=True, listener=listen, **options)
     assert "fine-tuning" in stages
     assert "distillation" not in stages
     whole = compress(digits_file, tmp_path / "whole", **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from onnx import helper
 from torch import nn
 
 from tests.conftest import Exports, SaveModel, export
-from zskd_onnx import UsageError, inspect, load_teacher
-from zskd_onnx.students.automatic import choose_automatically, find_smaller, teacher_size
+from zskd_onnx import UnsupportedTeacherError, UsageError, inspect, load_teacher
+from zskd_onnx.students.automatic import choose_automatically, choose_from_zoo, find_smaller, teacher_size
 from zskd_onnx.students.choose import build
 from zskd_onnx.students.describe import measure
 from zskd_onnx.teacher.teacher import Teacher
@@ -23,13 +24,44 @@ def exported(module: nn.Module, shape: tuple[int, ...], folder: Path) -> Teacher
 
 
 def picked(teacher: Teacher) -> str:
-    """The name of the choice, which is built and compared with the teacher."""
-    choice = choose_automatically(teacher)
+    """The name of the choice from the zoo, which is built and compared with the teacher."""
+    choice = choose_from_zoo(teacher, UnsupportedTeacherError(f"{teacher.source.path}: of a reason; do something"))
     size = measure(build(choice, teacher.domain.shape, teacher.classes, 0), teacher.domain.shape)
     assert size.parameters < teacher.parameters_count
     assert size.multiply_adds < teacher.cost.multiply_adds
     assert choice.why.startswith("picked for ")
+    assert choice.why.endswith("the teacher's own graph is not thinned, because of a reason")
     return choice.name
+
+
+def test_the_default_is_the_teachers_graph_with_half_of_its_channels(digits: Teacher) -> None:
+    choice = choose_automatically(digits)
+    assert choice.name == "thin:0.5"
+    size = measure(build(choice, digits.domain.shape, digits.classes, 0), digits.domain.shape)
+    assert size.is_below(teacher_size(digits))
+    named = inspect(digits.source.path).choice
+    assert named is not None
+    assert (named.name, named.why) == (choice.name, choice.why)
+
+
+def test_a_graph_without_channels_to_remove_gets_a_student_of_the_zoo(save_model: SaveModel) -> None:
+    path = save_model([helper.make_node("MatMul", ["x", "w"], ["y"])], ["N", 64], ["N", 20], {"w": torch.randn(64, 20)})
+    choice = choose_automatically(load_teacher(path, input_range=(0, 1)))
+    assert choice.name == "mlp-8"
+    assert choice.why.endswith("is not thinned, because the graph has no channels that could be removed")
+
+
+def test_a_graph_that_would_keep_most_of_its_weights_gets_a_student_of_the_zoo(save_model: SaveModel) -> None:
+    """A softmax inside holds the channels of the larger layer."""
+    nodes = [
+        *(helper.make_node("Gemm", ["x", "w"], ["a"]), helper.make_node("Softmax", ["a"], ["b"])),
+        *(helper.make_node("Gemm", ["b", "v"], ["c"]), helper.make_node("Relu", ["c"], ["d"])),
+        helper.make_node("Gemm", ["d", "u"], ["y"]),
+    ]
+    weights = {"w": torch.randn(64, 200), "v": torch.randn(200, 8), "u": torch.randn(8, 10)}
+    choice = choose_automatically(load_teacher(save_model(nodes, ["N", 64], ["N", 10], weights), input_range=(0, 1)))
+    assert choice.name == "mlp"
+    assert re.search(r"is not thinned, because thin:0.5 would keep 9\d % of its parameters$", choice.why)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("lenet5", "lenet5-half"), ("alexnet", "alexnet-half")])

@@ -11,7 +11,9 @@ from tests.students.thinning.graphs import graph_of
 from zskd_onnx import load_teacher
 from zskd_onnx.losses import block_loss
 from zskd_onnx.students.matched_blocks import BlockProbe, BlockRecorder
-from zskd_onnx.students.thinned_student import thinned_teacher
+from zskd_onnx.students.thinned_student import ThinnedTeacher, thinned_teacher
+from zskd_onnx.students.thinning.thin import teacher_groups
+from zskd_onnx.students.thinning.widths import scaled_widths
 
 RESIDUAL = """
     a = Conv <pads = [1, 1, 1, 1]> (x, w0, b0)  b = Relu (a)
@@ -45,7 +47,8 @@ def test_blocks_are_residual_sums_cut_to_the_channels_that_remain(tmp_path: Path
 def test_a_student_with_all_channels_has_no_block_loss(tmp_path: Path) -> None:
     onnx.save(graph_of(RESIDUAL, WEIGHTS), tmp_path / "teacher.onnx")
     teacher = load_teacher(tmp_path / "teacher.onnx", input_range=(0, 1))
-    student, remaining = thinned_teacher("thin:{a: 8}", teacher).build()
+    groups = teacher_groups(teacher)
+    student, remaining = ThinnedTeacher(teacher, groups, scaled_widths(groups.groups, 1.0)).build()
     probe = BlockProbe(teacher, remaining)
     x = torch.rand(5, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

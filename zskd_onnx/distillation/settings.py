@@ -27,12 +27,13 @@ class LossWeights(Settings):
             With ``init: auto`` only pruned students have this term.
         blocks: weight of block matching: the outputs of the blocks of a thinned student are to equal the teacher's
             in the channels that remain. It takes the place of attention transfer and feature distillation there.
+            Default: 20 for natural images, which samples resemble little, and 0 for other inputs.
     """
 
     labels: NonNegativeFloat = 0.0
     attention: NonNegativeFloat = 0.0
     features: NonNegativeFloat = 0.0
-    blocks: NonNegativeFloat = 20.0
+    blocks: NonNegativeFloat | None = None
 
 
 class Distillation(Settings):

@@ -11,11 +11,11 @@ import onnx
 
 from zskd_onnx.config.files import recipe_names
 from zskd_onnx.config.load import load_recipe
-from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 from zskd_onnx.pipeline.resolve import check_requirements, satisfies
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.settings import Requirement
-from zskd_onnx.students.automatic import find_smaller
+from zskd_onnx.students.automatic import choose_automatically
 from zskd_onnx.students.choose import Choice
 from zskd_onnx.students.describe import Description, describe
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
@@ -158,9 +158,17 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> Inspection:
         outputs=_outputs(teacher),
         penultimate=None if penultimate is None else (penultimate.node, len(penultimate.weight)),
         recipes={name: _suitability(name, teacher) for name in recipe_names()},
-        choice=find_smaller(teacher),
+        choice=_choice(teacher),
         students=tuple(entry for entry in describe(shape, teacher.classes) if entry.parameters is not None),
     )
+
+
+def _choice(teacher: Teacher) -> Choice | None:
+    """The student that "auto" stands for, or None."""
+    try:
+        return choose_automatically(teacher)
+    except UsageError:
+        return None
 
 
 def _outputs(teacher: Teacher) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.config.requirements import FALLBACK_RECIPE, MISSING
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError, ZskdError
 from zskd_onnx.settings import Requirement
-from zskd_onnx.students.automatic import choose_automatically, find_smaller, teacher_size
+from zskd_onnx.students.automatic import choose_automatically, choose_from_zoo, find_smaller, teacher_size
 from zskd_onnx.students.choose import Choice, build, choose, choose_file, choose_thinned
 from zskd_onnx.students.describe import Size, measure
 from zskd_onnx.students.onnx_student import to_checked_file
@@ -28,6 +29,10 @@ from zskd_onnx.teacher.teacher import Teacher
 
 EXPORT_SAMPLES = 8
 """Samples on which a student is exported and compared before it is trained."""
+
+NATURAL_BLOCKS = 20.0
+"""Weight of block matching for natural images. ResNet-20 for CIFAR-10 with half of its channels, agreement by prototype: 36 % without,
+53 % with 2, 58 % with 20."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,13 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
     shape = teacher.domain.shape
     name = student or recipe.student
     choice = _choose(name, teacher, recipe)
-    module = build(choice, shape, teacher.classes, recipe.seed)
-    if choice.is_own or choice.thinned is not None:
-        _check_export(module, teacher, choice.name, recipe.deployment.opset)
+    try:
+        module = _built(choice, teacher, recipe)
+    except ZskdError as error:
+        if name != "auto" or choice.thinned is None:
+            raise
+        choice = choose_from_zoo(teacher, error)
+        module = _built(choice, teacher, recipe)
     if not choice.is_own:
         recipe = recipe.model_copy(update={"student": choice.name})
     if is_onnx_file(name):
@@ -82,6 +91,8 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
         recipe = recipe.model_copy(update={"init": "inherit" if pruned else "random"})
         initialisation = "initialised from the teacher's channels" if pruned else "random initialisation"
     recipe, notes = _with_natural_images(recipe, teacher, data=data)
+    if choice.thinned is not None:
+        recipe = _with_block_matching(recipe, teacher)
     _check_mixtures(recipe, data=data)  # last, because teachers of vectors have no procedural images
     size = measure(module, shape)
     notes = [f"student {choice.name}: {choice.why}; {initialisation}", *_size_notes(choice.name, size, teacher), *notes]
@@ -102,10 +113,18 @@ def _choose(name: str, teacher: Teacher, recipe: Recipe) -> Choice:
             "or another --init"
         )
     if name == "auto":
-        return choose_automatically(teacher)
+        return choose_automatically(teacher, random=_starts_random(recipe))
     if name.startswith(PREFIX):
         return choose_thinned(name, teacher, random=_starts_random(recipe))
     return choose(name, teacher.domain.shape)
+
+
+def _built(choice: Choice, teacher: Teacher, recipe: Recipe) -> nn.Module:
+    """The student, untrained; one whose file might not fit in the teacher's place is exported to see."""
+    module = build(choice, teacher.domain.shape, teacher.classes, recipe.seed)
+    if choice.is_own or choice.thinned is not None:
+        _check_export(module, teacher, choice.name, recipe.deployment.opset)
+    return module
 
 
 def _starts_random(recipe: Recipe) -> bool:
@@ -182,14 +201,35 @@ def _with_initialisation(recipe: Recipe, student: nn.Module, teacher: Teacher, n
         return recipe, True, "initialised from the teacher's channels"
     if recipe.init == "inherit":
         raise UsageError(f"student {name} cannot start from the teacher's channels: {reason}; use --init random")
-    weighted = {key: stage for key, stage in recipe.stages.items() if stage.loss_weights.features}
-    changes = {
-        key: stage.model_copy(update={"loss_weights": stage.loss_weights.model_copy(update={"features": 0.0})})
-        for key, stage in weighted.items()
-    }
+    weighted = [name for name, stage in recipe.stages.items() if stage.loss_weights.features]
     without = " without feature distillation" if weighted else ""
     text = f"random initialisation{without}, because the teacher's channels do not fit ({reason})"
-    return recipe.model_copy(update=changes), False, text
+    return _with_loss_weight(recipe, weighted, features=0.0), False, text
+
+
+def _with_block_matching(recipe: Recipe, teacher: Teacher) -> Recipe:
+    """The recipe with a weight of block matching, for a thinned student.
+
+    Blocks learn from images that are unlike the teacher's data. Where the samples are like the data, matching blocks costs
+    accuracy: LeNet-5 on MNIST 98.80 without, 98.52 with it.
+    """
+    unset = [name for name, stage in recipe.stages.items() if stage.loss_weights.blocks is None]
+    if not unset:
+        return recipe
+    natural = None if recipe.procedural is None else recipe.procedural.natural_images
+    if natural is None:
+        natural = infer_natural_images(teacher)
+    weight = NATURAL_BLOCKS if natural else 0.0
+    return _with_loss_weight(recipe, unset, blocks=weight)
+
+
+def _with_loss_weight(recipe: Recipe, stages: Iterable[str], **weight: float) -> Recipe:
+    """The recipe with another weight of a loss term in some of its stages."""
+    changes = {}
+    for name in stages:
+        stage = recipe.stages[name]
+        changes[name] = stage.model_copy(update={"loss_weights": stage.loss_weights.model_copy(update=weight)})
+    return recipe.model_copy(update=changes)
 
 
 def _size_notes(name: str, size: Size, teacher: Teacher) -> list[str]:

@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from zskd_onnx.errors import UsageError
+from zskd_onnx.errors import UnsupportedTeacherError, UsageError, ZskdError
 from zskd_onnx.importer.fx_graph import only_reader, operator_name, shape_of
-from zskd_onnx.students.choose import Choice, in_words
+from zskd_onnx.students.choose import Choice, choose_thinned, in_words
 from zskd_onnx.students.describe import Size, outlined_size
+from zskd_onnx.students.thinning.quantities import Parameters
 from zskd_onnx.students.zoo.architecture import Architecture, Shape, find
 from zskd_onnx.teacher.teacher import Teacher
 
 MLPS = ("mlp", "mlp-small", "mlp-16", "mlp-8", "mlp-4")
 CNNS = ("cnn", "cnn-small", "cnn-6", "cnn-4", "cnn-3", "cnn-2")
-"""Candidates by size, the largest first."""
+"""Candidates of the zoo by size, the largest first."""
+
+THINNED, LARGEST_SHARE = "thin:0.5", 0.75
+"""The thinned teacher, and the share of the parameters above which it is no gain."""
 
 
-def choose_automatically(teacher: Teacher) -> Choice:
-    """The student that "auto" stands for: the first candidate that is smaller than the teacher.
+def choose_automatically(teacher: Teacher, *, random: bool = False) -> Choice:
+    """The student that "auto" stands for: the teacher's graph with half of its channels, or else one of the zoo.
+
+    Args:
+        random: whether a thinned student starts with random weights.
+
+    Raises:
+        UsageError: the graph cannot be thinned, and no student of the zoo is smaller.
+    """
+    try:
+        return thinned_in_half(teacher, random=random)
+    except UnsupportedTeacherError as error:
+        return choose_from_zoo(teacher, error)
+
+
+def thinned_in_half(teacher: Teacher, *, random: bool = False) -> Choice:
+    """The teacher's graph with half of its channels.
+
+    Raises:
+        UnsupportedTeacherError: more than ``LARGEST_SHARE`` of the parameters would remain.
+    """
+    choice = choose_thinned(THINNED, teacher, random=random)
+    assert choice.thinned is not None
+    parameters = Parameters(teacher, choice.thinned.groups)
+    share = parameters.of(choice.thinned.widths) / parameters.of_teacher()
+    if share > LARGEST_SHARE:
+        raise UnsupportedTeacherError(f"{THINNED} would keep {100 * share:.0f} % of its parameters")
+    return choice
+
+
+def choose_from_zoo(teacher: Teacher, why_not_thinned: ZskdError) -> Choice:
+    """The first candidate of the zoo that is smaller than the teacher.
+
+    Args:
+        why_not_thinned: why it is not the teacher's graph.
 
     Raises:
         UsageError: no candidate is smaller.
@@ -31,7 +69,8 @@ def choose_automatically(teacher: Teacher) -> Choice:
             f"{teacher_size(teacher)}; {last.name}, the smallest, has {size}. Use the teacher as it is, or name a "
             f"student: --student {last.name}, or your own with --student file.py:factory"
         )
-    return choice
+    reason = str(why_not_thinned).removeprefix(f"{teacher.source.path}: ").partition(";")[0]
+    return replace(choice, why=f"{choice.why}; the teacher's own graph is not thinned, because {reason}")
 
 
 def find_smaller(teacher: Teacher) -> Choice | None:

@@ -51,14 +51,15 @@ def thinned_teacher(name: str, teacher: Teacher) -> ThinnedTeacher:
     """The student that "thin:FACTOR" or "thin:{GROUP: WIDTH, ...}" stands for.
 
     Raises:
-        UsageError: the name cannot be read, or names a group or width that the graph lacks.
+        UsageError: the name cannot be read, names a group or width that the graph lacks, or removes no channel.
         UnsupportedTeacherError: the graph has no channels that could be removed.
     """
     amount = thin_amount(name)
     groups = teacher_groups(teacher)
-    if isinstance(amount, float):
-        return ThinnedTeacher(teacher, groups, scaled_widths(groups.groups, amount))
-    return ThinnedTeacher(teacher, groups, named_widths(groups.groups, amount))
+    widths = scaled_widths(groups.groups, amount) if isinstance(amount, float) else named_widths(groups.groups, amount)
+    if all(widths[group.name] == group.width for group in groups.groups):
+        raise UsageError(f"student '{name}': every group keeps all of its channels; give a smaller factor or widths")
+    return ThinnedTeacher(teacher, groups, widths)
 
 
 def thin_amount(name: str) -> float | Mapping[str, int]:

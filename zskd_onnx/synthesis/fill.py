@@ -88,9 +88,10 @@ def fill(
     begun = done = min(transfer_set.count, count)
 
     def report() -> None:
-        """Tell of the finished batches, and of the share of the passes that unfinished ones have made."""
-        passed = steps.count * synthesis.effective_batch_size // max(1, synthesis.passes)
-        listener(Event("progress", "synthesis", completed=min(max(done, begun + passed), count), total=count))
+        """Tell of the finished batches, and of the share of the passes that the next one has made."""
+        passed = steps.count * synthesis.effective_batch_size // max(1, synthesis.passes) - (done - begun)
+        share = min(max(0, passed // max(1, workers)), synthesis.chunk - 1)
+        listener(Event("progress", "synthesis", completed=min(done + share, count), total=count))
 
     steps = Steps(report)
     report()
@@ -103,7 +104,7 @@ def fill(
                     write()
                     written = time.monotonic()
                 done = min(first + synthesis.chunk, count)
-                report()
+                listener(Event("progress", "synthesis", completed=done, total=count))
     finally:
         if pending:
             write()
