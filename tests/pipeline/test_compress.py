@@ -392,7 +392,7 @@ def test_teacher_of_vectors(save_model: SaveModel, tmp_path: Path) -> None:
         result = compress(path, tmp_path / "out", overrides=SMALL[:-1])
     manifest = json.loads(result.manifest.read_text())
     assert manifest["architecture"] == "thin:0.5"
-    assert manifest["sizes"]["student"]["multiply_adds"] == 13 * 16 + 16 * 3
+    assert manifest["sizes"]["student"]["multiply_adds"] == 13 * 10 + 10 * 3
     assert manifest["sizes"]["teacher"]["multiply_adds"] == 13 * 20 + 20 * 3
     assert session(result.student).run(None, {"x": np.zeros((2, 13), np.float32)})[0].shape == (2, 3)
 
