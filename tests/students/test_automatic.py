@@ -51,6 +51,19 @@ def test_a_graph_without_channels_to_remove_gets_a_student_of_the_zoo(save_model
     assert choice.why.endswith("is not thinned, because the graph has no channels that could be removed")
 
 
+def test_a_graph_of_single_channels_gets_a_student_of_the_zoo(save_model: SaveModel) -> None:
+    nodes = [
+        *(helper.make_node("Gemm", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["b"])),
+        helper.make_node("Gemm", ["b", "v"], ["y"]),
+    ]
+    weights = {"w": torch.randn(900, 1), "v": torch.randn(1, 10)}
+    path = save_model(nodes, ["N", 900], ["N", 10], weights)
+    teacher = load_teacher(path, input_range=(0, 1))
+    with pytest.raises(UsageError, match="no student that auto picks is smaller than the teacher"):
+        choose_automatically(teacher)
+    assert inspect(path, input_range=(0, 1)).choice is None
+
+
 def test_a_graph_that_would_keep_most_of_its_weights_gets_a_student_of_the_zoo(save_model: SaveModel) -> None:
     """A softmax inside holds the channels of the larger layer."""
     nodes = [

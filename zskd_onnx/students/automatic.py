@@ -32,7 +32,7 @@ def choose_automatically(teacher: Teacher, *, random: bool = False) -> Choice:
     """
     try:
         return thinned_in_half(teacher, random=random)
-    except UnsupportedTeacherError as error:
+    except ZskdError as error:
         return choose_from_zoo(teacher, error)
 
 
@@ -40,7 +40,8 @@ def thinned_in_half(teacher: Teacher, *, random: bool = False) -> Choice:
     """The teacher's graph with half of its channels.
 
     Raises:
-        UnsupportedTeacherError: more than ``LARGEST_SHARE`` of the parameters would remain.
+        UnsupportedTeacherError: no channels can be removed, or more than ``LARGEST_SHARE`` of the parameters would remain.
+        UsageError: every group has one channel.
     """
     choice = choose_thinned(THINNED, teacher, random=random)
     assert choice.thinned is not None
@@ -69,7 +70,12 @@ def choose_from_zoo(teacher: Teacher, why_not_thinned: ZskdError) -> Choice:
             f"{teacher_size(teacher)}; {last.name}, the smallest, has {size}. Use the teacher as it is, or name a "
             f"student: --student {last.name}, or your own with --student file.py:factory"
         )
-    reason = str(why_not_thinned).removeprefix(f"{teacher.source.path}: ").partition(";")[0]
+    reason = (
+        str(why_not_thinned)
+        .removeprefix(f"{teacher.source.path}: ")
+        .removeprefix(f"student '{THINNED}': ")
+        .partition(";")[0]
+    )
     return replace(choice, why=f"{choice.why}; the teacher's own graph is not thinned, because {reason}")
 
 
