@@ -103,7 +103,7 @@ def test_missing_files_and_modules_are_errors(tmp_path: Path) -> None:
 
 
 def test_a_run_with_a_custom_student(digits_file: Path, factories: Path, tmp_path: Path) -> None:
-    result = compress(digits_file, tmp_path / "out", overrides=SMALL, student=f"{factories}:student")
+    result = compress(digits_file, tmp_path / "out", overrides=SMALL[:-1], student=f"{factories}:student")
     assert result.student_size.parameters == 650
     written = tmp_path / "out" / "recipe.yaml"
     assert f"cannot name code: give --student '{factories}:student'" in written.read_text().splitlines()[0]

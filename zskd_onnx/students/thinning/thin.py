@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.file.source import ORIGIN
+from zskd_onnx.importer.file.subgraph import keep_only
 from zskd_onnx.importer.write_back import read_original
 from zskd_onnx.students.thinning.feeds import feeds_of, file_batch
 from zskd_onnx.students.thinning.groups import ChannelGroups, find_groups
@@ -71,8 +72,12 @@ def expect_groups(teacher: Teacher, groups: ChannelGroups) -> None:
 
 
 def all_groups(teacher: Teacher) -> ChannelGroups:
-    """The groups of channels of a teacher's graph; there may be none."""
+    """The groups of channels of a teacher's graph; there may be none.
+
+    The graph has the outputs for the classes and the labels, and the nodes behind them.
+    """
     model = read_original(teacher.source.model.meta[ORIGIN])
+    keep_only(model, [teacher.output.name, *(label.name for label in teacher.labels)])
     return find_groups(observe(model, random_feeds(teacher, file_batch(teacher) or 2)))
 
 
