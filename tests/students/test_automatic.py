@@ -51,7 +51,7 @@ def test_a_graph_without_channels_to_remove_gets_a_student_of_the_zoo(save_model
     assert choice.why.endswith("is not thinned, because the graph has no channels that could be removed")
 
 
-def test_a_graph_of_single_channels_gets_a_student_of_the_zoo(save_model: SaveModel) -> None:
+def test_a_graph_of_single_channels_without_a_smaller_student(save_model: SaveModel) -> None:
     nodes = [
         *(helper.make_node("Gemm", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["b"])),
         helper.make_node("Gemm", ["b", "v"], ["y"]),

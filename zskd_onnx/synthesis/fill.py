@@ -78,10 +78,9 @@ def fill(
         listener(
             Event("note", "synthesis", f"{transfer_set.folder / shard.file}: damaged or missing; it is made again")
         )
-        steps = Steps(report=lambda: None)
-        parts = map_in_order(
-            partial(make, steps), range(start, start + shard.count, synthesis.chunk), workers, steps=steps
-        )
+        repair = Steps(report=lambda: None)
+        lost = range(start, start + shard.count, synthesis.chunk)
+        parts = map_in_order(partial(make, repair), lost, workers, steps=repair)
         inputs, targets = zip(*parts, strict=True)
         transfer_set.replace(shard, torch.cat(inputs), torch.cat(targets))
 

@@ -62,7 +62,7 @@ def teacher_groups(teacher: Teacher) -> ChannelGroups:
 def expect_groups(teacher: Teacher, groups: ChannelGroups) -> None:
     """Raise UnsupportedTeacherError if no channel of a teacher's graph may be removed."""
     if not groups.groups:
-        reasons = "; ".join(
+        reasons = ", ".join(
             f"{stay.held_by} holds the {stay.width} channels of {stay.node}" for stay in groups.held[:3]
         )
         raise UnsupportedTeacherError(
