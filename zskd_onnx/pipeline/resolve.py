@@ -81,8 +81,13 @@ def resolve(recipe: Recipe, teacher: Teacher, device: torch.device, student: str
         recipe = recipe.model_copy(update={"student": choice.name})
     if is_onnx_file(name):
         pruned = False
+        initialisation = "initialised with the file's weights"
+        if recipe.init == "auto":
+            recipe, without = _without_features(recipe)
+            initialisation += without
+        elif _starts_random(recipe):
+            initialisation = "random initialisation"
         recipe = recipe.model_copy(update={"init": "random" if _starts_random(recipe) else "file"})
-        initialisation = "random initialisation" if recipe.init == "random" else "initialised with the file's weights"
     elif choice.thinned is None:
         recipe, pruned, initialisation = _with_initialisation(recipe, module, teacher, choice.name)
     else:
@@ -200,10 +205,14 @@ def _with_initialisation(recipe: Recipe, student: nn.Module, teacher: Teacher, n
         return recipe, True, "initialised from the teacher's channels"
     if recipe.init == "inherit":
         raise UsageError(f"student {name} cannot start from the teacher's channels: {reason}; use --init random")
+    recipe, without = _without_features(recipe)
+    return recipe, False, f"random initialisation{without}, because the teacher's channels do not fit ({reason})"
+
+
+def _without_features(recipe: Recipe) -> tuple[Recipe, str]:
+    """The recipe without feature distillation, and the same in words; these are empty where it had none."""
     weighted = [name for name, stage in recipe.stages.items() if stage.loss_weights.features]
-    without = " without feature distillation" if weighted else ""
-    text = f"random initialisation{without}, because the teacher's channels do not fit ({reason})"
-    return _with_loss_weight(recipe, weighted, features=0.0), False, text
+    return _with_loss_weight(recipe, weighted, features=0.0), " without feature distillation" if weighted else ""
 
 
 def _with_block_matching(recipe: Recipe, teacher: Teacher) -> Recipe:
