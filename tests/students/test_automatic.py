@@ -74,7 +74,7 @@ def test_a_graph_that_would_keep_most_of_its_weights_gets_a_student_of_the_zoo(s
     weights = {"w": torch.randn(64, 200), "v": torch.randn(200, 8), "u": torch.randn(8, 10)}
     choice = choose_automatically(load_teacher(save_model(nodes, ["N", 64], ["N", 10], weights), input_range=(0, 1)))
     assert choice.name == "mlp"
-    assert re.search(r"is not thinned, because thin:0.5 would keep 9\d % of its parameters$", choice.why)
+    assert re.search(r"is not thinned, because thin:0.5 would keep 9\d % of its weights$", choice.why)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("lenet5", "lenet5-half"), ("alexnet", "alexnet-half")])

@@ -9,7 +9,7 @@ from zskd_onnx.errors import UnsupportedTeacherError, UsageError, ZskdError
 from zskd_onnx.importer.fx_graph import only_reader, operator_name, shape_of
 from zskd_onnx.students.choose import Choice, choose_thinned, in_words
 from zskd_onnx.students.describe import Size, outlined_size
-from zskd_onnx.students.thinning.quantities import Parameters
+from zskd_onnx.students.thinning.widths import share_of_weights
 from zskd_onnx.students.zoo.architecture import Architecture, Shape, find
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -18,7 +18,7 @@ CNNS = ("cnn", "cnn-small", "cnn-6", "cnn-4", "cnn-3", "cnn-2")
 """Candidates of the zoo by size, the largest first."""
 
 THINNED, LARGEST_SHARE = "thin:0.5", 0.75
-"""The thinned teacher, and the share of the parameters above which it is no gain."""
+"""The thinned teacher, and the share of the weights above which it is no gain."""
 
 
 def choose_automatically(teacher: Teacher, *, random: bool = False) -> Choice:
@@ -40,15 +40,14 @@ def thinned_in_half(teacher: Teacher, *, random: bool = False) -> Choice:
     """The teacher's graph with half of its channels.
 
     Raises:
-        UnsupportedTeacherError: no channels can be removed, or more than ``LARGEST_SHARE`` of the parameters would remain.
+        UnsupportedTeacherError: no channels can be removed, or more than ``LARGEST_SHARE`` of the weights would remain.
         UsageError: every group has one channel.
     """
     choice = choose_thinned(THINNED, teacher, random=random)
     assert choice.thinned is not None
-    parameters = Parameters(teacher, choice.thinned.groups)
-    share = parameters.of(choice.thinned.widths) / parameters.of_teacher()
+    share = share_of_weights(choice.thinned.groups, choice.thinned.widths)
     if share > LARGEST_SHARE:
-        raise UnsupportedTeacherError(f"{THINNED} would keep {100 * share:.0f} % of its parameters")
+        raise UnsupportedTeacherError(f"{THINNED} would keep {100 * share:.0f} % of its weights")
     return choice
 
 

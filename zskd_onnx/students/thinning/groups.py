@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -71,6 +72,11 @@ class ChannelGroups:
         numbers = np.fromiter(removed, dtype=np.int64, count=len(removed))
         masks = {axis: ~np.isin(channels, numbers) for axis, channels in self.channel_of.items()}
         return {axis: mask for axis, mask in masks.items() if not mask.all()}
+
+    def size(self, value: str, masks: Masks) -> int:
+        """The number of elements of a value that remain."""
+        sizes = enumerate(self.graph.shapes[value])
+        return math.prod(int(masks[value, i].sum()) if (value, i) in masks else size for i, size in sizes)
 
 
 def find_groups(graph: ObservedGraph) -> ChannelGroups:

@@ -13,6 +13,7 @@ from zskd_onnx.students.thinning.groups import ChannelGroups
 from zskd_onnx.students.thinning.remove import remove
 from zskd_onnx.students.thinning.select_channels import Widths
 from zskd_onnx.students.thinning.thin import random_feeds
+from zskd_onnx.students.thinning.widths import removed_channels
 from zskd_onnx.system.latency import latency_conditions, median_latency
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -43,7 +44,7 @@ class Quantity(ABC):
 
     def of(self, widths: Widths) -> float:
         """The figure of a graph; ``widths``: name of each group -> number of channels that remain."""
-        return self.without({channel for g in self.groups.groups for channel in g.channels[widths[g.name] :]})
+        return self.without(removed_channels(self.groups.groups, widths))
 
     @abstractmethod
     def without(self, removed: set[int]) -> float:
@@ -70,13 +71,7 @@ class Parameters(Quantity):
 
     def without(self, removed: set[int]) -> float:
         masks = self.groups.masks(removed)
-        return sum(
-            math.prod(
-                int(masks[name, axis].sum()) if (name, axis) in masks else size
-                for axis, size in enumerate(self.groups.graph.shapes[name])
-            )
-            for name in self._weights
-        )
+        return sum(self.groups.size(name, masks) for name in self._weights)
 
 
 class MultiplyAdds(Quantity):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.students.thinning.groups import Group
+from zskd_onnx.students.thinning.groups import ChannelGroups, Group
 
 MULTIPLE = 8
 """Widths above twice this number are multiples of it, because processors compute in blocks."""
@@ -45,3 +45,16 @@ def named_widths(groups: Sequence[Group], widths: Mapping[str, int]) -> dict[str
                 f"thin: group '{name}' has {by_name[name].width} channels; expected 1 to that, not {width}"
             )
     return {group.name: widths.get(group.name, group.width) for group in groups}
+
+
+def removed_channels(groups: Sequence[Group], widths: Mapping[str, int]) -> set[int]:
+    """The channels behind the widths of their groups; any others of the same number cost the same."""
+    return {channel for group in groups for channel in group.channels[widths[group.name] :]}
+
+
+def share_of_weights(groups: ChannelGroups, widths: Mapping[str, int]) -> float:
+    """The share of a graph's floating-point constants that remains."""
+    masks = groups.masks(removed_channels(groups.groups, widths))
+    names = [tensor.name for tensor in groups.graph.proto.graph.initializer]
+    floats = [name for name in names if groups.graph.types[name].kind == "f"]
+    return sum(groups.size(name, masks) for name in floats) / sum(groups.size(name, {}) for name in floats)
