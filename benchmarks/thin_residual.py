@@ -6,8 +6,9 @@
 
 The teacher takes CIFAR-10's images with ImageNet's mean and deviation. The student sees procedural images alone (recipe
 ``procedural``, which draws dead leaves for natural images), or with ``--real`` the 50,000 training images without their
-labels (recipe ``kd``), which is the upper line. One JSON line has the agreement with the teacher on the 10,000
-test images, both accuracies, and the duration. ``--set distillation.loss_weights.blocks=0`` and the like change the recipe.
+labels (recipe ``kd``), which is the upper line. ``--without`` leaves out a part of the method, to see
+what it is worth. One JSON line has the agreement with the teacher on the 10,000 test images, both accuracies, and the
+duration. ``--set distillation.loss_weights.blocks=0`` and the like change the recipe.
 """
 
 from __future__ import annotations
@@ -16,18 +17,28 @@ import argparse
 import json
 import tempfile
 import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from data import cifar10, data_folder
 
 from zskd_onnx import compress
+from zskd_onnx.students.thinned_student import ThinnedTeacher
 from zskd_onnx.system.onnx_runtime import open_session, run
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 128
 PART = 500
+
+BUILD = ThinnedTeacher.build
+PARTS: dict[str, AbstractContextManager[object]] = {
+    "normalisation": patch("zskd_onnx.pipeline.train_student.insert_normalisation", lambda student, samples: 0),
+    "errors": patch.object(ThinnedTeacher, "build", lambda thinned, samples=None, seed=0: BUILD(thinned)),
+}
+"""Part of the method -> what leaves it out. Without errors, the channels with the largest weights remain."""
 
 
 def main() -> None:
@@ -36,6 +47,7 @@ def main() -> None:
     parser.add_argument("--student", default="thin:0.5")
     parser.add_argument("--init", choices=("random", "inherit"))
     parser.add_argument("--real", action="store_true", help="train on the real images")
+    parser.add_argument("--without", choices=PARTS, action="append", default=[], help="a part of the method")
     parser.add_argument("--steps", type=int, default=3600, help=f"of {BATCH} images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="recipe overrides, KEY=VALUE")
@@ -44,7 +56,9 @@ def main() -> None:
     options = parser.parse_args()
     training, _, images, labels = cifar10(data_folder(options.data))
     x = ((images / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for part in options.without:
+            stack.enter_context(PARTS[part])
         samples = Path(folder) / "training.npz"
         if options.real:
             np.savez(samples, x=training)
@@ -77,6 +91,7 @@ def main() -> None:
         "steps": options.steps,
         "seed": options.seed,
         "overrides": options.overrides,
+        "without": options.without,
         "agreement": round(100 * float((predictions[0] == predictions[1]).mean()), 2),
         "teacher accuracy": round(100 * float((predictions[0] == labels).mean()), 2),
         "accuracy": round(100 * float((predictions[1] == labels).mean()), 2),
