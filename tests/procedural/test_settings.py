@@ -36,6 +36,20 @@ def test_without_dead_leaves_natural_images_get_drawings() -> None:
     assert not settings.natural((3, 32, 32))
 
 
+@pytest.mark.parametrize(
+    ("shape", "kinds"),
+    [
+        ((1, 28, 28), {"level_lines": 0.25, "objects": 0.5}),
+        ((1, 8, 8), {"level_lines": 0.25, "objects": 0.5}),
+        ((3, 100), {"level_lines": 0.75}),
+    ],
+)
+def test_sequences_get_lines_in_place_of_objects(shape: tuple[int, ...], kinds: dict[str, float]) -> None:
+    settings = Procedural(level_lines=0.25, objects=0.5, natural_images=False)
+    assert settings.kinds(shape) == pytest.approx(kinds)
+    assert settings.draw(6, shape, torch.Generator().manual_seed(0)).shape == (6, *shape)
+
+
 def test_shares_that_exceed_a_batch_are_refused() -> None:
     with pytest.raises(ValidationError, match="sum of at most 1"):
         Procedural(level_lines=0.7, pen_strokes=0.4)

@@ -66,6 +66,15 @@ def test_clamped_samples_stay_in_the_unit_space() -> None:
     assert made.max() <= 1
 
 
+def test_samples_stay_within_the_radius_of_their_start() -> None:
+    made = descend_each(START, bowl, slots=5, iterations=400, learning_rate=0.2, radius=0.3)
+    free = descend_each(START, bowl, slots=5, iterations=400, learning_rate=0.2)
+    assert float((made - START).abs().amax()) <= 0.3 + 1e-6
+    far = (free - START).abs() > 0.5
+    assert far.any()
+    torch.testing.assert_close((made - START)[far], 0.3 * (GOALS - START)[far].sign())
+
+
 def test_slots_are_refilled() -> None:
     """The work is proportional to the steps of all samples; no batch waits for its slowest sample."""
     counts: list[int] = []

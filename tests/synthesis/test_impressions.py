@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tests.conftest import SaveModel
 from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.priors.dirichlet import Dirichlet
+from zskd_onnx.procedural.settings import Procedural
 from zskd_onnx.synthesis.coarse_grid import CoarseGrid
 from zskd_onnx.synthesis.impressions import Impressions
 from zskd_onnx.teacher.load import load_teacher
@@ -214,3 +215,32 @@ def test_a_chunk_has_several_batches_if_samples_stop_one_by_one() -> None:
 def test_invalid_values_are_errors(fields: dict) -> None:
     with pytest.raises(ValidationError):
         Impressions(**fields)
+
+
+NEAR = CLASSES.model_copy(
+    update={"start": "procedural", "radius": 0.2, "learning_rate": 0.02, "iterations": 40, "confidence": (0.3, 0.95)}
+)
+
+
+@pytest.mark.parametrize("confidence", [(0.3, 0.95), None])
+def test_images_cross_the_boundary_within_the_radius(digits: Teacher, confidence: tuple[float, float] | None) -> None:
+    start = Procedural(level_lines=1).draw(100, digits.domain.shape, rng_with())
+    targets = torch.eye(10).repeat(10, 1)
+    settings = NEAR.model_copy(update={"confidence": confidence})
+
+    x = settings.make(digits, targets, rng_with(), start=start)
+
+    def share_of_targets(images: torch.Tensor) -> float:
+        return float((digits.logits(digits.domain.to_file(images)).argmax(1) == targets.argmax(1)).float().mean())
+
+    assert share_of_targets(start) < 0.3
+    assert share_of_targets(x) > 0.6
+    assert float((x - start).abs().amax()) <= 0.2 + 1e-6
+    assert float(x.amin()) >= 0
+    assert float(x.amax()) <= 1
+    assert torch.equal(start, Procedural(level_lines=1).draw(100, digits.domain.shape, rng_with()))
+
+
+def test_a_start_from_images_is_at_full_size() -> None:
+    with pytest.raises(ValidationError, match=r"set resolution to \[1.0\]"):
+        Impressions(start="procedural")

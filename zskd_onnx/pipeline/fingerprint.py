@@ -57,7 +57,8 @@ def synthesis_fingerprint(recipe: Recipe) -> dict[str, Any]:
     rounds depends on its size and on how students are trained between the rounds.
     """
     assert recipe.synthesis is not None
-    fields = recipe.model_dump(mode="json", include={"prior", "synthesis", "seed"})
+    sections = {"prior", "synthesis", "seed", *(["procedural"] if recipe.synthesis.starts_from_images else [])}
+    fields = recipe.model_dump(mode="json", include=sections)
     if recipe.synthesis.rounds == 1:
         fields["synthesis"].pop("count")
     else:

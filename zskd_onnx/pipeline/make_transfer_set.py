@@ -49,6 +49,7 @@ def make_transfer_set(plan: Plan, folder: Path, train_between: TrainBetween, lis
             recipe.seed,
             plan.device,
             listener,
+            procedural=recipe.procedural,
             student=student,
         )
     return transfer_set.load(count)

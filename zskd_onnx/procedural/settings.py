@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
 from zskd_onnx.procedural.level_lines import level_lines
+from zskd_onnx.procedural.objects import objects
 from zskd_onnx.procedural.pen_strokes import MIN_SIDE, pen_strokes
 from zskd_onnx.settings import Settings
 
@@ -19,6 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "level_lines": level_lines,
     "pen_strokes": pen_strokes,
+    "objects": objects,
     "dead_leaves": dead_leaves,
 }
 """Kind -> function that draws samples as many and as large as those that it is given."""
@@ -36,6 +38,7 @@ class Procedural(Settings):
             images that carry over to real ones (Baradad et al. 2021).
         pen_strokes: share of drawings with a pen, for drawings. Inputs with a side below 16, sequences and volumes
             have no room for them and get level-set lines instead.
+        objects: share of objects on an empty ground, for drawings; sequences and volumes get level-set lines instead.
         dead_leaves: share of dead leaves (Lee, Mumford & Huang 2001), overlapping shapes of random colours, for
             natural images. With 0 natural images get the kinds for drawings.
         natural_images: whether inputs are natural images. Default: inferred from the teacher, which separates those
@@ -45,15 +48,16 @@ class Procedural(Settings):
 
     level_lines: Share = 0.0
     pen_strokes: Share = 0.0
+    objects: Share = 0.0
     dead_leaves: Share = 0.0
     natural_images: bool | None = None
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Procedural:
-        if self.level_lines + self.pen_strokes > 1 + 1e-9:
+        total = self.level_lines + self.pen_strokes + self.objects
+        if total > 1 + 1e-9:
             raise ValueError(
-                f"level_lines and pen_strokes are shares of one batch; expected a sum of at most 1, not "
-                f"{self.level_lines + self.pen_strokes:g}"
+                f"level_lines, pen_strokes and objects are shares of one batch; expected a sum of at most 1, not {total:g}"
             )
         return self
 
@@ -69,9 +73,11 @@ class Procedural(Settings):
         if self.natural(shape):
             shares = {"dead_leaves": self.dead_leaves}
         elif len(shape) == 3 and min(shape[1:]) >= MIN_SIDE:
-            shares = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes}
+            shares = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes, "objects": self.objects}
+        elif len(shape) == 3:
+            shares = {"level_lines": self.level_lines + self.pen_strokes, "objects": self.objects}
         else:
-            shares = {"level_lines": self.level_lines + self.pen_strokes}
+            shares = {"level_lines": self.level_lines + self.pen_strokes + self.objects}
         return {kind: share for kind, share in shares.items() if share}
 
     def share(self, shape: tuple[int, ...]) -> float:

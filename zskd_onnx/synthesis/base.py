@@ -73,6 +73,11 @@ class Synthesis(Settings):
         """Number of forward and backward passes through the teacher per batch."""
 
     @property
+    def starts_from_images(self) -> bool:
+        """Whether samples are made from procedural images instead of noise."""
+        return False
+
+    @property
     def ends_early(self) -> bool:
         """Whether each sample stops at its own criterion, so that most need far fewer passes than ``passes``."""
         return False
@@ -85,6 +90,7 @@ class Synthesis(Settings):
         rng: torch.Generator,
         student: Logits | None = None,
         on_step: OnStep = ignore_step,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Samples for soft targets.
 
@@ -93,6 +99,8 @@ class Synthesis(Settings):
             rng: random generator on the teacher's device.
             student: the student trained on the previous rounds, in inference mode; None in the first round.
             on_step: called before each of the ``passes``.
+            start: procedural images (N, *teacher.domain.shape) that become the samples, where
+                ``starts_from_images``; None starts from noise.
 
         Returns:
             (N, *teacher.domain.shape) in the unit space, within [0, 1].

@@ -81,6 +81,7 @@ class DeepInversion(Synthesis):
         rng: torch.Generator,
         student: Logits | None = None,
         on_step: OnStep = ignore_step,
+        start: Tensor | None = None,
     ) -> Tensor:
         """See ``Synthesis.make``.
 

@@ -49,7 +49,14 @@ class SampleAdam:
 
 
 def descend_each(
-    start: Tensor, evaluate: Evaluate, *, slots: int, iterations: int, learning_rate: float, clamp: bool = False
+    start: Tensor,
+    evaluate: Evaluate,
+    *,
+    slots: int,
+    iterations: int,
+    learning_rate: float,
+    clamp: bool = False,
+    radius: float | None = None,
 ) -> Tensor:
     """Samples after descent with Adam, each until ``evaluate`` says that it is finished.
 
@@ -63,6 +70,7 @@ def descend_each(
         slots: number of samples that are computed together.
         iterations: largest number of steps of a sample.
         clamp: whether samples are clamped to [0, 1], initially and after every step.
+        radius: largest change of a value from its start, in either direction; None for any.
 
     Returns:
         (N, *shape), in the order of ``start``.
@@ -78,6 +86,8 @@ def descend_each(
             gradient, finished = evaluate(x, rows)
             moving = moving & ~finished & (adam.steps < iterations)
             x = adam.step(x, gradient, moving)
+            if radius is not None:
+                x = torch.clamp(x, start[rows] - radius, start[rows] + radius)
             if clamp:
                 x.clamp_(0, 1)
         stopped = (~moving).nonzero().flatten()

@@ -12,6 +12,7 @@ from torch import Tensor
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors.base import Prior
+from zskd_onnx.procedural.settings import Procedural
 from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, activation_bytes
 from zskd_onnx.system.devices import memory
 from zskd_onnx.system.randomness import rng_for
@@ -35,6 +36,7 @@ def fill(
     device: torch.device,
     listener: Listener,
     *,
+    procedural: Procedural | None = None,
     student: Logits | None = None,
 ) -> None:
     """Synthesise samples until the transfer set holds at least ``count``; the last batch is completed.
@@ -47,6 +49,7 @@ def fill(
 
     Args:
         prior: draws the soft targets; None stores the teacher's own answers as targets.
+        procedural: draws the images that samples are made from, where ``synthesis.starts_from_images``; None has none.
         student: the student trained on the previous rounds, in inference mode; see ``Synthesis.make``.
     """
 
@@ -55,12 +58,15 @@ def fill(
 
     def make(on_step: OnStep, first: int) -> tuple[Tensor, Tensor]:
         rng = rng_for(seed, "synthesis", first, device=device)
+        start = None
+        if procedural is not None and synthesis.starts_from_images:
+            start = procedural.draw(synthesis.chunk, teacher.domain.shape, rng)
         if draw is None:
             unused = torch.zeros((synthesis.chunk, teacher.classes), device=device)
-            x = synthesis.make(teacher, unused, rng, student, on_step)
+            x = synthesis.make(teacher, unused, rng, student, on_step, start)
             return x.cpu(), _answers(view, x).cpu()
         targets = draw(first, synthesis.chunk, rng_for(seed, "prior", first)).to(device)
-        return synthesis.make(teacher, targets, rng, student, on_step).cpu(), targets.cpu()
+        return synthesis.make(teacher, targets, rng, student, on_step, start).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
     samples_in_shard = min(SHARD_BATCHES * synthesis.effective_batch_size, SHARD_BYTES // sample_bytes)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
 from zskd_onnx.settings import Requirement
@@ -51,7 +51,10 @@ class Impressions(Synthesis):
             U(low, high), and stops when the teacher gives its class that probability at temperature 1.
             Combine it with ``clamp: step``, because a clamp at the end would change the confidence. None
             runs ``iterations`` steps for every sample.
-        start: distribution of the initial noise: "normal" is N(0, 1), "uniform" is U(0, 1).
+        start: "normal" and "uniform" start from noise, N(0, 1) and U(0, 1); "procedural" starts from procedural
+            images, whose kinds and shares section ``procedural`` has. A few steps from there cross the teacher's
+            boundaries between classes. Vectors, which have no such images, start from U(0, 1).
+        radius: largest change of a value by the optimisation, in the unit space; None for any.
         clamp: when values are clamped to [0, 1]: "end" after the last step, "step" after every step.
         resolution: sizes of the grid on which samples are optimised, as shares of their sides; each batch
             draws one of them. The result is enlarged linearly, so small shares give smooth samples.
@@ -65,7 +68,8 @@ class Impressions(Synthesis):
     l2: NonNegativeFloat = 1e-3
     activation: NonNegativeFloat = 0.0
     confidence: tuple[Share, Share] | None = None
-    start: Literal["normal", "uniform"] = "normal"
+    start: Literal["normal", "uniform", "procedural"] = "normal"
+    radius: PositiveFloat | None = None
     clamp: Literal["end", "step"] = "end"
     resolution: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.375, 0.5)
 
@@ -75,6 +79,17 @@ class Impressions(Synthesis):
         if value is not None and value[0] > value[1]:
             raise ValueError(f"expected a low and a high end, such as [0.55, 0.7], not {list(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _starts_at_full_size(self) -> Impressions:
+        if self.start == "procedural" and self.resolution != (1.0,):
+            raise ValueError("start 'procedural' needs full size; set resolution to [1.0]")
+        return self
+
+    @property
+    def starts_from_images(self) -> bool:
+        """See ``Synthesis.starts_from_images``."""
+        return self.start == "procedural"
 
     @property
     def needs(self) -> dict[Requirement, str]:
@@ -103,6 +118,7 @@ class Impressions(Synthesis):
         rng: torch.Generator,
         student: Logits | None = None,
         on_step: OnStep = ignore_step,
+        start: Tensor | None = None,
     ) -> Tensor:
         """See ``Synthesis.make``.
 
@@ -114,15 +130,16 @@ class Impressions(Synthesis):
             index = torch.randint(len(self.resolution), (), generator=rng, device=rng.device)
             share = self.resolution[int(index)]
         grid = CoarseGrid(shape, share, targets.device)
-        noise = torch.randn if self.start == "normal" else torch.rand
-        x = noise((len(targets), *grid.shape), generator=rng, device=targets.device)
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        if start is None:
+            noise = torch.randn if self.start == "normal" else torch.rand
+            start = noise((len(targets), *grid.shape), generator=rng, device=targets.device)
+        if start.ndim == 4:
+            start = start.contiguous(memory_format=torch.channels_last)
         objective = self._objective(teacher, grid)
         if self.confidence is None:
-            x = self._descend(x, targets, objective, on_step)
+            x = self._descend(start, targets, objective, on_step)
         else:
-            x = self._descend_each(x, targets, objective, self.confidence, rng, on_step)
+            x = self._descend_each(start, targets, objective, self.confidence, rng, on_step)
         return grid.enlarge(x).clamp_(0, 1)
 
     def _objective(self, teacher: Teacher, grid: CoarseGrid) -> Objective:
@@ -147,15 +164,17 @@ class Impressions(Synthesis):
 
         return objective
 
-    def _descend(self, x: Tensor, targets: Tensor, objective: Objective, on_step: OnStep) -> Tensor:
+    def _descend(self, start: Tensor, targets: Tensor, objective: Objective, on_step: OnStep) -> Tensor:
         """Samples after ``iterations`` steps."""
-        x.requires_grad_()
+        x = start.clone().requires_grad_()
         # Each batch has a new optimiser, because moments belong to its samples.
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
         for _ in range(self.iterations):
             on_step()
             x.grad = torch.autograd.grad(objective(x, targets)[0], x)[0]
             optimiser.step()
+            if self.radius is not None:
+                x.data = torch.clamp(x.data, start - self.radius, start + self.radius)
             if self.clamp == "step":
                 x.data.clamp_(0, 1)
         return x.detach()
@@ -189,4 +208,5 @@ class Impressions(Synthesis):
             iterations=self.iterations,
             learning_rate=self.learning_rate,
             clamp=self.clamp == "step",
+            radius=self.radius,
         )

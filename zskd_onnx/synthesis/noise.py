@@ -37,6 +37,7 @@ class Noise(Synthesis):
         rng: torch.Generator,
         student: Logits | None = None,
         on_step: OnStep = ignore_step,
+        start: Tensor | None = None,
     ) -> Tensor:
         """See ``Synthesis.make``; only the number of targets is used."""
         shape = (len(targets), *teacher.domain.shape)
