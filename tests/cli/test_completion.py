@@ -16,7 +16,7 @@ from zskd_onnx.cli import completion
 from zskd_onnx.cli.choices import Device, Format, Importer, Init, Layout
 from zskd_onnx.config import key_names
 from zskd_onnx.config.fields import recipe_fields
-from zskd_onnx.config.files import recipe_names
+from zskd_onnx.config.files import all_recipe_names
 from zskd_onnx.config.key_names import KINDS
 from zskd_onnx.config.recipe import SECTIONS_WITH_KINDS, Recipe
 from zskd_onnx.students.zoo.architecture import STUDENTS
@@ -49,7 +49,7 @@ def complete(run: Cli) -> Complete:
         ("zskd-onnx inspect t.onnx --layout NH", ["NHWC"]),
         ("zskd-onnx inspect t.onnx --importer ", ["native", "onnx2torch"]),
         ("zskd-onnx doctor --format ", ["text", "json"]),
-        ("zskd-onnx sweep t.onnx --recipe zs", ["zskd", "zskd-uniform"]),
+        ("zskd-onnx sweep t.onnx --recipe zs", ["zskd", "zskd-uniform", "zskd-2019", "zskd-tensorflow"]),
         ("zskd-onnx recipes copy be", ["best"]),
         ("zskd-onnx compress t.onnx --student wrn-16", ["wrn-16-1", "wrn-16-2"]),
         ("zskd-onnx sweep t.onnx --student h", ["half"]),
@@ -64,7 +64,7 @@ def test_completion(complete: Complete, line: str, expected: list[str]) -> None:
 def test_recipe_files_are_completed(complete: Complete, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").touch()
     (tmp_path / "more.yaml").touch()
-    assert complete("zskd-onnx recipes show m") == ["mvn", "mvn-softmax", "mine.yaml", "more.yaml"]
+    assert complete("zskd-onnx recipes show m") == ["mvn", "mvn-softmax", "mvn-2021", "mine.yaml", "more.yaml"]
 
 
 def test_copies_are_up_to_date() -> None:
@@ -93,7 +93,7 @@ def test_choices_are_those_of_the_library() -> None:
 
 
 def test_built_in_recipes() -> None:
-    assert completion.complete_built_in_recipe("") == recipe_names()
+    assert completion.complete_built_in_recipe("") == all_recipe_names()
     assert completion.complete_student("") == ["auto", "half", *completion.STUDENT_NAMES]
 
 

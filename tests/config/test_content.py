@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from zskd_onnx.config.content import check_names, expect_key, read_content
-from zskd_onnx.config.files import recipe_names, recipe_text
+from zskd_onnx.config.files import all_recipe_names, recipe_text
 from zskd_onnx.errors import RecipeError, UsageError
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", all_recipe_names())
 def test_built_in_recipes_have_known_names(name: str) -> None:
     check_names(name, ["seed=3", "fine_tuning.epochs=3", "distillation.mixture.generator=1", "data.per_class=3"])
 

@@ -11,7 +11,7 @@ from onnx import helper
 
 from tests.conftest import SaveModel
 from zskd_onnx import Recipe, RecipeError, UnsupportedTeacherError, load_recipe, load_teacher
-from zskd_onnx.config.files import SIZE_LIMIT, recipe_names, recipe_text
+from zskd_onnx.config.files import SIZE_LIMIT, all_recipe_names, recipe_text
 from zskd_onnx.pipeline.resolve import check_requirements
 from zskd_onnx.priors.dirichlet import Dirichlet
 from zskd_onnx.system import devices
@@ -19,8 +19,8 @@ from zskd_onnx.teacher.teacher import Teacher
 
 
 def test_every_built_in_recipe_loads_and_is_described() -> None:
-    assert "zskd" in recipe_names()
-    for name in recipe_names():
+    assert "zskd" in all_recipe_names()
+    for name in all_recipe_names():
         recipe = load_recipe(name)
         assert recipe.name == name
         assert recipe.summary
@@ -36,7 +36,7 @@ def test_a_built_in_recipe_is_what_it_says() -> None:
         else:
             assert written == whole, where
 
-    for name in recipe_names():
+    for name in all_recipe_names():
         recipe = load_recipe(name)
         within(yaml.safe_load(recipe_text(name)), yaml.safe_load(recipe.to_yaml()), name)
         assert type(recipe).model_validate(yaml.safe_load(recipe.to_yaml())) == recipe
@@ -348,10 +348,38 @@ NEEDS = {
 """Requirement -> the words of the recipe files."""
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", all_recipe_names())
 def test_a_recipes_file_says_what_it_needs(name: str) -> None:
     needs = set(load_recipe(name).needs)
     if "penultimate" in needs:
         needs.remove("head")  # there is one behind it
     [comment] = [line for line in recipe_text(name).splitlines() if line.startswith("#") and "Needs " in line]
     assert needs == {need for need, words in NEEDS.items() if words in comment and "nothing" not in comment}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        # Supplement of ZSKD, section 1, 40 % of MNIST.
+        ("zskd-2019", {"synthesis": {"count": 24000, "batch_size": 100, "iterations": 1500, "learning_rate": 3.0}}),
+        ("zskd-2019", {"distillation": {"epochs": 2000, "batch_size": 512, "learning_rate": 0.01, "temperature": 20}}),
+        # Wang 2021, section 4.1.
+        ("mvn-2021", {"synthesis": {"batch_size": 100, "iterations": 1500, "learning_rate": 0.001, "activation": 0.05}}),
+        ("mvn-2021", {"distillation": {"epochs": 2000, "batch_size": 512, "learning_rate": 0.001, "temperature": 20}}),
+        # Ferles et al. 2020, section 4.3; the last of them is its own change.
+        ("abm-2019", {"generator": {"learning_rate": 1e-3, "student_steps": 10, "latent_dim": 100, "replay": 0}}),
+        ("abm-2019", {"distillation": {"learning_rate": 2e-3, "schedule": "cosine", "batch_size": 128}}),
+        ("abm-2020", {"generator": {"fresh_batches": True, "student_steps": 10}}),
+    ],
+)
+def test_settings_as_published(name: str, values: dict[str, dict[str, object]]) -> None:
+    recipe = load_recipe(name)
+    assert recipe.procedural is None
+    for section, fields in values.items():
+        assert getattr(recipe, section).model_dump(include=set(fields)) == fields
+
+
+@pytest.mark.parametrize("name", ["abm-2019", "abm-2020"])
+def test_abm_takes_as_many_steps_as_published(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.distillation.steps(0) == 80_000 * 10

@@ -34,9 +34,9 @@ def complete_recipe(incomplete: str) -> list[str]:
 
 def complete_built_in_recipe(incomplete: str) -> list[str]:
     """Built-in recipes."""
-    from zskd_onnx.config.files import recipe_names
+    from zskd_onnx.config.files import all_recipe_names
 
-    return [name for name in recipe_names() if name.startswith(incomplete)]
+    return [name for name in all_recipe_names() if name.startswith(incomplete)]
 
 
 def complete_student(incomplete: str) -> list[str]:

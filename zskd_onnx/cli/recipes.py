@@ -49,7 +49,7 @@ def list_(printed: Output) -> None:
     Exit codes:
       0  success
     """
-    from zskd_onnx.config.files import DEFAULT_RECIPE, read_recipe, recipe_names
+    from zskd_onnx.config.files import AS_PUBLISHED, DEFAULT_RECIPE, EVERYDAY, read_recipe, recipe_names
 
     if printed.format == Format.JSON:
         from zskd_onnx.config.load import load_recipe
@@ -58,14 +58,19 @@ def list_(printed: Output) -> None:
             {
                 **recipe.model_dump(mode="json", include={"name", "summary", "paper"}),
                 "requires": list(recipe.needs),
+                "as_published": package == AS_PUBLISHED,
             }
-            for recipe in map(load_recipe, recipe_names())
+            for package in (EVERYDAY, AS_PUBLISHED)
+            for recipe in map(load_recipe, recipe_names(package))
         ]
         print_json({"recipes": entries, "default": DEFAULT_RECIPE})
         return
     summaries = {name: read_recipe(name)[0]["summary"] for name in recipe_names()}
     rows = {name: text + " (default)" * (name == DEFAULT_RECIPE) for name, text in summaries.items()}
     print_result({}, rows, printed.format)
+    print("\nWith the settings of their papers, for comparisons; they take hours:")
+    published = {name: read_recipe(name)[0]["summary"] for name in recipe_names(AS_PUBLISHED)}
+    print_result({}, published, printed.format)
 
 
 @recipes.command(cls=Command)

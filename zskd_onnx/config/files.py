@@ -22,10 +22,19 @@ SIZE_LIMIT = 1 << 16
 """Largest size of a recipe file, bytes."""
 
 
-def recipe_names() -> list[str]:
-    """Names of the built-in recipes."""
-    folder = resources.files("zskd_onnx.recipes")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+EVERYDAY, AS_PUBLISHED = "zskd_onnx.recipes", "zskd_onnx.recipes.as_published"
+"""Packages of the recipes for everyday work, and of those with the settings of their papers."""
+
+
+def recipe_names(package: str = EVERYDAY) -> list[str]:
+    """Names of the built-in recipes in one of the packages."""
+    files = resources.files(package).iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def all_recipe_names() -> list[str]:
+    """Names of all built-in recipes, those for everyday work first."""
+    return [*recipe_names(), *recipe_names(AS_PUBLISHED)]
 
 
 def recipe_text(name: str) -> str:
@@ -34,11 +43,11 @@ def recipe_text(name: str) -> str:
     Raises:
         RecipeError: no recipe has that name; the message suggests the nearest.
     """
-    names = recipe_names()
-    if name not in names:
-        hint = nearest(name, names)
-        raise RecipeError(f"recipe '{name}': expected {', '.join(names)}, or a .yaml file{hint and f'; {hint}'}")
-    return (resources.files("zskd_onnx.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+    for package in (EVERYDAY, AS_PUBLISHED):
+        if name in recipe_names(package):
+            return (resources.files(package) / f"{name}.yaml").read_text(encoding="utf-8")
+    hint = nearest(name, all_recipe_names())
+    raise RecipeError(f"recipe '{name}': expected {', '.join(recipe_names())}, or a .yaml file{hint and f'; {hint}'}")
 
 
 def recipe_path(name_or_path: str | Path) -> Path | None:
@@ -46,7 +55,7 @@ def recipe_path(name_or_path: str | Path) -> Path | None:
     name = str(name_or_path)
     if name.endswith(SUFFIXES):
         return Path(name)
-    if name not in recipe_names():
+    if name not in all_recipe_names():
         for suffix in SUFFIXES:
             path = Path(f"{name}{suffix}")
             if os.path.isfile(path):  # Path.is_file raises if a path is too long
