@@ -57,7 +57,10 @@ def test_no_message_of_pydantic_reaches_users() -> None:
         ("synthesis={kind: noise, l2: 3}", r"synthesis\.l2: is no key of kind noise; kinds with it: impressions, deep"),
         ("prior={beta: [1]}", r"prior\.kind: is missing; expected dirichlet, normal or one_hot"),
         ("name=null", "expected text, not null"),
-        ("procedural.level_lines=0.9", "--set procedural: level_lines, pen_strokes and objects are shares of one batch"),
+        (
+            "procedural.level_lines=0.9",
+            "--set procedural: level_lines, pen_strokes and objects are shares of one batch",
+        ),
     ],
 )
 def test_words(override: str, message: str) -> None:

@@ -364,7 +364,10 @@ def test_a_recipes_file_says_what_it_needs(name: str) -> None:
         ("zskd-2019", {"synthesis": {"count": 24000, "batch_size": 100, "iterations": 1500, "learning_rate": 3.0}}),
         ("zskd-2019", {"distillation": {"epochs": 2000, "batch_size": 512, "learning_rate": 0.01, "temperature": 20}}),
         # Wang 2021, section 4.1.
-        ("mvn-2021", {"synthesis": {"batch_size": 100, "iterations": 1500, "learning_rate": 0.001, "activation": 0.05}}),
+        (
+            "mvn-2021",
+            {"synthesis": {"batch_size": 100, "iterations": 1500, "learning_rate": 0.001, "activation": 0.05}},
+        ),
         ("mvn-2021", {"distillation": {"epochs": 2000, "batch_size": 512, "learning_rate": 0.001, "temperature": 20}}),
         # Ferles et al. 2020, section 4.3; the last of them is its own change.
         ("abm-2019", {"generator": {"learning_rate": 1e-3, "student_steps": 10, "latent_dim": 100, "replay": 0}}),

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from tests.conftest import SaveModel
+from tests.conftest import Exports, SaveModel
 from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.priors.dirichlet import Dirichlet
 from zskd_onnx.procedural.settings import Procedural
@@ -104,9 +104,10 @@ def test_the_l2_term_makes_images_darker(digits: Teacher, targets: torch.Tensor)
 
 def test_the_l2_term(digits: Teacher, targets: torch.Tensor) -> None:
     """Half of ``l2`` times the squared norm on the grid."""
-    grid = CoarseGrid((1, 8, 8), 1.0, targets.device)
-    x = torch.rand(len(targets), *grid.shape, generator=rng_with())
-    plain, regularised = (Impressions(l2=l2)._objective(digits, grid)(x, targets)[0] for l2 in (0.0, 6.0))
+    x, rows = torch.rand(len(targets), 1, 8, 8, generator=rng_with()), torch.arange(len(targets))
+    plain, regularised = (
+        Impressions(l2=l2)._objective(digits, lambda x, rows: x, targets)(x, rows)[0] for l2 in (0.0, 6.0)
+    )
     torch.testing.assert_close(regularised - plain, 3 * x.square().sum())
 
 
@@ -241,6 +242,20 @@ def test_images_cross_the_boundary_within_the_radius(digits: Teacher, confidence
     assert torch.equal(start, Procedural(level_lines=1).draw(100, digits.domain.shape, rng_with()))
 
 
-def test_a_start_from_images_is_at_full_size() -> None:
-    with pytest.raises(ValidationError, match=r"set resolution to \[1.0\]"):
-        Impressions(start="procedural")
+def test_a_change_on_a_coarse_grid_is_smooth(exports: Exports) -> None:
+    """What is added to an image differs less from neighbour to neighbour than at full size."""
+    teacher = load_teacher(exports.path("lenet5", "dynamo"), input_range=(0, 1))
+    start = torch.full((10, *teacher.domain.shape), 0.5)
+
+    def roughness(resolution: float) -> float:
+        settings = NEAR.model_copy(update={"resolution": (resolution,)})
+        change = settings.make(teacher, torch.eye(10), rng_with(), start=start) - start
+        assert 0.01 < float(change.abs().amax()) <= 0.2 + 1e-6
+        return float(change.diff(dim=3).abs().mean() / change.std())
+
+    assert roughness(0.25) < 0.5 * roughness(1.0)
+
+
+def test_a_radius_needs_images() -> None:
+    with pytest.raises(ValidationError, match="set start to procedural"):
+        Impressions(radius=0.1)

@@ -16,6 +16,7 @@ from zskd_onnx.cli.options import (
     EvalDataOption,
     InitOption,
     OutputOption,
+    PicturesOption,
     SeedOption,
     StudentOption,
     check_run_options,
@@ -26,7 +27,7 @@ from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
 from zskd_onnx.cli.targets import Targets
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.check_output import check_output
-from zskd_onnx.system.files import expect_file
+from zskd_onnx.system.files import expect_file, expect_folder
 
 
 @with_shared_options
@@ -59,6 +60,7 @@ def compress(
     init: InitOption = None,
     data: DataOption = None,
     eval_data: EvalDataOption = None,
+    pictures: PicturesOption = None,
     transfer_set: Annotated[
         Path | None,
         typer.Option(
@@ -131,6 +133,8 @@ def compress(
     if not (dry_run or resume):
         check_output(output, overwrite=overwrite)
     check_run_options(recipe, set_ or [], student, data, eval_data)
+    if pictures is not None:
+        expect_folder(pictures, "pictures, JPEG or PNG")
     described = {**targets.options(student), **teacher_input.options()}
 
     from zskd_onnx.pipeline.compress import compress as run
@@ -145,6 +149,7 @@ def compress(
         "seed": seed,
         "device": device.value,
         "eval_data": eval_data,
+        "pictures": pictures,
         "data": data,
         "init": None if init is None else init.value,
         **described,

@@ -83,6 +83,14 @@ EvalDataOption = Annotated[
         rich_help_panel=REAL_DATA,
     ),
 ]
+PicturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Pictures of anything (JPEG, PNG): random crops of them join the images that the recipe draws.",
+        rich_help_panel=REAL_DATA,
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option(metavar="N", parser=whole_number(0), help="Random seed (default: the recipe's).", rich_help_panel=RUN),

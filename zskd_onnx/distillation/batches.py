@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.distillation.settings import SampleKind
 from zskd_onnx.generators.train import Augment, GeneratorTraining
-from zskd_onnx.procedural.settings import Procedural
+from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.system.devices import memory
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.system.threads import map_in_order
@@ -53,13 +53,11 @@ class ProceduralImages:
     """Procedural images, drawn anew for each batch.
 
     Attributes:
-        settings: their kinds and shares.
-        shape: of one sample, (C, *sides).
+        drawn: draws them.
         size: number of samples in each batch.
     """
 
-    settings: Procedural
-    shape: tuple[int, ...]
+    drawn: DrawnImages
     size: int
 
 
@@ -143,7 +141,7 @@ class Sources:
                 labels.append((no_labels if part.labels is None else part.labels[chosen]).to(device))
             if (images := self.procedural) is not None:
                 rng = rng_for(seed, *of_stage, "procedural", step, device=device)
-                x = images.settings.draw(images.size, images.shape, rng)
+                x = images.drawn.draw(images.size, rng)
                 xs.append(augmentation.of_all.apply(x, rng, natural=self.natural, intact=True))
                 labels.append(torch.full((images.size,), NO_LABEL, device=device))
             x = torch.cat(xs) if len(xs) > 1 else xs[0]

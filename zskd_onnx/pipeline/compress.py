@@ -57,6 +57,7 @@ def compress(
     device: str = "auto",
     eval_data: str | Path | None = None,
     data: str | Path | None = None,
+    pictures: str | Path | None = None,
     init: str | None = None,
     transfer_set: str | Path | None = None,
     overwrite: bool = False,
@@ -84,6 +85,8 @@ def compress(
             and select nothing.
         data: an .npz with real samples ``x``, and class numbers ``y`` if known, to train on beside synthesised
             samples. Some recipes need it.
+        pictures: a folder of pictures (JPEG, PNG) of anything. Random crops of them join the images that the recipe
+            draws. They are no training data: the teacher labels them.
         init: "random", "inherit", "auto" or "file", see ``Recipe``; default: the recipe's.
         transfer_set: folder of a transfer set that an earlier run made from the same teacher; nothing is
             synthesised then.
@@ -138,6 +141,7 @@ def compress(
         "device": device,
         "data": data,
         "eval_data": eval_data,
+        "pictures": pictures,
         "transfer_set": transfer_set,
         **targets,
         **teacher_options,

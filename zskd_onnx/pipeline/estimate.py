@@ -55,8 +55,8 @@ def estimate(plan: Plan) -> Estimate:
 
     def distil(settings: Distillation, samples: Tensor) -> None:
         x = settings.augmentation.apply(samples, rng)
-        if recipe.procedural is not None and (count := round(len(x) * recipe.procedural.share(shape))):
-            x[:count] = recipe.procedural.draw(count, shape, rng)
+        if plan.images is not None and (count := round(len(x) * plan.images.share)):
+            x[:count] = plan.images.draw(count, rng)
         with torch.no_grad():
             teacher_logits = view.logits(x)
         soft_target_loss(student(x), teacher_logits, settings.temperature).backward()
@@ -93,7 +93,7 @@ def _upper_bounds(plan: Plan) -> tuple[str, ...]:
 def _generator_seconds(plan: Plan, settings: Distillation, student: nn.Module) -> float:
     """Seconds that a generator adds to each step of the student."""
     recipe = plan.recipe
-    images = 0.0 if recipe.procedural is None else recipe.procedural.share(plan.teacher.domain.shape)
+    images = 0.0 if plan.images is None else plan.images.share
     size = settings.shares(recipe.sources(plan.data is not None), images).get("generator", 0)
     if recipe.generator is None or not size:
         return 0.0

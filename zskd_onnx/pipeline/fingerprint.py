@@ -69,6 +69,8 @@ def synthesis_fingerprint(recipe: Recipe) -> dict[str, Any]:
 def transfer_set_fingerprint(plan: Plan) -> dict[str, Any]:
     """What a transfer set depends on."""
     fields = synthesis_fingerprint(plan.recipe)
+    if "procedural" in fields:
+        fields |= _pictures(plan)
     if "learning" in fields:
         fields["learning"] |= {"student": student_fingerprint(plan.choice.name), "samples": _samples(plan.data)}
     return teacher_fingerprint(plan.teacher) | fields
@@ -85,8 +87,14 @@ def training_fingerprint(plan: Plan, student: nn.Module, samples: Samples | None
             "teacher": teacher_fingerprint(plan.teacher),
             "samples": None if samples is None else _tensor(samples.inputs),
             "data": _samples(plan.data),
+            **_pictures(plan),
         }
     )
+
+
+def _pictures(plan: Plan) -> dict[str, str]:
+    """The digest of the user's pictures, where the run has some."""
+    return {} if plan.images is None or plan.images.pictures is None else {"pictures": plan.images.pictures.digest}
 
 
 def student_fingerprint(name: str) -> str:

@@ -54,7 +54,7 @@ def _judged(plan: Plan, samples: Samples | None) -> tuple[Tensor, str]:
     if plan.data is not None:
         return _spread(plan.data.inputs, count), "real samples"
     shape = teacher.domain.shape
-    if plan.recipe.procedural is not None and plan.recipe.procedural.share(shape):
+    if plan.images is not None and plan.images.share:
         return held_out_images(plan, count), "procedural images"
     return domain_samples(count, shape, rng_for(plan.recipe.seed, "judged samples")), "procedural samples"
 

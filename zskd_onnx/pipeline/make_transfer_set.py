@@ -49,7 +49,7 @@ def make_transfer_set(plan: Plan, folder: Path, train_between: TrainBetween, lis
             recipe.seed,
             plan.device,
             listener,
-            procedural=recipe.procedural,
+            images=plan.images,
             student=student,
         )
     return transfer_set.load(count)

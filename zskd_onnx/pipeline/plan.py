@@ -18,6 +18,8 @@ from zskd_onnx.data.real_samples import RealSamples, read_real_samples
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.judge_real_data import judge_real_data
 from zskd_onnx.pipeline.resolve import check_requirements, lacking, resolve
+from zskd_onnx.procedural.drawn_images import DrawnImages
+from zskd_onnx.procedural.pictures import read_pictures
 from zskd_onnx.students.choose import Choice
 from zskd_onnx.students.own_files import is_onnx_file
 from zskd_onnx.students.thinning.fit_target import fit_target
@@ -41,6 +43,7 @@ class Plan:
         device: where the run takes place.
         evaluation: real samples to score on, or None.
         data: real samples to train on, or None.
+        images: images that the run draws, or None.
         notes: what was assumed or decided.
     """
 
@@ -53,6 +56,7 @@ class Plan:
     device: torch.device
     evaluation: EvaluationData | None
     data: RealSamples | None
+    images: DrawnImages | None
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -94,6 +98,7 @@ def prepare(
     device: str = "auto",
     eval_data: str | Path | None = None,
     data: str | Path | None = None,
+    pictures: str | Path | None = None,
     init: str | None = None,
     target_params: str | float | None = None,
     target_macs: str | float | None = None,
@@ -132,6 +137,9 @@ def prepare(
     notes = [_input_note(loaded), *fallback, *trade, *resolution.notes]
     if samples is not None:
         notes.append(f"{len(samples.inputs):,} real samples are trained on")
+    images = _drawn_images(resolution.recipe, loaded, pictures)
+    if images is not None and images.pictures is not None:
+        notes += images.pictures.notes
     notes += [*judge_real_data(loaded, evaluation, samples), *_teacher_notes(loaded, resolution.choice)]
     return Plan(
         loaded,
@@ -143,6 +151,7 @@ def prepare(
         place,
         evaluation,
         samples,
+        images,
         tuple(notes),
     )
 
@@ -174,6 +183,23 @@ def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> 
             f"needs none: {', '.join(name for name in recipe_names() if 'data' not in load_recipe(name).requires)}"
         )
     return None
+
+
+def _drawn_images(recipe: Recipe, teacher: Teacher, pictures: str | Path | None) -> DrawnImages | None:
+    """The images that a run draws.
+
+    Raises:
+        UsageError: there are pictures, and the recipe draws no images or the pictures cannot be used.
+    """
+    shape = teacher.domain.shape
+    if pictures is not None and recipe.procedural is None:
+        raise UsageError(
+            f"recipe '{recipe.name}' draws no images for this teacher, so pictures would not be used; leave --pictures "
+            "out, or take a recipe with a section procedural, such as best"
+        )
+    if recipe.procedural is None:
+        return None
+    return DrawnImages(recipe.procedural, shape, None if pictures is None else read_pictures(Path(pictures), shape))
 
 
 def _input_note(teacher: Teacher) -> str:

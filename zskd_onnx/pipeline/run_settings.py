@@ -33,6 +33,9 @@ FILES = {
 }
 """Settings that name a file, which a resumed run recognises by its SHA-256."""
 
+FOLDERS = ("pictures", "transfer_set")
+"""Settings that name a folder."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -143,7 +146,7 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as JSON values; those that are None or an empty mapping are left out, and paths become absolute."""
     plain = {key: _value(value) for key, value in options.items()}
     plain = {key: value for key, value in plain.items() if value not in (None, {})}
-    for key in (*FILES, "transfer_set"):
+    for key in (*FILES, *FOLDERS):
         if key in plain:
             plain[key] = str(Path(plain[key]).absolute())
     if "student" in plain:

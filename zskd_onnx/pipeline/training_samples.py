@@ -54,36 +54,34 @@ def as_trained(plan: Plan, samples: Tensor, settings: Distillation, purpose: str
         purpose: of the random draws.
         real: whether the samples are real.
     """
-    recipe, shape = plan.recipe, plan.teacher.domain.shape
-    procedural, natural, parts = recipe.procedural, is_natural(plan), []
+    recipe, images = plan.recipe, plan.images
+    natural, parts = is_natural(plan), []
     drawn = 0
-    if procedural is not None and not real:
-        shares = settings.shares(recipe.sources(plan.data is not None), procedural.share(shape))
+    if images is not None and not real:
+        shares = settings.shares(recipe.sources(plan.data is not None), images.share)
         drawn = round(len(samples) * shares["procedural"] / settings.batch_size)
     of_others = settings.augmentation.beside(drawn / max(1, len(samples)))
     for i, part in enumerate(samples[: len(samples) - drawn].split(BATCH) if drawn < len(samples) else ()):
         rng = rng_for(recipe.seed, purpose, i)
         parts.append(of_others.apply(part.float(), rng, natural=natural, intact=real).half())
     for first in range(0, drawn, DRAWN):
-        assert procedural is not None
+        assert images is not None
         rng = rng_for(recipe.seed, purpose, "procedural", first)
-        images = procedural.draw(min(DRAWN, drawn - first), shape, rng)
-        parts.append(settings.augmentation.of_all.apply(images, rng, natural=natural, intact=True).half())
+        x = images.draw(min(DRAWN, drawn - first), rng)
+        parts.append(settings.augmentation.of_all.apply(x, rng, natural=natural, intact=True).half())
     return torch.cat(parts)
 
 
 def is_natural(plan: Plan) -> bool:
     """Whether the run takes the teacher's inputs for natural images."""
-    procedural = plan.recipe.procedural
-    return procedural is not None and procedural.natural(plan.teacher.domain.shape)
+    return plan.images is not None and plan.images.natural
 
 
 def held_out_images(plan: Plan, count: int) -> Tensor:
     """Procedural images (count, *shape), float16, to hold out where a run has no other samples."""
-    procedural, shape = plan.recipe.procedural, plan.teacher.domain.shape
-    assert procedural is not None
+    assert plan.images is not None
     parts = [
-        procedural.draw(min(DRAWN, count - first), shape, rng_for(plan.recipe.seed, "held-out images", first)).half()
+        plan.images.draw(min(DRAWN, count - first), rng_for(plan.recipe.seed, "held-out images", first)).half()
         for first in range(0, count, DRAWN)
     ]
     return torch.cat(parts)
@@ -102,8 +100,8 @@ def stage_sources(
     Args:
         previous: the generator of an earlier stage, whose training continues.
     """
-    recipe, shape = plan.recipe, plan.teacher.domain.shape
-    share_of_images = 0.0 if recipe.procedural is None else recipe.procedural.share(shape)
+    recipe = plan.recipe
+    share_of_images = 0.0 if plan.images is None else plan.images.share
     shares = settings.shares(recipe.sources(plan.data is not None), share_of_images)
     parts = []
     for part in stored:
@@ -113,8 +111,8 @@ def stage_sources(
         if size:
             parts.append(StoredSamples(part.kind, part.inputs, part.labels, size))
     images = None
-    if recipe.procedural is not None and shares["procedural"]:
-        images = ProceduralImages(recipe.procedural, shape, shares["procedural"])
+    if plan.images is not None and shares["procedural"]:
+        images = ProceduralImages(plan.images, shares["procedural"])
     generator = None
     if recipe.generator is not None and shares["generator"]:
         generator = GeneratorTraining(

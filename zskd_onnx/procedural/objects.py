@@ -62,7 +62,10 @@ def objects(like: Tensor, rng: torch.Generator) -> Tensor:
         x, y = columns - torch.where(mirrored, middle[0].abs(), middle[0]), rows - middle[1]
         angle = draw(1, 1, high=torch.pi)
         along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-        along, across = along / draw(1, 1, low=SIZES[0], high=SIZES[1]), across / draw(1, 1, low=SIZES[0], high=SIZES[1])
+        along, across = (
+            along / draw(1, 1, low=SIZES[0], high=SIZES[1]),
+            across / draw(1, 1, low=SIZES[0], high=SIZES[1]),
+        )
         waves = torch.randint(WAVES[0], WAVES[1] + 1, (n, 1, 1), generator=rng, device=like.device)
         phase = waves * torch.atan2(across, along) + draw(1, 1, high=2 * torch.pi)
         edge = 1 + WAVE_HEIGHT * draw(1, 1) * phase.sin()

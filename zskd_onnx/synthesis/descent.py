@@ -55,8 +55,7 @@ def descend_each(
     slots: int,
     iterations: int,
     learning_rate: float,
-    clamp: bool = False,
-    radius: float | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> Tensor:
     """Samples after descent with Adam, each until ``evaluate`` says that it is finished.
 
@@ -69,13 +68,12 @@ def descend_each(
         evaluate: gradients, and which samples are finished before the step along them.
         slots: number of samples that are computed together.
         iterations: largest number of steps of a sample.
-        clamp: whether samples are clamped to [0, 1], initially and after every step.
-        radius: largest change of a value from its start, in either direction; None for any.
+        bounds: range that values are clamped to, initially and after every step; None for any.
 
     Returns:
         (N, *shape), in the order of ``start``.
     """
-    start = start.clamp(0, 1) if clamp else start
+    start = start if bounds is None else start.clamp(*bounds)
     results = torch.empty_like(start)
     rows = torch.arange(min(slots, len(start)), device=start.device)
     waiting = len(rows)
@@ -86,10 +84,8 @@ def descend_each(
             gradient, finished = evaluate(x, rows)
             moving = moving & ~finished & (adam.steps < iterations)
             x = adam.step(x, gradient, moving)
-            if radius is not None:
-                x = torch.clamp(x, start[rows] - radius, start[rows] + radius)
-            if clamp:
-                x.clamp_(0, 1)
+            if bounds is not None:
+                x.clamp_(*bounds)
         stopped = (~moving).nonzero().flatten()
         results[rows[stopped]] = x[stopped]
         entering = torch.arange(waiting, min(waiting + len(stopped), len(start)), device=start.device)

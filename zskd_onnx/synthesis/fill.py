@@ -12,7 +12,7 @@ from torch import Tensor
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors.base import Prior
-from zskd_onnx.procedural.settings import Procedural
+from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, activation_bytes
 from zskd_onnx.system.devices import memory
 from zskd_onnx.system.randomness import rng_for
@@ -36,7 +36,7 @@ def fill(
     device: torch.device,
     listener: Listener,
     *,
-    procedural: Procedural | None = None,
+    images: DrawnImages | None = None,
     student: Logits | None = None,
 ) -> None:
     """Synthesise samples until the transfer set holds at least ``count``; the last batch is completed.
@@ -49,7 +49,7 @@ def fill(
 
     Args:
         prior: draws the soft targets; None stores the teacher's own answers as targets.
-        procedural: draws the images that samples are made from, where ``synthesis.starts_from_images``; None has none.
+        images: draws the images that samples are made from, where ``synthesis.starts_from_images``; None has none.
         student: the student trained on the previous rounds, in inference mode; see ``Synthesis.make``.
     """
 
@@ -59,8 +59,8 @@ def fill(
     def make(on_step: OnStep, first: int) -> tuple[Tensor, Tensor]:
         rng = rng_for(seed, "synthesis", first, device=device)
         start = None
-        if procedural is not None and synthesis.starts_from_images:
-            start = procedural.draw(synthesis.chunk, teacher.domain.shape, rng)
+        if images is not None and synthesis.starts_from_images:
+            start = images.draw(synthesis.chunk, rng)
         if draw is None:
             unused = torch.zeros((synthesis.chunk, teacher.classes), device=device)
             x = synthesis.make(teacher, unused, rng, student, on_step, start)

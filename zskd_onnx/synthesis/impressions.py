@@ -27,8 +27,14 @@ CHUNK_BATCHES = 10
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
+Unit = Callable[[Tensor, Tensor], Tensor]
+"""From optimised values on the grid and the indices of their samples to samples (N, *shape) of the unit space."""
+
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From samples on the grid and targets (N, K) to the loss, summed over samples, and logits (N, K)."""
+"""From the same to the loss, summed over samples, and logits (N, K)."""
+
+Bounds = tuple[float, float] | None
+"""Range of the optimised values."""
 
 
 class Impressions(Synthesis):
@@ -53,8 +59,9 @@ class Impressions(Synthesis):
             runs ``iterations`` steps for every sample.
         start: "normal" and "uniform" start from noise, N(0, 1) and U(0, 1); "procedural" starts from procedural
             images, whose kinds and shares section ``procedural`` has. A few steps from there cross the teacher's
-            boundaries between classes. Vectors, which have no such images, start from U(0, 1).
-        radius: largest change of a value by the optimisation, in the unit space; None for any.
+            boundaries between classes. What is optimised is the change of the image, and samples stay in [0, 1] whatever
+            ``clamp`` is. Vectors, which have no such images, start from U(0, 1).
+        radius: largest change of a value of a procedural image, in the unit space; None for any.
         clamp: when values are clamped to [0, 1]: "end" after the last step, "step" after every step.
         resolution: sizes of the grid on which samples are optimised, as shares of their sides; each batch
             draws one of them. The result is enlarged linearly, so small shares give smooth samples.
@@ -81,9 +88,9 @@ class Impressions(Synthesis):
         return value
 
     @model_validator(mode="after")
-    def _starts_at_full_size(self) -> Impressions:
-        if self.start == "procedural" and self.resolution != (1.0,):
-            raise ValueError("start 'procedural' needs full size; set resolution to [1.0]")
+    def _radius_has_a_centre(self) -> Impressions:
+        if self.radius is not None and self.start != "procedural":
+            raise ValueError("radius limits changes of images; set start to procedural, or leave it out")
         return self
 
     @property
@@ -130,32 +137,43 @@ class Impressions(Synthesis):
             index = torch.randint(len(self.resolution), (), generator=rng, device=rng.device)
             share = self.resolution[int(index)]
         grid = CoarseGrid(shape, share, targets.device)
+        size = (len(targets), *grid.shape)
         if start is None:
             noise = torch.randn if self.start == "normal" else torch.rand
-            start = noise((len(targets), *grid.shape), generator=rng, device=targets.device)
-        if start.ndim == 4:
-            start = start.contiguous(memory_format=torch.channels_last)
-        objective = self._objective(teacher, grid)
-        if self.confidence is None:
-            x = self._descend(start, targets, objective, on_step)
+            x, bounds = noise(size, generator=rng, device=targets.device), (0.0, 1.0) if self.clamp == "step" else None
         else:
-            x = self._descend_each(start, targets, objective, self.confidence, rng, on_step)
-        return grid.enlarge(x).clamp_(0, 1)
+            x, bounds = (
+                torch.zeros(size, device=targets.device),
+                None if self.radius is None else (-self.radius, self.radius),
+            )
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
 
-    def _objective(self, teacher: Teacher, grid: CoarseGrid) -> Objective:
+        def unit(x: Tensor, rows: Tensor) -> Tensor:
+            enlarged = grid.enlarge(x)
+            return enlarged if start is None else (start[rows] + enlarged).clamp(0, 1)
+
+        objective = self._objective(teacher, unit, targets)
+        if self.confidence is None:
+            x = self._descend(x, objective, bounds, on_step)
+        else:
+            x = self._descend_each(x, targets, objective, bounds, self.confidence, rng, on_step)
+        return unit(x, torch.arange(len(x), device=x.device)).clamp_(0, 1)
+
+    def _objective(self, teacher: Teacher, unit: Unit, targets: Tensor) -> Objective:
         view = TeacherView(teacher)
         probe = last_convolution_probe(teacher) if self.activation else None
 
         # Wang's terms are means over the batch. Sums keep their balance, and samples stay independent.
-        def objective(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            unit = grid.enlarge(x)
+        def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            samples = unit(x, rows)
             convolved: tuple[Tensor, ...] = ()
             if probe is None:
-                logits = view.logits(unit)
+                logits = view.logits(samples)
             else:
-                logits, convolved = probe(teacher.domain.to_file(unit))
+                logits, convolved = probe(teacher.domain.to_file(samples))
                 logits = logits.float()
-            loss = target_loss(logits, targets, self.temperature)
+            loss = target_loss(logits, targets[rows], self.temperature)
             for activations in convolved:
                 loss = loss + self.activation * activation_loss(activations)
             if self.l2:
@@ -164,19 +182,18 @@ class Impressions(Synthesis):
 
         return objective
 
-    def _descend(self, start: Tensor, targets: Tensor, objective: Objective, on_step: OnStep) -> Tensor:
-        """Samples after ``iterations`` steps."""
-        x = start.clone().requires_grad_()
+    def _descend(self, x: Tensor, objective: Objective, bounds: Bounds, on_step: OnStep) -> Tensor:
+        """The optimised values after ``iterations`` steps."""
+        x.requires_grad_()
+        rows = torch.arange(len(x), device=x.device)
         # Each batch has a new optimiser, because moments belong to its samples.
         optimiser = torch.optim.Adam([x], lr=self.learning_rate, fused=True)
         for _ in range(self.iterations):
             on_step()
-            x.grad = torch.autograd.grad(objective(x, targets)[0], x)[0]
+            x.grad = torch.autograd.grad(objective(x, rows)[0], x)[0]
             optimiser.step()
-            if self.radius is not None:
-                x.data = torch.clamp(x.data, start - self.radius, start + self.radius)
-            if self.clamp == "step":
-                x.data.clamp_(0, 1)
+            if bounds is not None:
+                x.data.clamp_(*bounds)
         return x.detach()
 
     def _descend_each(
@@ -184,11 +201,12 @@ class Impressions(Synthesis):
         x: Tensor,
         targets: Tensor,
         objective: Objective,
+        bounds: Bounds,
         confidence: tuple[float, float],
         rng: torch.Generator,
         on_step: OnStep,
     ) -> Tensor:
-        """Samples that each reach a confidence drawn from the range."""
+        """The optimised values of samples that each reach a confidence drawn from the range."""
         low, high = confidence
         thresholds = low + (high - low) * torch.rand(len(x), generator=rng, device=x.device)
         classes = targets.argmax(1)
@@ -196,7 +214,7 @@ class Impressions(Synthesis):
         def evaluate(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             on_step()
             x.requires_grad_()
-            loss, logits = objective(x, targets[rows])
+            loss, logits = objective(x, rows)
             (gradient,) = torch.autograd.grad(loss, x)
             reached = logits.detach().softmax(1).gather(1, classes[rows, None]).squeeze(1)
             return gradient, reached >= thresholds[rows]
@@ -207,6 +225,5 @@ class Impressions(Synthesis):
             slots=self.effective_batch_size,
             iterations=self.iterations,
             learning_rate=self.learning_rate,
-            clamp=self.clamp == "step",
-            radius=self.radius,
+            bounds=bounds,
         )

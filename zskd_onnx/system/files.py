@@ -17,6 +17,13 @@ def expect_file(path: Path, what: str) -> None:
         raise UsageError(f"{path}: {problem}; expected {what}")
 
 
+def expect_folder(path: Path, what: str) -> None:
+    """Raise UsageError unless ``path`` is a folder; the message says that one with ``what`` was expected."""
+    if not os.path.isdir(path):
+        problem = "not a folder" if os.path.exists(path) else "no such folder"
+        raise UsageError(f"{path}: {problem}; expected a folder with {what}")
+
+
 def expect_parent(path: Path, option: str) -> None:
     """Raise UsageError if ``path`` is a folder or its parent does not exist; the message names ``option``."""
     if os.path.isdir(path):
