@@ -107,7 +107,10 @@ def test_the_package_list_is_complete() -> None:
     """setuptools cannot find packages by itself, because the recipes lie beside the package."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
-    assert set(settings["tool"]["setuptools"]["packages"]) == packages | {"zskd_onnx.recipes"}
+    assert set(settings["tool"]["setuptools"]["packages"]) == packages | {
+        "zskd_onnx.recipes",
+        "zskd_onnx.recipes.as_published",
+    }
 
 
 def test_the_tests_mirror_the_package() -> None:

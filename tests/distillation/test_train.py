@@ -22,6 +22,7 @@ from zskd_onnx.generators.adversarial import Adversarial
 from zskd_onnx.generators.train import GeneratorTraining
 from zskd_onnx.losses import FeatureLoss
 from zskd_onnx.metrics.compare import compare
+from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.procedural.settings import Procedural
 from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.students.choose import build, choose
@@ -172,7 +173,7 @@ def test_procedural_images_have_their_share_of_a_batch(mixture: dict | None, sha
 def test_batch_has_its_procedural_images(digits: Teacher, inputs: torch.Tensor) -> None:
     """Without augmentation: stored samples come first, then new level-set lines for each batch."""
     settings = Procedural(level_lines=0.5)
-    images = ProceduralImages(settings, (1, 8, 8), 10)
+    images = ProceduralImages(DrawnImages(settings, (1, 8, 8)), 10)
     sources = Sources((StoredSamples("transfer_set", inputs, None, 10),), images)
     batches = list(sources.batches(range(3), 3, TeacherView(digits), PLAIN, 0, new_student()))
     assert sources.procedural_share == 0.5

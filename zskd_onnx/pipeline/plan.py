@@ -19,7 +19,7 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.judge_real_data import judge_real_data
 from zskd_onnx.pipeline.resolve import check_requirements, lacking, resolve
 from zskd_onnx.procedural.drawn_images import DrawnImages
-from zskd_onnx.procedural.pictures import read_pictures
+from zskd_onnx.procedural.own_pictures import read_pictures
 from zskd_onnx.students.choose import Choice
 from zskd_onnx.students.own_files import is_onnx_file
 from zskd_onnx.students.thinning.fit_target import fit_target

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zskd_onnx.procedural.pictures import Pictures
+from zskd_onnx.procedural.own_pictures import Pictures
 from zskd_onnx.procedural.settings import Procedural
 
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.procedural import pictures as module
+from zskd_onnx.procedural import own_pictures as module
 from zskd_onnx.procedural.drawn_images import DrawnImages
-from zskd_onnx.procedural.pictures import KEPT, read_pictures
+from zskd_onnx.procedural.own_pictures import KEPT, read_pictures
 from zskd_onnx.procedural.settings import Procedural
 
 
