@@ -13,7 +13,6 @@ from tests.conftest import Exports, SaveModel
 from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.priors.dirichlet import Dirichlet
 from zskd_onnx.procedural.settings import Procedural
-from zskd_onnx.synthesis.coarse_grid import CoarseGrid
 from zskd_onnx.synthesis.impressions import Impressions
 from zskd_onnx.teacher.load import load_teacher
 from zskd_onnx.teacher.probes.probe import last_convolution_probe
