@@ -12,7 +12,7 @@ import yaml
 
 from tests.cli.test_help import LIGHT
 from tests.conftest import Cli
-from zskd_onnx.config.files import recipe_names, recipe_text
+from zskd_onnx.config.files import AS_PUBLISHED, all_recipe_names, recipe_names, recipe_text
 from zskd_onnx.config.load import load_recipe
 from zskd_onnx.config.recipe import Recipe
 
@@ -23,10 +23,15 @@ BATCH_NORM = recipe_text("deep-inversion")
 
 def test_list(run: Cli) -> None:
     content = json.loads(run("recipes", "list", "--format", "json").stdout)
-    assert [entry["name"] for entry in content["recipes"]] == recipe_names()
-    assert set(content["recipes"][0]) == {"name", "summary", "paper", "requires"}
-    [line] = [line for line in run("recipes", "list").stdout.splitlines() if line.endswith("(default)")]
+    assert [entry["name"] for entry in content["recipes"]] == all_recipe_names()
+    assert set(content["recipes"][0]) == {"name", "summary", "paper", "requires", "as_published"}
+    published = [entry["name"] for entry in content["recipes"] if entry["as_published"]]
+    assert published == recipe_names(AS_PUBLISHED)
+    text = run("recipes", "list").stdout
+    [line] = [line for line in text.splitlines() if line.endswith("(default)")]
     assert line.split()[0] == content["default"] == "best"
+    everyday, _, others = text.partition("With the settings of their papers")
+    assert all(f"{name} " in others and f"{name} " not in everyday for name in published)
 
 
 def test_show_a_built_in_recipe(run: Cli) -> None:
