@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,9 +188,16 @@ def test_class_impressions_do_not_depend_on_the_batch_size(digits: Teacher) -> N
     torch.testing.assert_close(few, many, rtol=0, atol=1e-3)
 
 
-def test_a_chunk_has_several_batches_if_samples_stop_one_by_one() -> None:
-    assert Impressions(batch_size=100).chunk == 100
-    assert CLASSES.chunk == 10 * CLASSES.batch_size
+def test_a_chunk_has_several_batches_if_samples_stop_one_by_one(digits: Teacher) -> None:
+    assert Impressions(batch_size=100).chunk_size(digits) == 100
+    assert CLASSES.chunk_size(digits) == 10 * CLASSES.batch_size
+
+
+def test_a_chunk_of_a_costly_teacher_has_one_batch(digits_file: Path) -> None:
+    """A run that is killed loses the chunk that it works on."""
+    costly = load_teacher(digits_file)
+    costly.cost = replace(costly.cost, multiply_adds=10**10)
+    assert CLASSES.chunk_size(costly) == CLASSES.batch_size
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,7 @@ class Synthesis(Settings):
         fits = memory(device) // activation_bytes(teacher)
         return self.model_copy(update={"batch_size": max(1, min(MAX_BATCH[device.type], fits))})
 
-    @property
-    def chunk(self) -> int:
+    def chunk_size(self, teacher: Teacher) -> int:
         """Number of samples per call of ``make``: one batch, unless larger chunks are faster."""
         return self.effective_batch_size
 

@@ -54,24 +54,24 @@ def fill(
     """
 
     draw = None if prior is None else prior.sampler(teacher)
-    view = TeacherView(teacher)
+    view, chunk = TeacherView(teacher), synthesis.chunk_size(teacher)
 
     def make(on_step: OnStep, first: int) -> tuple[Tensor, Tensor]:
         rng = rng_for(seed, "synthesis", first, device=device)
         start = None
         if images is not None and synthesis.starts_from_images:
-            start = images.draw(synthesis.chunk, rng)
+            start = images.draw(chunk, rng)
         if draw is None:
-            unused = torch.zeros((synthesis.chunk, teacher.classes), device=device)
+            unused = torch.zeros((chunk, teacher.classes), device=device)
             x = synthesis.make(teacher, unused, rng, student, on_step, start)
             return x.cpu(), _answers(view, x).cpu()
-        targets = draw(first, synthesis.chunk, rng_for(seed, "prior", first)).to(device)
+        targets = draw(first, chunk, rng_for(seed, "prior", first)).to(device)
         return synthesis.make(teacher, targets, rng, student, on_step, start).cpu(), targets.cpu()
 
     sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
     samples_in_shard = min(SHARD_BATCHES * synthesis.effective_batch_size, SHARD_BYTES // sample_bytes)
-    batches_in_shard = max(1, samples_in_shard // synthesis.chunk)
-    batches = range(transfer_set.count, count, synthesis.chunk)
+    batches_in_shard = max(1, samples_in_shard // chunk)
+    batches = range(transfer_set.count, count, chunk)
     pending: list[tuple[Tensor, Tensor]] = []
 
     def write() -> None:
@@ -85,7 +85,7 @@ def fill(
             Event("note", "synthesis", f"{transfer_set.folder / shard.file}: damaged or missing; it is made again")
         )
         repair = Steps(report=lambda: None)
-        lost = range(start, start + shard.count, synthesis.chunk)
+        lost = range(start, start + shard.count, chunk)
         parts = map_in_order(partial(make, repair), lost, workers, steps=repair)
         inputs, targets = zip(*parts, strict=True)
         transfer_set.replace(shard, torch.cat(inputs), torch.cat(targets))
@@ -95,7 +95,7 @@ def fill(
     def report() -> None:
         """Tell of the finished batches, and of the share of the passes that the next one has made."""
         passed = steps.count * synthesis.effective_batch_size // max(1, synthesis.passes) - (done - begun)
-        share = min(max(0, passed // max(1, workers)), synthesis.chunk - 1)
+        share = min(max(0, passed // max(1, workers)), chunk - 1)
         listener(Event("progress", "synthesis", completed=min(done + share, count), total=count))
 
     steps = Steps(report)
@@ -108,7 +108,7 @@ def fill(
                 if len(pending) == batches_in_shard or time.monotonic() - written >= SHARD_SECONDS:
                     write()
                     written = time.monotonic()
-                done = min(first + synthesis.chunk, count)
+                done = min(first + chunk, count)
                 listener(Event("progress", "synthesis", completed=done, total=count))
     finally:
         if pending:

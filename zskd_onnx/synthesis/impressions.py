@@ -23,7 +23,11 @@ from zskd_onnx.teacher.probes.probe import last_convolution_probe
 from zskd_onnx.teacher.teacher import Teacher
 
 CHUNK_BATCHES = 10
-"""Batches per chunk when samples stop one by one: a sample that stops is replaced by the next one of the chunk."""
+"""Most batches per chunk when samples stop one by one: a sample that stops is replaced by the next one of the chunk."""
+
+CHUNK_WORK, USUAL_PASSES = 10**12, 50
+"""Multiply-adds of the forward passes of a chunk, a minute or so: a run that is killed loses a chunk. The passes that
+samples usually take."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -103,10 +107,13 @@ class Impressions(Synthesis):
         """See ``Settings.needs``."""
         return {"convolution": "activation"} if self.activation else {}
 
-    @property
-    def chunk(self) -> int:
-        """See ``Synthesis.chunk``: several batches if samples stop one by one."""
-        return self.effective_batch_size * (CHUNK_BATCHES if self.ends_early else 1)
+    def chunk_size(self, teacher: Teacher) -> int:
+        """See ``Synthesis.chunk_size``: several batches if samples stop one by one, and a batch is cheap."""
+        size = self.effective_batch_size
+        if not self.ends_early:
+            return size
+        work = max(1, size * min(self.iterations, USUAL_PASSES) * teacher.cost.multiply_adds)
+        return size * int(max(1, min(CHUNK_BATCHES, CHUNK_WORK // work)))
 
     @property
     def passes(self) -> int:
