@@ -1,6 +1,7 @@
 """Thin a residual teacher for natural images without data, and compare it with the teacher on real photographs.
 
     python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx [--student thin:0.5] [--steps 3600] [--seed 0]
+    python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx --recipe boundary --set synthesis.count=16000
     python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx --init random       # without the teacher's weights
     python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx --real              # on the real training images
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--student", default="thin:0.5")
     parser.add_argument("--init", choices=("random", "inherit"))
     parser.add_argument("--real", action="store_true", help="train on the real images")
+    parser.add_argument("--recipe", default="procedural", help="for procedural images")
     parser.add_argument("--without", choices=PARTS, action="append", default=[], help="a part of the method")
     parser.add_argument("--steps", type=int, default=3600, help=f"of {BATCH} images")
     parser.add_argument("--seed", type=int, default=0)
@@ -66,7 +68,7 @@ def main() -> None:
         result = compress(
             options.teacher,
             options.output or Path(folder) / "out",
-            recipe="kd" if options.real else "procedural",
+            recipe="kd" if options.real else options.recipe,
             data=samples if options.real else None,
             student=options.student,
             init=options.init,
@@ -86,7 +88,7 @@ def main() -> None:
     row = {
         "teacher": options.teacher.name,
         "student": options.student,
-        "images": "real" if options.real else "procedural",
+        "recipe": "kd" if options.real else options.recipe,
         "init": options.init or "inherit",
         "steps": options.steps,
         "seed": options.seed,
