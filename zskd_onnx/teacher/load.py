@@ -6,6 +6,8 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -14,9 +16,9 @@ import torch
 from torch import fx
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError, UsageError
-from zskd_onnx.importer.cost import SAMPLES, Cost, measure
+from zskd_onnx.importer.cost import SAMPLES, measure
 from zskd_onnx.importer.file.fixed_inputs import Fixed
-from zskd_onnx.importer.file.source import read_onnx_file
+from zskd_onnx.importer.file.source import OnnxFile, read_onnx_file
 from zskd_onnx.importer.free_batch import free_batch
 from zskd_onnx.importer.onnx2torch import import_with_onnx2torch
 from zskd_onnx.importer.passes import clean
@@ -35,6 +37,7 @@ from zskd_onnx.teacher.signature.find_output import find_output, settle_kind, se
 from zskd_onnx.teacher.signature.infer_domain import InputOptions, infer_domain
 from zskd_onnx.teacher.signature.inventory import Inventory, count_operators, take_inventory
 from zskd_onnx.teacher.signature.output import Names, Output
+from zskd_onnx.teacher.signature.trace_output import OutputTrace
 from zskd_onnx.teacher.teacher import Teacher
 
 IMPORTERS: dict[str, Callable[[ir.Model], fx.GraphModule]] = {
@@ -162,82 +165,149 @@ def _load(
             f"importer '{importer}': only the native importer makes weights trainable; leave the option out"
         )
     with _without_collection():
-        source = read_onnx_file(path, fix)
-        model = source.model
-        operators = count_operators(model)
-        clean(model, input_shape, trainable=trainable)
-        domain = infer_domain(model, InputOptions(input_range, mean, std, layout, input_shape))
-        trace = find_output(model, output_name)
-        # Fusing nodes renames the values that it replaces, so names are read before.
-        name, scores_name = trace.output.name or "", trace.scores.name
-        zipped = zipped_names(source.proto, name)
-        inventory = take_inventory(model, operators)
-        declared = model.graph.inputs[0].shape
-        batch = declared[0] if declared is not None and isinstance(declared[0], int) else None
-        undecided = ask and domain.assumed and batch is None  # a range that may change is compared once it is known
-        outputs = list(dict.fromkeys((trace.values, trace.scores, *trace.features)))
-        model.graph.outputs[:] = outputs
-
-        def build(bound: int | None) -> dict[str, Any]:
-            """The classifier at any batch size, or bound to the one that the file fixes."""
-            module = import_graph(model, trainable=True) if trainable else IMPORTERS[importer](model)
-            module.eval()
-            channels_last(module)
-            sample = domain.file_shape(1)[1:]
-            if batch is not None and bound is None:
-                free_batch(module, sample, batch, domain.torch_dtype)
-            cost = measure(module, sample, domain.torch_dtype, batch or 1, bound or SAMPLES)
-            parts = {value: select_output(module, i) for i, value in enumerate(outputs)}
-            shapes = {value: size[1:] for value, size in zip(outputs, cost.outputs, strict=True)}
-            width = math.prod(shapes[trace.scores])
-            settled = settle_output(trace, width, shapes[trace.values], [shapes[v] for v in trace.features])
-            if settled.kind == "logits":
-                count = 2 if cost.multiply_adds > COSTLY else 8
-                settled = settle_kind(settled, _random_outputs(parts[trace.values], domain, bound or count))
-            features = tuple(parts[v] for v in settled.features)
-            graphs = Graphs(parts[trace.values], parts[trace.scores], features, bound)
-            output = Output(
-                name=name,
-                kind=settled.kind,
-                shape=cost.outputs[0][1:],
-                classes=2 if settled.kind == "sigmoid" else width if settled.mix is None else len(settled.mix),
-                dtype=cost.dtype,
-                mix=settled.mix,
-                notes=settled.notes,
-            )
-            return {
-                "graphs": graphs,
-                "domain": domain,
-                "output": output,
-                "head": settled.head,
-                "cost": cost,
-                "source": source,
-                "parity": math.inf if undecided else parity_in(domain, graphs, output, cost),
-                "trainable": trainable,
-            }
-
-        def parity_in(domain: Domain, graphs: Graphs, output: Output, cost: Cost) -> float:
-            rng = rng_for(0, "parity")
-            return check_parity(graphs, source, domain, output, cost.activations, scores_name, rng)
-
+        options = InputOptions(input_range, mean, std, layout, input_shape)
+        reading = _read(path, fix, options, output_name, trainable=trainable)
+        # A range that may change is compared once it is known.
+        undecided = ask and reading.domain.assumed and reading.batch is None
+        build = partial(_build, reading, importer, trainable=trainable, compared=not undecided)
         try:
             parts = build(None)
         except (UnsupportedTeacherError, ParityError):
-            if batch is None:
+            if reading.batch is None:
                 raise
-            parts = build(batch)
-        parts["class_names"] = class_names(source.proto, parts["output"])
+            parts = build(reading.batch)
+        parts["class_names"] = class_names(reading.source.proto, parts["output"])
         if ask:
-            check_input_gradient(parts["graphs"], domain)
-        if ask and domain.layout_source == "default":
-            parts["domain"] = domain = ask_layout(Classifier(**parts))
-        if ask and domain.assumed:
-            parts["domain"] = ask_domain(Classifier(**parts))
-            if undecided or (parts["domain"].low, parts["domain"].high) != (domain.low, domain.high):
-                parts["parity"] = parity_in(parts["domain"], parts["graphs"], parts["output"], parts["cost"])
-        elif ask and (input_range, mean, std) != (None, None, None):
-            parts["domain"] = doubt_domain(Classifier(**parts))
-    return parts, zipped, inventory
+            _ask(parts, reading, undecided=undecided, given=(input_range, mean, std) != (None, None, None))
+    return parts, reading.zipped, reading.inventory
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is known of a file before its graph is imported.
+
+    Attributes:
+        model: the cleaned graph.
+        outputs: its outputs, those of ``trace``.
+        name, scores_name: of the output and of the scores, before fusing nodes renames values.
+        batch: the batch size that the file fixes, or None.
+        zipped: the keys of a ZipMap.
+    """
+
+    source: OnnxFile
+    model: ir.Model
+    outputs: tuple[ir.Value, ...]
+    domain: Domain
+    trace: OutputTrace
+    name: str
+    scores_name: str | None
+    batch: int | None
+    zipped: Names | None
+    inventory: Inventory
+
+
+def _read(
+    path: str | Path, fix: Fixed | None, options: InputOptions, output_name: str | None, *, trainable: bool
+) -> _Reading:
+    source = read_onnx_file(path, fix)
+    model = source.model
+    operators = count_operators(model)
+    clean(model, options.shape, trainable=trainable)
+    domain = infer_domain(model, options)
+    trace = find_output(model, output_name)
+    name = trace.output.name or ""
+    declared = model.graph.inputs[0].shape
+    outputs = tuple(dict.fromkeys((trace.values, trace.scores, *trace.features)))
+    reading = _Reading(
+        source,
+        model,
+        outputs,
+        domain,
+        trace,
+        name,
+        trace.scores.name,
+        declared[0] if declared is not None and isinstance(declared[0], int) else None,
+        zipped_names(source.proto, name),
+        take_inventory(model, operators),
+    )
+    model.graph.outputs[:] = outputs
+    return reading
+
+
+def _build(reading: _Reading, importer: str, bound: int | None, *, trainable: bool, compared: bool) -> dict[str, Any]:
+    """The arguments of ``Classifier`` at any batch size, or bound to the one that the file fixes.
+
+    Args:
+        compared: whether the import is compared with onnxruntime.
+    """
+    model, domain, trace, batch = reading.model, reading.domain, reading.trace, reading.batch
+    module = import_graph(model, trainable=True) if trainable else IMPORTERS[importer](model)
+    module.eval()
+    channels_last(module)
+    sample = domain.file_shape(1)[1:]
+    if batch is not None and bound is None:
+        free_batch(module, sample, batch, domain.torch_dtype)
+    cost = measure(module, sample, domain.torch_dtype, batch or 1, bound or SAMPLES)
+    graph_of = {value: select_output(module, i) for i, value in enumerate(reading.outputs)}
+    shapes = {value: size[1:] for value, size in zip(reading.outputs, cost.outputs, strict=True)}
+    width = math.prod(shapes[trace.scores])
+    settled = settle_output(trace, width, shapes[trace.values], [shapes[v] for v in trace.features])
+    if settled.kind == "logits":
+        count = 2 if cost.multiply_adds > COSTLY else 8
+        settled = settle_kind(settled, _random_outputs(graph_of[trace.values], domain, bound or count))
+    features = tuple(graph_of[v] for v in settled.features)
+    output = Output(
+        name=reading.name,
+        kind=settled.kind,
+        shape=cost.outputs[0][1:],
+        classes=2 if settled.kind == "sigmoid" else width if settled.mix is None else len(settled.mix),
+        dtype=cost.dtype,
+        mix=settled.mix,
+        notes=settled.notes,
+    )
+    parts = {
+        "graphs": Graphs(graph_of[trace.values], graph_of[trace.scores], features, bound),
+        "domain": domain,
+        "output": output,
+        "head": settled.head,
+        "cost": cost,
+        "source": reading.source,
+        "trainable": trainable,
+    }
+    return parts | {"parity": _parity(parts, reading) if compared else math.inf}
+
+
+def _parity(parts: dict[str, Any], reading: _Reading) -> float:
+    """The largest relative difference from onnxruntime, see ``check_parity``."""
+    return check_parity(
+        parts["graphs"],
+        reading.source,
+        parts["domain"],
+        parts["output"],
+        parts["cost"].activations,
+        reading.scores_name,
+        rng_for(0, "parity"),
+    )
+
+
+def _ask(parts: dict[str, Any], reading: _Reading, *, undecided: bool, given: bool) -> None:
+    """Infer from the classifier's predictions what is only assumed of its input, in place.
+
+    Args:
+        parts: the arguments of ``Classifier``.
+        undecided: whether the import is still to be compared with onnxruntime.
+        given: whether an option gives the input range.
+    """
+    check_input_gradient(parts["graphs"], parts["domain"])
+    if parts["domain"].layout_source == "default":
+        parts["domain"] = ask_layout(Classifier(**parts))
+    assumed = parts["domain"]
+    if assumed.assumed:
+        parts["domain"] = inferred = ask_domain(Classifier(**parts))
+        if undecided or (inferred.low, inferred.high) != (assumed.low, assumed.high):
+            parts["parity"] = _parity(parts, reading)
+    elif given:
+        parts["domain"] = doubt_domain(Classifier(**parts))
 
 
 @torch.no_grad()
