@@ -65,7 +65,6 @@ RECIPE_KEYS = (
     "procedural.pen_strokes",
     "procedural.objects",
     "procedural.dead_leaves",
-    "procedural.coordinate_networks",
     "procedural.pictures",
     "procedural.natural_images",
     "data.per_class",

@@ -21,13 +21,13 @@ class LossWeights(Settings):
         labels: weight of the cross-entropy with the labels of real samples, lambda (ZSKD, eq. 2, after Hinton
             et al. 2015). Samples without a label do not count.
         attention: weight of attention transfer, beta_AT (ABM, eq. 2), between activation maps of teacher and
-            student that have the same spatial size.
+            student that have the same spatial size. Students that are ONNX graphs have no such term.
         features: weight of feature distillation (FitNets, Romero et al. 2015, eq. 3): the input of the student's
             final fully connected layer is to predict the teacher's by a linear map that is trained beside it.
             With ``init: auto`` only pruned students have this term.
         blocks: weight of block matching: the outputs of the blocks of a thinned student are to equal the teacher's
-            in the channels that remain. It takes the place of attention transfer and feature distillation there.
-            Default: 20 for natural images, which samples resemble little, and 0 for other inputs.
+            in the channels that remain. Default: 20 for natural images, which samples resemble little, without
+            feature distillation; 0 for other inputs.
     """
 
     labels: NonNegativeFloat = 0.0

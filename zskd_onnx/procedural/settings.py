@@ -9,7 +9,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from zskd_onnx.procedural.coordinate_networks import coordinate_networks
 from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
 from zskd_onnx.procedural.level_lines import level_lines
 from zskd_onnx.procedural.objects import objects
@@ -23,7 +22,6 @@ KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "pen_strokes": pen_strokes,
     "objects": objects,
     "dead_leaves": dead_leaves,
-    "coordinate_networks": coordinate_networks,
 }
 """Kind -> function that draws samples as many and as large as those that it is given."""
 
@@ -43,8 +41,6 @@ class Procedural(Settings):
         objects: share of objects on an empty ground, for drawings; sequences and volumes get level-set lines instead.
         dead_leaves: share of dead leaves (Lee, Mumford & Huang 2001), overlapping shapes of random colours, for
             natural images. With 0 natural images get the kinds for drawings.
-        coordinate_networks: share of random coordinate networks, warped shades and edges, for natural images beside
-            dead leaves.
         pictures: share of crops of the user's pictures among the images that are drawn, where a run has some.
         natural_images: whether inputs are natural images. Default: inferred from the teacher, which separates those
             procedural images better that are nearer to its training data; where it tells nothing, images with three
@@ -55,7 +51,6 @@ class Procedural(Settings):
     pen_strokes: Share = 0.0
     objects: Share = 0.0
     dead_leaves: Share = 0.0
-    coordinate_networks: Share = 0.0
     pictures: Share = 0.5
     natural_images: bool | None = None
 
@@ -78,7 +73,7 @@ class Procedural(Settings):
         if len(shape) == 1:
             return {}
         if self.natural(shape):
-            shares = {"dead_leaves": self.dead_leaves, "coordinate_networks": self.coordinate_networks}
+            shares = {"dead_leaves": self.dead_leaves}
         elif len(shape) == 3 and min(shape[1:]) >= MIN_SIDE:
             shares = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes, "objects": self.objects}
         elif len(shape) == 3:
