@@ -386,3 +386,8 @@ def test_settings_as_published(name: str, values: dict[str, dict[str, object]]) 
 def test_abm_takes_as_many_steps_as_published(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.distillation.steps(0) == 80_000 * 10
+
+
+def test_a_start_from_images_needs_the_section_that_draws_them() -> None:
+    with pytest.raises(RecipeError, match="start procedural needs a section procedural"):
+        load_recipe("boundary", ["procedural=null"])

@@ -82,3 +82,9 @@ def test_a_named_student_that_is_larger_or_slower_gets_a_note(digits_file: Path)
         assert bool(notes) is expected
         assert all(note.endswith("--student cnn is smaller") for note in notes)
         assert plan.to_dict()["student"]["multiply_adds"] == plan.multiply_adds > 0
+
+
+def test_a_start_from_images_needs_some_that_suit_the_inputs(digits_file: Path) -> None:
+    overrides = [f"procedural.{kind}=0" for kind in ("level_lines", "pen_strokes", "objects", "dead_leaves")]
+    with pytest.raises(UsageError, match="draws no images for the teacher's inputs, and this run needs some"):
+        prepare(digits_file, recipe="boundary", overrides=overrides)

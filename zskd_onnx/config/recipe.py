@@ -117,6 +117,8 @@ class Recipe(Settings):
         """Check that every stage has samples, and that the sections fit together."""
         if self.synthesis is not None and self.synthesis.needs_prior and self.prior is None:
             raise ValueError(f"synthesis.kind {self.synthesis.kind} needs a prior for its targets")
+        if self.synthesis is not None and self.synthesis.starts_from_images and self.procedural is None:
+            raise ValueError("synthesis.start procedural needs a section procedural, which says what is drawn")
         temperatures = {getattr(section, "temperature", None) for section in (self.prior, self.synthesis)} - {None}
         if len(temperatures) > 1:
             raise ValueError("prior.temperature and synthesis.temperature differ; remove prior.temperature")

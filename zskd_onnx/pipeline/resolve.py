@@ -269,7 +269,7 @@ def _with_natural_images(recipe: Recipe, teacher: Teacher, *, data: bool) -> tup
     """The recipe with procedural images for the teacher's inputs, and notes.
 
     Raises:
-        UsageError: there are no other samples, and the shares of all kinds for such inputs are 0.
+        UsageError: the run needs such images, and the shares of all kinds for such inputs are 0.
     """
     procedural, shape = recipe.procedural, teacher.domain.shape
     if procedural is None:
@@ -277,9 +277,9 @@ def _with_natural_images(recipe: Recipe, teacher: Teacher, *, data: bool) -> tup
     if procedural.natural_images is None and procedural.dead_leaves:
         procedural = procedural.model_copy(update={"natural_images": infer_natural_images(teacher)})
     if not procedural.kinds(shape):
-        if recipe.sources(data) == ("procedural",):
+        if recipe.sources(data) == ("procedural",) or (recipe.synthesis and recipe.synthesis.starts_from_images):
             raise UsageError(
-                "section procedural draws no images for the teacher's inputs, and this run has no other samples; set "
+                "section procedural draws no images for the teacher's inputs, and this run needs some; set "
                 "procedural.level_lines, procedural.pen_strokes or procedural.dead_leaves above 0"
             )
         return recipe.model_copy(update={"procedural": None}), []

@@ -64,7 +64,7 @@ class Impressions(Synthesis):
         start: "normal" and "uniform" start from noise, N(0, 1) and U(0, 1); "procedural" starts from procedural
             images, whose kinds and shares section ``procedural`` has. A few steps from there cross the teacher's
             boundaries between classes. What is optimised is the change of the image, and samples stay in [0, 1] whatever
-            ``clamp`` is. Vectors, which have no such images, start from U(0, 1).
+            ``clamp`` is. Vectors have no such images.
         radius: largest change of a value of a procedural image, in the unit space; None for any.
         clamp: when values are clamped to [0, 1]: "end" after the last step, "step" after every step.
         resolution: sizes of the grid on which samples are optimised, as shares of their sides; each batch
@@ -105,7 +105,8 @@ class Impressions(Synthesis):
     @property
     def needs(self) -> dict[Requirement, str]:
         """See ``Settings.needs``."""
-        return {"convolution": "activation"} if self.activation else {}
+        needs: dict[Requirement, str] = {"convolution": "activation"} if self.activation else {}
+        return needs | ({"positions": "start"} if self.starts_from_images else {})
 
     def chunk_size(self, teacher: Teacher) -> int:
         """See ``Synthesis.chunk_size``: several batches if samples stop one by one, and a batch is cheap."""
@@ -146,7 +147,7 @@ class Impressions(Synthesis):
         grid = CoarseGrid(shape, share, targets.device)
         size = (len(targets), *grid.shape)
         if start is None:
-            noise = torch.randn if self.start == "normal" else torch.rand
+            noise = torch.rand if self.start == "uniform" else torch.randn
             x, bounds = noise(size, generator=rng, device=targets.device), (0.0, 1.0) if self.clamp == "step" else None
         else:
             x, bounds = (
