@@ -16,6 +16,7 @@ from tests.conftest import Cli
 from zskd_onnx.cli.app import app
 from zskd_onnx.cli.help_page import PANELS, split_docstring
 from zskd_onnx.config.files import DEFAULT_RECIPE
+from zskd_onnx.pipeline.choose_recipe import NATURAL_RECIPE
 from zskd_onnx.version import __version__
 
 ROOT_COMMAND: Any = typer.main.get_command(app)
@@ -113,9 +114,10 @@ def test_every_option_is_described(path: tuple[str, ...]) -> None:
 
 
 def test_the_default_recipe_is_named(run: Cli) -> None:
-    """The help text is a copy, because the constant's module imports YAML."""
-    for command in ("compress", "sweep"):
-        assert f"(default: {DEFAULT_RECIPE})" in run(command, "--help", COLUMNS="200").stdout
+    """The help text is a copy, because the constants' modules import YAML and torch."""
+    assert f"(default: {DEFAULT_RECIPE})" in run("sweep", "--help", COLUMNS="200").stdout
+    both = f"(default: {DEFAULT_RECIPE}; {NATURAL_RECIPE} for natural images)"
+    assert both in " ".join(run("compress", "--help", COLUMNS="200").stdout.split())
 
 
 LIGHT = """

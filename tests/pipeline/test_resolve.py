@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import helper
 
-from tests.conftest import SMALL, SaveModel
+from tests.conftest import SMALL, Exports, SaveModel
 from zskd_onnx import UnsupportedTeacherError, UsageError, compress, prepare
 
 
@@ -88,3 +88,46 @@ def test_a_start_from_images_needs_some_that_suit_the_inputs(digits_file: Path) 
     overrides = [f"procedural.{kind}=0" for kind in ("level_lines", "pen_strokes", "objects", "dead_leaves")]
     with pytest.raises(UsageError, match="draws no images for the teacher's inputs, and this run needs some"):
         prepare(digits_file, recipe="boundary", overrides=overrides)
+
+
+@pytest.fixture
+def colour_file(exports: Exports) -> Path:
+    """A net of images with three channels and random weights, whose predictions tell nothing of them."""
+    return exports.path("resnet", "dynamo")
+
+
+def test_natural_images_get_their_own_recipe(colour_file: Path) -> None:
+    """The notes say so, and how to say the opposite."""
+    plan = prepare(colour_file, overrides=["distillation.epochs=3"], seed=4, student="cnn-2")
+    assert (plan.recipe.name, plan.recipe.seed, plan.recipe.distillation.epochs) == ("boundary", 4, 3)
+    assert plan.recipe.procedural is not None
+    assert plan.recipe.procedural.natural_images
+    assert "recipe boundary, for natural images" in plan.notes
+    [note] = [note for note in plan.notes if "inputs are taken for natural images" in note]
+    assert "--set procedural.natural_images=false" in note
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        (None, ["procedural.natural_images=false"]),
+        (None, ["prior.beta=[1.0]"]),  # a field that boundary lacks
+        ("best", []),
+    ],
+)
+def test_natural_images_get_best_where_that_is_asked_for(
+    colour_file: Path, recipe: str | None, overrides: list[str]
+) -> None:
+    assert prepare(colour_file, recipe=recipe, overrides=overrides, student="cnn-2").recipe.name == "best"
+
+
+def test_the_teacher_is_asked_once(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the default recipe goes by holds for the rest of the plan."""
+
+    def ask(teacher: object) -> None:
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr("zskd_onnx.pipeline.resolve.infer_natural_images", ask)
+    plan = prepare(exports.path("lenet5", "dynamo"), student="lenet5-half")
+    assert plan.recipe.name == "best"
+    assert any("inputs are taken for drawings" in note for note in plan.notes)

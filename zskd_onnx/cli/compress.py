@@ -42,7 +42,7 @@ def compress(
             "-r",
             metavar="NAME|FILE",
             autocompletion=complete_recipe,
-            help="Built-in recipe, or a .yaml file (default: best).",
+            help="Built-in recipe, or a .yaml file (default: best; boundary for natural images).",
             rich_help_panel=RECIPE,
         ),
     ] = None,

@@ -12,12 +12,12 @@ import torch
 from zskd_onnx.config.files import DEFAULT_RECIPE, recipe_names
 from zskd_onnx.config.load import load_recipe
 from zskd_onnx.config.recipe import Recipe
-from zskd_onnx.config.requirements import FALLBACK_RECIPE, MISSING
 from zskd_onnx.data.npz import EvaluationData, read_evaluation_data
 from zskd_onnx.data.real_samples import RealSamples, read_real_samples
 from zskd_onnx.errors import UsageError
+from zskd_onnx.pipeline.choose_recipe import chosen_recipe, default_recipe
 from zskd_onnx.pipeline.judge_real_data import judge_real_data
-from zskd_onnx.pipeline.resolve import check_requirements, lacking, resolve
+from zskd_onnx.pipeline.resolve import check_requirements, resolve
 from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.procedural.own_pictures import read_pictures
 from zskd_onnx.students.choose import Choice
@@ -118,10 +118,9 @@ def prepare(
     chosen = chosen_recipe(DEFAULT_RECIPE if recipe is None else recipe, *options)
     place = choose_device(device)
     loaded = load_teacher(teacher, **teacher_options)
-    fallback = []
-    if recipe is None and (need := lacking(chosen, loaded)) is not None:
-        chosen = chosen_recipe(FALLBACK_RECIPE, *options)
-        fallback = [f"recipe {FALLBACK_RECIPE}, because {DEFAULT_RECIPE} needs {MISSING[need]}"]
+    reasons: list[str] = []
+    if recipe is None:
+        chosen, reasons = default_recipe(chosen, loaded, *options)
     check_requirements(chosen, loaded)
     samples = _real_samples(chosen, loaded, data)
     if chosen.deployment.min_accuracy and eval_data is None:
@@ -134,7 +133,7 @@ def prepare(
         fit = fit_target(loaded, target)
         student, trade = fit.student, [fit.trade]
     resolution = resolve(chosen, loaded, place, student, data=samples is not None)
-    notes = [_input_note(loaded), *fallback, *trade, *resolution.notes]
+    notes = [_input_note(loaded), *reasons, *trade, *resolution.notes]
     if samples is not None:
         notes.append(f"{len(samples.inputs):,} real samples are trained on")
     images = _drawn_images(resolution.recipe, loaded, pictures)
@@ -154,24 +153,6 @@ def prepare(
         images,
         tuple(notes),
     )
-
-
-def chosen_recipe(
-    recipe: str | Path | Recipe, overrides: tuple[str, ...], seed: int | None, init: str | None
-) -> Recipe:
-    """The recipe with the options of the run."""
-    if isinstance(recipe, Recipe) and overrides:
-        raise UsageError("overrides need a recipe given by name or file; change a Recipe with model_copy(update=...)")
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    if seed is not None:
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"seed {seed}: expected 0 to 2^63 - 1")
-        chosen = chosen.model_copy(update={"seed": seed})
-    if init is not None:
-        if init not in ("random", "inherit", "auto", "file"):
-            raise UsageError(f"init '{init}': expected random, inherit, auto or file")
-        chosen = chosen.model_copy(update={"init": init})
-    return chosen
 
 
 def _real_samples(recipe: Recipe, teacher: Teacher, data: str | Path | None) -> RealSamples | None:

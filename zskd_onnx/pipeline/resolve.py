@@ -283,11 +283,15 @@ def _with_natural_images(recipe: Recipe, teacher: Teacher, *, data: bool) -> tup
                 "procedural.level_lines, procedural.pen_strokes or procedural.dead_leaves above 0"
             )
         return recipe.model_copy(update={"procedural": None}), []
-    notes = []
-    if recipe.procedural is not procedural and procedural.natural_images is not None:
-        kind, other = ("natural images", "false") if procedural.natural_images else ("drawings", "true")
-        notes = [
-            f"inputs are taken for {kind}, as the teacher's predictions suggest; if they are not, use "
-            f"--set procedural.natural_images={other}"
-        ]
+    natural = procedural.natural_images
+    notes = [] if recipe.procedural is procedural or natural is None else [inference_in_words(natural=natural)]
     return recipe.model_copy(update={"procedural": procedural}), notes
+
+
+def inference_in_words(*, natural: bool) -> str:
+    """What ``infer_natural_images`` said, and how a user says the opposite."""
+    kind, other = ("natural images", "false") if natural else ("drawings", "true")
+    return (
+        f"inputs are taken for {kind}, as the teacher's predictions suggest; if they are not, use "
+        f"--set procedural.natural_images={other}"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
-from zskd_onnx.pipeline.plan import chosen_recipe
+from zskd_onnx.pipeline.choose_recipe import chosen_recipe
 from zskd_onnx.pipeline.run_settings import RunSettings, file_digests, plain_options, read_settings
 from zskd_onnx.system.devices import choose_device
 

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
+from zskd_onnx.pipeline.choose_recipe import chosen_recipe
 from zskd_onnx.pipeline.fingerprint import student_fingerprint
-from zskd_onnx.pipeline.plan import chosen_recipe
 from zskd_onnx.students.own_files import is_onnx_file, own_file, with_absolute_path
 from zskd_onnx.students.thinning.target import UNITS
 from zskd_onnx.system.devices import choose_device
