@@ -41,7 +41,7 @@ def default_recipe(
     """The recipe of a run that names none, and why it is not ``best``.
 
     Natural images get ``boundary``, unless an override changes a field that it lacks. CIFAR-10, a net of 78 % to its half: 71.35 with
-    ``boundary``, 69.74 with ``best``, which takes five times as long.
+    ``boundary``, 69.74 with ``best``, which takes three times as long.
 
     Args:
         best: the default recipe with the other arguments applied.
