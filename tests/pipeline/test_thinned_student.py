@@ -12,7 +12,6 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from tests.conftest import Exports
 from tests.pipeline.drop_in_teachers import FIXED, FORMS, feeds, softmax
 from zskd_onnx import Cancelled, compress, verify
 from zskd_onnx.events import Event
@@ -104,21 +103,3 @@ def test_a_resumed_run_gives_the_same_student(tmp_path: Path) -> None:
     result = compress(None, tmp_path / "out", resume=True, allow_degenerate=True)
     assert any("initialised from the teacher's channels" in note for note in result.notes)
     assert result.student.read_bytes() == whole.read_bytes()
-
-
-@pytest.mark.parametrize(("net", "normalised"), [("lenet5", False), ("vgg", False), ("resnet", True)])
-def test_only_deep_graphs_are_normalised_while_they_are_trained(
-    exports: Exports, tmp_path: Path, net: str, normalised: bool
-) -> None:
-    notes: list[str] = []
-    overrides = ("synthesis.count=100", "held_out=100", "distillation.epochs=1", "distillation.validations=1")
-    compress(
-        exports.path(net, "dynamo"),
-        tmp_path / "out",
-        recipe="noise",
-        student="thin:0.5",
-        overrides=overrides,
-        allow_degenerate=True,
-        listener=lambda event: notes.append(event.text),
-    )
-    assert any("convolutions are normalised while the student is trained" in note for note in notes) == normalised

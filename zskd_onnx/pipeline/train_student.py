@@ -27,12 +27,7 @@ from zskd_onnx.pipeline.training_samples import as_trained, holds_out_real_sampl
 from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.students.choose import build
 from zskd_onnx.students.graph_recorder import GraphRecorder
-from zskd_onnx.students.inserted_normalisation import (
-    fold_normalisation,
-    insert_normalisation,
-    is_normalised,
-    without_normalisation,
-)
+from zskd_onnx.students.inserted_normalisation import fold_normalisation, insert_normalisation, is_normalised
 from zskd_onnx.students.matched_blocks import BlockProbe, Remaining
 from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.students.pruning.inherit import inherit
@@ -46,10 +41,6 @@ PRUNING_SAMPLES = 4096
 
 NORMALISATION_BATCH = 256
 """Samples of a batch from which the statistics of inserted normalisations are measured."""
-
-DEEP = 6
-"""Convolutions without normalisation from which on a graph trains better with some: ResNet-20 does, with 19 of them, and
-LeNet-5 does not, with 2."""
 
 STAGES = ("distillation", "fine-tuning")
 
@@ -167,11 +158,8 @@ def _new_student(plan: Plan, stored: list[StoredSamples], listener: Listener) ->
 
 
 def _normalise(plan: Plan, student: OnnxStudent, stored: list[StoredSamples], listener: Listener) -> None:
-    """Insert normalisation behind convolutions that have none.
-
-    A shallow graph gets none, and neither does one of the user's whose own weights were trained with some.
-    """
-    if len(without_normalisation(student)) < DEEP or (plan.recipe.init == "file" and is_normalised(student)):
+    """Insert normalisation behind convolutions that have none; where the user's own weights were trained with some, none."""
+    if plan.recipe.init == "file" and is_normalised(student):
         return
     samples = _pruning_samples(plan, stored, plan.recipe.distillation)
     count = insert_normalisation(student, samples.split(NORMALISATION_BATCH))

@@ -5,9 +5,7 @@ Exporters fold batch normalisation into convolutions, and a deep residual networ
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from functools import partial
 from typing import cast
 
 import torch
@@ -37,25 +35,21 @@ def insert_normalisation(student: OnnxStudent, parts: Sequence[Tensor]) -> int:
     Returns:
         The number of batch normalisations.
     """
-    graph, nodes = student.scores.graph, without_normalisation(student)
+    graph = student.scores.graph
+    nodes = [node for node in graph.nodes if _takes_normalisation(student.scores, node)]
     for number, node in enumerate(nodes):
-        weight = student.scores.get_parameter(str(cast(fx.Node, node.args[1]).target))
+        weight = student.scores.get_parameter(str(node.args[1].target))
         norm = CLASSES[weight.ndim](len(weight), device=weight.device)
         nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)  # with a variance of 1, an identity
         student.scores.add_module(f"{NAME}_{number}", norm)
         with graph.inserting_after(node):
             inserted = graph.call_module(f"{NAME}_{number}", (node,))
         inserted.meta = dict(node.meta)
-        node.replace_all_uses_with(inserted, delete_user_cb=partial(operator.is_not, inserted))
+        node.replace_all_uses_with(inserted, delete_user_cb=lambda user, norm=inserted: user is not norm)
     student.scores.recompile()
     student.eval()
     recalibrate(student, parts)
     return len(nodes)
-
-
-def without_normalisation(student: OnnxStudent) -> list[fx.Node]:
-    """The convolutions that ``insert_normalisation`` puts a batch normalisation behind."""
-    return [node for node in student.scores.graph.nodes if _takes_normalisation(student.scores, node)]
 
 
 def is_normalised(student: OnnxStudent) -> bool:
