@@ -81,12 +81,7 @@ def test_a_resumed_run_gives_the_same_student(tmp_path: Path) -> None:
     teacher = softmax(tmp_path / "teacher.onnx")
     overrides = (
         *("synthesis.count=300", "held_out=100", "distillation.epochs=2", "distillation.batch_size=8"),
-        *(
-            "distillation.loss_weights.blocks=1",
-            "distillation.loss_weights.features=1",
-            "fine_tuning.epochs=1",
-            "fine_tuning.augmentation.fraction=0",
-        ),
+        *("distillation.loss_weights.blocks=1", "fine_tuning.epochs=1", "fine_tuning.augmentation.fraction=0"),
     )
     settings = {"recipe": "noise", "student": "thin:0.5", "overrides": overrides}
     whole = compress(teacher, tmp_path / "whole", **settings, allow_degenerate=True).student

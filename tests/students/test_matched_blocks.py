@@ -10,8 +10,7 @@ import torch
 from tests.students.thinning.graphs import graph_of
 from zskd_onnx import load_teacher
 from zskd_onnx.losses import block_loss
-from zskd_onnx.students.graph_recorder import GraphRecorder
-from zskd_onnx.students.matched_blocks import BlockProbe
+from zskd_onnx.students.matched_blocks import BlockProbe, BlockRecorder
 from zskd_onnx.students.thinned_student import ThinnedTeacher, thinned_teacher
 from zskd_onnx.students.thinning.thin import teacher_groups
 from zskd_onnx.students.thinning.widths import scaled_widths
@@ -29,7 +28,7 @@ def test_blocks_are_residual_sums_cut_to_the_channels_that_remain(tmp_path: Path
     teacher = load_teacher(tmp_path / "teacher.onnx", input_range=(0, 1))
     student, remaining = thinned_teacher("thin:0.5", teacher).build()
     probe = BlockProbe(teacher, remaining)
-    recorder = GraphRecorder(student, torch.zeros(1, 3, 6, 6), blocks=probe.values)
+    recorder = BlockRecorder(student, probe.values, torch.zeros(1, 3, 6, 6))
     x = torch.rand(5, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
     logits, blocks = probe(teacher.domain.to_file(x))
@@ -53,7 +52,7 @@ def test_a_student_with_all_channels_has_no_block_loss(tmp_path: Path) -> None:
     probe = BlockProbe(teacher, remaining)
     x = torch.rand(5, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        outputs = GraphRecorder(student, x[:1], blocks=probe.values)(x)
+        outputs = BlockRecorder(student, probe.values, x[:1])(x)
         _, blocks = probe(teacher.domain.to_file(x))
 
     assert float(block_loss(outputs.blocks, blocks)) < 1e-10

@@ -24,10 +24,11 @@ class LossWeights(Settings):
             student that have the same spatial size. Students that are ONNX graphs have no such term.
         features: weight of feature distillation (FitNets, Romero et al. 2015, eq. 3): the input of the student's
             final fully connected layer is to predict the teacher's by a linear map that is trained beside it.
-            With ``init: auto`` only pruned students have this term.
+            With ``init: auto`` only pruned students have this term. Students that are ONNX graphs have none: with it,
+            thinned students of digits agreed with their teacher on 96.0 % of held-out samples, without it on 96.9.
         blocks: weight of block matching: the outputs of the blocks of a thinned student are to equal the teacher's
-            in the channels that remain. Default: 20 for natural images, which samples resemble little, without
-            feature distillation; 0 for other inputs.
+            in the channels that remain. Default: 20 for natural images, which samples resemble little, and 0 for
+            other inputs.
     """
 
     labels: NonNegativeFloat = 0.0

@@ -18,7 +18,7 @@ from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
 from zskd_onnx.losses import FeatureLoss, attention_loss, block_loss, soft_target_loss
 from zskd_onnx.students.activations import ActivationRecorder
-from zskd_onnx.students.graph_recorder import GraphRecorder
+from zskd_onnx.students.matched_blocks import BlockRecorder
 from zskd_onnx.system.interrupts import deferred_interrupts
 from zskd_onnx.system.randomness import seed_for
 from zskd_onnx.teacher.probes.outputs import Outputs, TeacherView
@@ -41,7 +41,7 @@ def train(
     steps: int,
     seed: int,
     *,
-    recorder: ActivationRecorder | GraphRecorder | None = None,
+    recorder: ActivationRecorder | BlockRecorder | None = None,
     selection: StudentSelection | None = None,
     checkpoint: Checkpoint | None = None,
     stage: str = "distillation",
@@ -115,7 +115,7 @@ def train(
 
 
 def _feature_loss(
-    recorder: ActivationRecorder | GraphRecorder | None,
+    recorder: ActivationRecorder | BlockRecorder | None,
     view: TeacherView,
     settings: Distillation,
     seed: int,
@@ -123,7 +123,9 @@ def _feature_loss(
 ) -> FeatureLoss | None:
     """The feature loss, where it has a weight and both sides have features."""
     head = view.teacher.head
-    if not settings.loss_weights.features or recorder is None or recorder.features is None or head is None:
+    if not settings.loss_weights.features or not isinstance(recorder, ActivationRecorder):
+        return None
+    if recorder.features is None or head is None:
         return None
     return FeatureLoss(recorder.features, head.weight.shape[1], seed).to(device)
 

@@ -26,9 +26,8 @@ from zskd_onnx.pipeline.plan import Plan
 from zskd_onnx.pipeline.training_samples import as_trained, holds_out_real_samples, split_samples, stage_sources
 from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.students.choose import build
-from zskd_onnx.students.graph_recorder import GraphRecorder
 from zskd_onnx.students.inserted_normalisation import fold_normalisation, insert_normalisation, is_normalised
-from zskd_onnx.students.matched_blocks import BlockProbe, Remaining
+from zskd_onnx.students.matched_blocks import BlockProbe, BlockRecorder, Remaining
 from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.students.pruning.inherit import inherit
 from zskd_onnx.system.randomness import rng_for
@@ -97,9 +96,9 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
         _prune(plan, student, stored, stages[0][1])
     for stage, settings in stages:
         state.earlier = {"history": dict(history), "chosen": dict(chosen)}
-        recorder: ActivationRecorder | GraphRecorder | None
+        recorder: ActivationRecorder | BlockRecorder | None
         if isinstance(student, OnnxStudent):
-            view, recorder = _graph_views(plan, student, remaining, settings)
+            view, recorder = _block_views(plan, student, remaining, settings)
         else:
             view, recorder = _views(plan, student, settings, listener)
         steps = settings.steps(sum(len(part.inputs) for part in stored))
@@ -178,20 +177,15 @@ def _pruning_samples(plan: Plan, stored: list[StoredSamples], settings: Distilla
     return as_trained(plan, samples, settings, purpose, real=bool(stored) and stored[0].real)
 
 
-def _graph_views(
+def _block_views(
     plan: Plan, student: OnnxStudent, remaining: Remaining, settings: Distillation
-) -> tuple[TeacherView, GraphRecorder | None]:
-    """Teacher and a student that is an ONNX graph, with the blocks that correspond and the features."""
-    teacher, weights = plan.teacher, settings.loss_weights
-    blocks = BlockProbe(teacher, remaining) if remaining and weights.blocks else None
-    has_features = teacher.head is not None and bool(student.head_inputs)
-    features = features_probe(teacher) if weights.features and has_features else None
-    if blocks is None and features is None:
-        return TeacherView(teacher), None
-    sample = torch.zeros((1, *teacher.domain.shape), device=plan.device)
-    names = () if blocks is None else blocks.values
-    recorder = GraphRecorder(student, sample, blocks=names, features=features is not None)
-    return TeacherView(teacher, features=features, blocks=blocks), recorder
+) -> tuple[TeacherView, BlockRecorder | None]:
+    """Teacher and student with the outputs of their blocks, where these correspond."""
+    if not remaining or not settings.loss_weights.blocks:
+        return TeacherView(plan.teacher), None
+    probe = BlockProbe(plan.teacher, remaining)
+    sample = torch.zeros((1, *plan.teacher.domain.shape), device=plan.device)
+    return TeacherView(plan.teacher, blocks=probe), BlockRecorder(student, probe.values, sample)
 
 
 def _views(

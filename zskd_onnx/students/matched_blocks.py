@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, fx
 
-from zskd_onnx.importer.fx_graph import computed_inputs, only_reader, operator_name, shape_of
+from zskd_onnx.importer.fx_graph import computed_inputs, give, join, only_reader, operator_name, outputs_of, shape_of
+from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.teacher.probes.operator_families import ACTIVATIONS
+from zskd_onnx.teacher.probes.outputs import Outputs
 from zskd_onnx.teacher.probes.probe import Probe
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -42,6 +45,27 @@ class BlockProbe:
             for value, (axis, indices) in zip(values, self._remaining, strict=True)
         )
         return logits, tuple(cut)
+
+
+class BlockRecorder:
+    """Runs a student that is an ONNX graph, and returns its logits and the outputs of its blocks."""
+
+    def __init__(self, student: OnnxStudent, values: Sequence[str], sample: Tensor) -> None:
+        """
+        Args:
+            values: names of the outputs.
+            sample: one sample (1, *shape) of the unit space, on the student's device.
+        """
+        self._student = student
+        with torch.no_grad():
+            self._graph = join([student.scores], student.domain.to_file(sample))
+        by_name = {node.meta.get("value"): node for node in self._graph.graph.nodes}
+        give(self._graph, [outputs_of(self._graph)[0], *(by_name[value] for value in values)])
+
+    def __call__(self, x: Tensor) -> Outputs:
+        """Logits and blocks for samples (N, *shape) of the unit space."""
+        scores, *blocks = self._graph(self._student.domain.to_file(x))
+        return Outputs(self._student.logits_of(scores), blocks=tuple(blocks))
 
 
 def block_outputs(graph: fx.GraphModule) -> list[fx.Node]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import onnx
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from zskd_onnx.export.export import ExportedStudent, check_student, export_student
 from zskd_onnx.importer.file.fixed_inputs import fixed_values
@@ -54,11 +54,6 @@ class OnnxStudent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) in float32."""
         return self.logits_of(self._graphs[0].run(self.scores, self.domain.to_file(x)))
-
-    @property
-    def head_inputs(self) -> tuple[fx.GraphModule, ...]:
-        """Graphs that compute the inputs of the final fully connected layer; none without such a layer."""
-        return self._graphs[0].features
 
     def logits_of(self, scores: Tensor) -> Tensor:
         """Logits (N, K) in float32 from what ``scores`` computes."""
