@@ -61,11 +61,9 @@ def objects(like: Tensor, rng: torch.Generator) -> Tensor:
         middle = SPREAD * torch.randn((2, n, 1, 1), generator=rng, device=like.device)
         x, y = columns - torch.where(mirrored, middle[0].abs(), middle[0]), rows - middle[1]
         angle = draw(1, 1, high=torch.pi)
-        along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-        along, across = (
-            along / draw(1, 1, low=SIZES[0], high=SIZES[1]),
-            across / draw(1, 1, low=SIZES[0], high=SIZES[1]),
-        )
+        length, breadth = (draw(1, 1, low=SIZES[0], high=SIZES[1]) for _ in range(2))
+        along = (x * angle.cos() + y * angle.sin()) / length
+        across = (y * angle.cos() - x * angle.sin()) / breadth
         waves = torch.randint(WAVES[0], WAVES[1] + 1, (n, 1, 1), generator=rng, device=like.device)
         phase = waves * torch.atan2(across, along) + draw(1, 1, high=2 * torch.pi)
         edge = 1 + WAVE_HEIGHT * draw(1, 1) * phase.sin()

@@ -46,12 +46,10 @@ class Pictures:
 
     Attributes:
         images: (C, H, W) each, uint8, on the CPU.
-        folder: where they come from.
         notes: what was read and what was left out.
     """
 
     images: tuple[Tensor, ...]
-    folder: Path
     notes: tuple[str, ...]
 
     @cached_property
@@ -119,7 +117,7 @@ def read_pictures(folder: Path, shape: tuple[int, ...]) -> Pictures:
     ]
     if faulty:
         notes.append(f"{folder}: {faulty:,} files are damaged, too large or no JPEG or PNG, and are left out")
-    return Pictures(tuple(images), folder, tuple(notes))
+    return Pictures(tuple(images), tuple(notes))
 
 
 def picture_files(folder: Path) -> list[Path]:
