@@ -206,6 +206,7 @@ def test_blocks_are_matched_for_natural_images(exports: Exports, overrides: list
     """The net for digits of one channel is taken for one of drawings where nothing else is said."""
     plan = prepare(exports.path("lenet5", "dynamo"), recipe="best", student="thin:0.5", overrides=overrides)
     assert plan.recipe.distillation.loss_weights.blocks == weight
+    assert plan.recipe.distillation.loss_weights.features == 0  # students that are ONNX graphs have no such term
 
 
 def test_targets_exclude_each_other_and_a_student(tmp_path: Path) -> None:

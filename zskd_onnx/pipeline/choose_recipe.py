@@ -40,11 +40,15 @@ def default_recipe(
 ) -> tuple[Recipe, list[str]]:
     """The recipe of a run that names none, and why it is not ``best``.
 
-    Natural images get ``boundary``, unless an override changes a field that it lacks. CIFAR-10, a net of 78 % to its half: 71.35 with
-    ``boundary``, 69.74 with ``best``, which takes three times as long.
+    Natural images get ``boundary``, unless an override changes a field that it lacks. On CIFAR-10, ``cnn-small`` reached
+    71.35 % with it and 69.74 % with ``best``, from teachers of 78 %.
 
     Args:
         best: the default recipe with the other arguments applied.
+        overrides, seed, init: see ``prepare``.
+
+    Returns:
+        The recipe, and notes for the user.
     """
     best, notes = _with_inference(best, teacher)
     if best.procedural is not None and best.procedural.natural_images:

@@ -135,8 +135,9 @@ def picture_files(folder: Path) -> list[Path]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     count = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()  # so that the limit cuts off the same files everywhere
+        for name in sorted(names):
             if name.lower().endswith(SUFFIXES):
                 yield Path(parent, name)
                 count += 1

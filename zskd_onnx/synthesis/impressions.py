@@ -26,8 +26,8 @@ CHUNK_BATCHES = 10
 """Most batches per chunk when samples stop one by one: a sample that stops is replaced by the next one of the chunk."""
 
 CHUNK_WORK, USUAL_PASSES = 10**12, 50
-"""Multiply-adds of the forward passes of a chunk, a minute or so: a run that is killed loses a chunk. The passes that
-samples usually take."""
+"""Most multiply-adds of a chunk's forward passes, about a minute, because a run that is killed loses a chunk; and the number of
+passes that a sample usually takes."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -148,12 +148,11 @@ class Impressions(Synthesis):
         size = (len(targets), *grid.shape)
         if start is None:
             noise = torch.rand if self.start == "uniform" else torch.randn
-            x, bounds = noise(size, generator=rng, device=targets.device), (0.0, 1.0) if self.clamp == "step" else None
+            x = noise(size, generator=rng, device=targets.device)
+            bounds = (0.0, 1.0) if self.clamp == "step" else None
         else:
-            x, bounds = (
-                torch.zeros(size, device=targets.device),
-                None if self.radius is None else (-self.radius, self.radius),
-            )
+            x = torch.zeros(size, device=targets.device)
+            bounds = None if self.radius is None else (-self.radius, self.radius)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
 
