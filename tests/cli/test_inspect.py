@@ -12,6 +12,7 @@ import torch
 from tests.cli.conftest import WIDTHS, assert_whole
 from tests.conftest import Cli, Exports, export
 from tests.students.thinning.graphs import graph_of
+from zskd_onnx import prepare
 from zskd_onnx.cli.inspect import _classes, _rows, _thinning_rows
 from zskd_onnx.cli.results import table_lines
 
@@ -26,6 +27,8 @@ def test_inspect(run: Cli, digits_file: Path) -> None:
     assert facts["input"]["high"] == [16.0]
     assert not facts["input"]["assumed"]
     assert facts["recipes"]["zskd"] == {"suits": True, "needs": {"head": True}, "why": ""}
+    assert facts["default_recipe"] == {"name": "best", "why": ""}
+    assert facts["procedural"]["objects"]["classes"] == 10
     # 3x3 convolutions to 16 and 32 filters on 8x8, then 512 -> 52 -> 10.
     assert facts["multiply_adds"] == 64 * 9 * 16 + 64 * 9 * 16 * 32 + 512 * 52 + 52 * 10
     assert facts["parameters"] == sum(w.size for w in _weights(digits_file) if w.ndim)
@@ -59,6 +62,21 @@ def test_the_table_is_whole_at_every_width(run: Cli, digits_file: Path) -> None:
     assert unsuited.removeprefix("recipe deep-inversion").strip().startswith("needs batch-normalisation statistics")
     assert "final layer" in text
     assert "52 -> 10 at" in text
+    [objects] = [line for line in text.splitlines() if line.startswith("procedural objects")]
+    assert objects.endswith("on 256 images")
+
+
+def test_a_run_without_recipe_takes_the_default_that_inspect_names(run: Cli, tmp_path: Path) -> None:
+    """A teacher of natural images, and one without a final fully connected layer."""
+    torch.manual_seed(0)
+    head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 256, 4))
+    squared = torch.nn.Sequential(*head, torch.nn.Softplus())
+    for name, net, channels in (("colour", head, 3), ("headless", squared, 3)):
+        path = tmp_path / f"{name}.onnx"
+        export(net, (channels, 16, 16), path, "17", fixed=False)
+        facts = json.loads(run("inspect", path, "--input-range", "0,1", "--format", "json").stdout)
+        plan = prepare(path, student="mlp-small", input_range=(0, 1))
+        assert facts["default_recipe"]["name"] == plan.recipe.name
 
 
 def test_channels_that_can_be_removed(run: Cli, digits_file: Path) -> None:

@@ -99,6 +99,12 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
             else verdict["why"].removeprefix(f"{facts['path']}: recipe '{name}' ")
             for name, verdict in facts["recipes"].items()
         },
+        "default recipe": _default_recipe(facts["default_recipe"]),
+        **{
+            f"procedural {kind}": f"{answers['named']:,} of {answers['classes']:,} classes, "
+            f"{100 * answers['confident']:.0f} % confident, on {answers['samples']} images"
+            for kind, answers in facts["procedural"].items()
+        },
         "student": "none that auto picks is smaller; name one with --student"
         if student is None
         else f"{student['name']} ({student['why']})",
@@ -125,6 +131,11 @@ def _thinning_rows(facts: dict[str, Any]) -> dict[str, str]:
 
 def _size(size: dict[str, int]) -> str:
     return f"{size['parameters']:,} parameters, {size['multiply_adds']:,} multiply-adds per sample"
+
+
+def _default_recipe(default: dict[str, str]) -> str:
+    name, why = default["name"], default["why"].removeprefix(f"recipe {default['name']}, ")
+    return f"{name} ({why})" if why else name
 
 
 def _warnings(warnings: list[str]) -> dict[str, str]:

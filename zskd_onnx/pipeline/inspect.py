@@ -9,9 +9,10 @@ from typing import Any, Unpack
 
 import onnx
 
-from zskd_onnx.config.files import recipe_names
+from zskd_onnx.config.files import DEFAULT_RECIPE, recipe_names
 from zskd_onnx.config.load import load_recipe
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
+from zskd_onnx.pipeline.choose_recipe import default_recipe
 from zskd_onnx.pipeline.resolve import check_requirements, satisfies
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.settings import Requirement
@@ -19,7 +20,9 @@ from zskd_onnx.students.automatic import choose_automatically
 from zskd_onnx.students.choose import Choice
 from zskd_onnx.students.describe import Description, describe
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
+from zskd_onnx.teacher.probes.answers import Answers
 from zskd_onnx.teacher.probes.penultimate import find_penultimate
+from zskd_onnx.teacher.probes.procedural_answers import procedural_answers
 from zskd_onnx.teacher.signature.head import Head
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -61,6 +64,9 @@ class Inspection:
         outputs: output name -> what it holds.
         penultimate: node and number of outputs of the fully connected layer before the final one, or None.
         recipes: recipe name -> whether it suits.
+        default_recipe: the recipe that a run takes where none is named.
+        default_why: why it is not the recipe of most teachers; empty where it is.
+        procedural: kind of procedural images -> the teacher's predictions on some; see ``procedural_answers``.
         choice: the student that "auto" takes, and why; None where no student is smaller than the teacher.
         students: architectures that fit the input, with their sizes.
     """
@@ -70,6 +76,9 @@ class Inspection:
     outputs: dict[str, str]
     penultimate: tuple[str, int] | None
     recipes: dict[str, Suitability]
+    default_recipe: str
+    default_why: str
+    procedural: dict[str, Answers]
     choice: Choice | None
     students: tuple[Description, ...]
 
@@ -127,6 +136,8 @@ class Inspection:
                 name: {"suits": recipe.suits, "needs": recipe.needs, "why": recipe.why}
                 for name, recipe in self.recipes.items()
             },
+            "default_recipe": {"name": self.default_recipe, "why": self.default_why},
+            "procedural": {kind: answers.to_dict() for kind, answers in self.procedural.items()},
             "student": None if self.choice is None else {"name": self.choice.name, "why": self.choice.why},
             "students": [
                 {
@@ -152,12 +163,16 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> Inspection:
     teacher = load_teacher(path, **options)
     penultimate = find_penultimate(teacher)
     shape = teacher.domain.shape
+    default, why = default_recipe(load_recipe(DEFAULT_RECIPE), teacher, (), None, None)
     return Inspection(
         teacher=teacher,
         quantisation=_quantisation(teacher),
         outputs=_outputs(teacher),
         penultimate=None if penultimate is None else (penultimate.node, len(penultimate.weight)),
         recipes={name: _suitability(name, teacher) for name in recipe_names()},
+        default_recipe=default.name,
+        default_why="; ".join(why),
+        procedural=procedural_answers(teacher),
         choice=_choice(teacher),
         students=tuple(entry for entry in describe(shape, teacher.classes) if entry.parameters is not None),
     )

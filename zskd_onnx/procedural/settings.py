@@ -26,6 +26,15 @@ KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 """Kind -> function that draws samples as many and as large as those that it is given."""
 
 
+def drawable_kinds(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The kinds that can be drawn for samples of a shape (C, *sides); none for vectors (F,)."""
+    if len(shape) == 1:
+        return ()
+    if len(shape) != 3:
+        return ("level_lines",)
+    return tuple(kind for kind in KINDS if kind != "pen_strokes" or min(shape[1:]) >= MIN_SIDE)
+
+
 class Procedural(Settings):
     """Images that are drawn at random by a procedure, as a source of training samples; the teacher labels them.
 
@@ -70,16 +79,14 @@ class Procedural(Settings):
 
     def kinds(self, shape: tuple[int, ...]) -> dict[str, float]:
         """Kind -> share of a batch, for samples of a shape (C, *sides); empty for vectors (F,)."""
-        if len(shape) == 1:
+        drawable = drawable_kinds(shape)
+        if not drawable:
             return {}
         if self.natural(shape):
-            shares = {"dead_leaves": self.dead_leaves}
-        elif len(shape) == 3 and min(shape[1:]) >= MIN_SIDE:
-            shares = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes, "objects": self.objects}
-        elif len(shape) == 3:
-            shares = {"level_lines": self.level_lines + self.pen_strokes, "objects": self.objects}
-        else:
-            shares = {"level_lines": self.level_lines + self.pen_strokes + self.objects}
+            return {"dead_leaves": self.dead_leaves}
+        wanted = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes, "objects": self.objects}
+        shares = {kind: share for kind, share in wanted.items() if kind in drawable}
+        shares["level_lines"] += sum(share for kind, share in wanted.items() if kind not in drawable)
         return {kind: share for kind, share in shares.items() if share}
 
     def share(self, shape: tuple[int, ...]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
 from zskd_onnx.procedural.level_lines import level_lines
 from zskd_onnx.procedural.pen_strokes import MIN_SIDE
 from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.teacher.probes.procedural_answers import Draw, affordable_images, procedural_logits
 from zskd_onnx.teacher.teacher import Teacher
 
 MARGIN = 1.1
@@ -20,14 +20,8 @@ MARGIN = 1.1
 MIN_INFORMATION = 0.05
 """Mutual information, nats, at or below which the teacher separates neither kind of image."""
 
-COUNT, FEWEST, BATCH = 128, 32, 8
-"""Most and fewest images of each kind, and how many are drawn together: level-set lines of one batch are all equally far apart."""
-
-MULTIPLY_ADDS = 2e11
-"""Work that the question may cost, a few seconds."""
-
-Draw = Callable[[Tensor, torch.Generator], Tensor]
-"""A function that draws images in the unit space, as many and as large as those that it is given."""
+COUNT = 128
+"""Most images of each kind."""
 
 
 def infer_natural_images(teacher: Teacher) -> bool | None:
@@ -40,7 +34,7 @@ def infer_natural_images(teacher: Teacher) -> bool | None:
     Mutual information of level-set lines and dead leaves, nats: MNIST 1.4 and 0.7, two digits of a hundred classes
     2.4 and 1.2, CIFAR-10 0.7 and 0.8, CIFAR-10 in grey 0.6 and 0.8.
 
-    A costly teacher sees fewer images. Where it can afford fewer than ``FEWEST``, the number of channels decides.
+    For a costly teacher the number of channels decides, see ``affordable_images``.
 
     Returns:
         None for inputs that are not images, and for images with a side below 16, which are too small for either kind.
@@ -49,8 +43,8 @@ def infer_natural_images(teacher: Teacher) -> bool | None:
     if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
         return None
     in_colour = shape[0] == COLOURS
-    count = int(min(COUNT, MULTIPLY_ADDS / 2 / max(1, teacher.cost.multiply_adds)))
-    if count < FEWEST:
+    count = affordable_images(teacher, kinds=2, most=COUNT)
+    if not count:
         return in_colour
     # The purpose of the draws keeps its first name, so that old runs repeat.
     lines, leaves = (
@@ -61,7 +55,6 @@ def infer_natural_images(teacher: Teacher) -> bool | None:
     return lines <= MARGIN * leaves if in_colour else leaves > MARGIN * lines
 
 
-@torch.no_grad()
 def mutual_information(teacher: Teacher, draw: Draw, count: int, rng: torch.Generator) -> float:
     """Mutual information between an image and the teacher's class, in nats, over ``count`` images.
 
@@ -71,15 +64,7 @@ def mutual_information(teacher: Teacher, draw: Draw, count: int, rng: torch.Gene
         draw: draws the images.
         rng: on the CPU.
     """
-    size = teacher.cost.batch_size(BATCH)
-    if teacher.batch is not None:
-        size = teacher.batch * max(1, size // teacher.batch)
-    device = next((b.device for b in teacher.buffers()), None)
-    parts = []
-    for part in torch.empty((count, *teacher.domain.shape)).split(size):
-        images = draw(part, rng).to(device)
-        parts.append(teacher.logits(teacher.domain.to_file(images)).float().softmax(1))
-    probabilities = torch.cat(parts)
+    probabilities = procedural_logits(teacher, draw, count, rng).softmax(1)
     return float(_entropy(probabilities.mean(0)) - _entropy(probabilities).mean())
 
 
