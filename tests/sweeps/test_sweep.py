@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import SMALL, Exports
 from zskd_onnx import RecipeError, Sweep, UsageError, ZskdError, compress, sweep
@@ -137,6 +138,28 @@ def test_equal_runs_are_made_once(finished: Sweep, digits_file: Path, tmp_path: 
     assert [summary.seeds for summary in result.summaries] == [1, 0]
     assert len(list(result.folder.glob("runs/*"))) == 1
     assert [event.total for event in events if event.stage == "sweep" and event.kind == "done"] == [2]
+
+
+def test_runs_are_repeated_when_pictures_change(digits_file: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def picture(name: str) -> None:
+        Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(tmp_path / "pictures" / name)
+
+    def runs() -> int:
+        settings = ["procedural.level_lines=1", "procedural.pen_strokes=0", "distillation.epochs=1"]
+        settings += ["distillation.epoch_samples=256", "held_out=100"]
+        result = sweep(
+            digits_file, tmp_path / "out", recipes=["procedural"], settings=settings, pictures=tmp_path / "pictures"
+        )
+        assert [row.error for row in result.rows] == [None]
+        return len(list(tmp_path.glob("out/runs/*/student.onnx")))
+
+    (tmp_path / "pictures").mkdir()
+    picture("a.png")
+    assert (runs(), runs()) == (1, 1)
+    picture("b.png")
+    assert runs() == 2
 
 
 @pytest.mark.parametrize("changed", ["student", "version"])

@@ -16,6 +16,7 @@ from zskd_onnx.cli.options import (
     EvalDataOption,
     InitOption,
     OutputOption,
+    PicturesOption,
     StudentOption,
     TeacherFile,
     check_run_options,
@@ -24,7 +25,7 @@ from zskd_onnx.cli.options import (
 from zskd_onnx.cli.progress import progress
 from zskd_onnx.cli.results import percent, print_result
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
-from zskd_onnx.system.files import expect_file
+from zskd_onnx.system.files import expect_file, expect_folder
 
 if TYPE_CHECKING:
     from zskd_onnx.sweeps.table import Summary
@@ -57,6 +58,7 @@ def sweep(
     student: StudentOption = None,
     init: InitOption = None,
     data: DataOption = None,
+    pictures: PicturesOption = None,
     eval_data: EvalDataOption = None,
     seeds: Annotated[
         int,
@@ -93,6 +95,8 @@ def sweep(
       143  terminated
     """
     expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
+    if pictures is not None:
+        expect_folder(pictures, "pictures, JPEG or PNG")
     described = teacher_input.options()
 
     from zskd_onnx.config.files import DEFAULT_RECIPE
@@ -114,6 +118,7 @@ def sweep(
             student=student,
             eval_data=eval_data,
             data=data,
+            pictures=pictures,
             init=None if init is None else init.value,
             device=device.value,
             **described,
