@@ -50,9 +50,18 @@ def test_sequences_get_lines_in_place_of_objects(shape: tuple[int, ...], kinds: 
     assert settings.draw(6, shape, torch.Generator().manual_seed(0)).shape == (6, *shape)
 
 
+def test_natural_images_get_dead_leaves_and_scenes() -> None:
+    settings = Procedural(level_lines=0.5, dead_leaves=0.25, scenes=0.5, natural_images=True)
+    assert settings.kinds((3, 32, 32)) == {"dead_leaves": 0.25, "scenes": 0.5}
+    assert settings.kinds((3, 100)) == {"level_lines": 0.5}
+    assert Procedural(scenes=0.5, natural_images=True).natural((1, 32, 32))
+
+
 def test_shares_that_exceed_a_batch_are_refused() -> None:
     with pytest.raises(ValidationError, match="sum of at most 1"):
         Procedural(level_lines=0.7, pen_strokes=0.4)
+    with pytest.raises(ValidationError, match="dead_leaves and scenes are shares of one batch"):
+        Procedural(dead_leaves=0.7, scenes=0.4)
 
 
 @pytest.mark.parametrize("count", [1, 7, 70])

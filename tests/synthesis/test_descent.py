@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zskd_onnx.synthesis.descent import CHECK_INTERVAL, SampleAdam, descend_each
+from zskd_onnx.synthesis.descent import CHECK_INTERVAL, SampleAdam, descend_each, most_passes
 
 GOALS = torch.randn(23, 2, 3, generator=torch.Generator().manual_seed(1))
 START = 4 * torch.randn(23, 2, 3, generator=torch.Generator().manual_seed(0))
@@ -97,3 +97,16 @@ def test_steps_keep_no_autograd_history() -> None:
     made = descend_each(START, evaluate, slots=5, iterations=12, learning_rate=0.2, bounds=(0, 1))
     assert not made.requires_grad
     torch.testing.assert_close(made[0], descend_one(0, 12, 0.2, clamp=True)[0])
+
+
+@pytest.mark.parametrize("iterations", [1, 4, 5, 12, 50])
+def test_most_passes_are_those_of_samples_that_never_stop(iterations: int) -> None:
+    evaluations = 0
+
+    def never(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal evaluations
+        evaluations += 1
+        return torch.ones_like(x), torch.zeros_like(rows, dtype=torch.bool)
+
+    descend_each(START, never, slots=len(START), iterations=iterations, learning_rate=0.1)
+    assert evaluations == most_passes(iterations)

@@ -65,6 +65,7 @@ RECIPE_KEYS = (
     "procedural.pen_strokes",
     "procedural.objects",
     "procedural.dead_leaves",
+    "procedural.scenes",
     "procedural.pictures",
     "procedural.natural_images",
     "data.per_class",

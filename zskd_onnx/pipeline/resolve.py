@@ -264,13 +264,14 @@ def _with_natural_images(recipe: Recipe, teacher: Teacher, *, data: bool) -> tup
     procedural, shape = recipe.procedural, teacher.domain.shape
     if procedural is None:
         return recipe, []
-    if procedural.natural_images is None and procedural.dead_leaves:
+    if procedural.natural_images is None and procedural.has_natural:
         procedural = procedural.model_copy(update={"natural_images": infer_natural_images(teacher)})
     if not procedural.kinds(shape):
         if recipe.sources(data) == ("procedural",) or (recipe.synthesis and recipe.synthesis.starts_from_images):
             raise UsageError(
                 "section procedural draws no images for the teacher's inputs, and this run needs some; set "
-                "procedural.level_lines, procedural.pen_strokes or procedural.dead_leaves above 0"
+                "procedural.level_lines, procedural.pen_strokes, procedural.objects, procedural.dead_leaves or "
+                "procedural.scenes above 0"
             )
         return recipe.model_copy(update={"procedural": None}), []
     natural = procedural.natural_images

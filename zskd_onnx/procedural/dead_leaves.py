@@ -53,7 +53,7 @@ def dead_leaves(like: Tensor, rng: torch.Generator) -> Tensor:
         ellipse, rectangle = along.square() + across.square(), torch.maximum(along.abs(), across.abs()).square()
         inside = torch.where(draw(1, 1) < 0.5, ellipse, rectangle) < edge
         surface = torch.where(inside & (draw(1, 1) < probability), number, surface)
-    return _coloured(surface, field, rng)
+    return coloured(surface, field, rng)
 
 
 def textures(like: Tensor, rng: torch.Generator) -> Tensor:
@@ -80,7 +80,7 @@ def textures(like: Tensor, rng: torch.Generator) -> Tensor:
     return field / field.std((2, 3), keepdim=True, correction=min(1, height * width - 1)).clamp_min(1e-12)
 
 
-def _coloured(surface: Tensor, field: Tensor, rng: torch.Generator) -> Tensor:
+def coloured(surface: Tensor, field: Tensor, rng: torch.Generator) -> Tensor:
     """Images (N, C, H, W) in which each surface has its own colour and texture.
 
     Args:

@@ -45,26 +45,36 @@ def objects(like: Tensor, rng: torch.Generator) -> Tensor:
         like: a tensor with the shape and the device of the result.
         rng: random generator on the same device.
     """
-    n, channels, height, width = like.shape
+    return draw_objects(torch.zeros_like(like), rng)
+
+
+def draw_objects(ground: Tensor, rng: torch.Generator) -> Tensor:
+    """The same on other grounds, which the holes show.
+
+    Args:
+        ground: images (N, C, H, W) in [0, 1].
+        rng: random generator on the same device.
+    """
+    n, channels, height, width = ground.shape
 
     def draw(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand((n, *shape), generator=rng, device=like.device)
+        return low + (high - low) * torch.rand((n, *shape), generator=rng, device=ground.device)
 
-    rows = torch.linspace(-1, 1, height, device=like.device)[:, None]
-    columns = torch.linspace(-1, 1, width, device=like.device).expand(n, 1, width)
+    rows = torch.linspace(-1, 1, height, device=ground.device)[:, None]
+    columns = torch.linspace(-1, 1, width, device=ground.device).expand(n, 1, width)
     mirrored = draw(1, 1) < MIRRORED
     columns = torch.where(mirrored, columns.abs(), columns)
-    field = textures(like, rng)
-    image = torch.zeros_like(like)
+    field = textures(ground, rng)
+    image = ground
     count = 1 + (MAX_PARTS * draw(1, 1, 1)).long()
     for number in range(MAX_PARTS):
-        middle = SPREAD * torch.randn((2, n, 1, 1), generator=rng, device=like.device)
+        middle = SPREAD * torch.randn((2, n, 1, 1), generator=rng, device=ground.device)
         x, y = columns - torch.where(mirrored, middle[0].abs(), middle[0]), rows - middle[1]
         angle = draw(1, 1, high=torch.pi)
         length, breadth = (draw(1, 1, low=SIZES[0], high=SIZES[1]) for _ in range(2))
         along = (x * angle.cos() + y * angle.sin()) / length
         across = (y * angle.cos() - x * angle.sin()) / breadth
-        waves = torch.randint(WAVES[0], WAVES[1] + 1, (n, 1, 1), generator=rng, device=like.device)
+        waves = torch.randint(WAVES[0], WAVES[1] + 1, (n, 1, 1), generator=rng, device=ground.device)
         phase = waves * torch.atan2(across, along) + draw(1, 1, high=2 * torch.pi)
         edge = 1 + WAVE_HEIGHT * draw(1, 1) * phase.sin()
         ellipse, rectangle = (along.square() + across.square()).sqrt(), torch.maximum(along.abs(), across.abs())
@@ -76,5 +86,5 @@ def objects(like: Tensor, rng: torch.Generator) -> Tensor:
         part = (colour + TEXTURE * draw(1, 1, 1).square() * texture).clamp(0, 1)
         hole = (draw(1, 1, 1) < HOLES) & (number > 0)
         visible = inside[:, None] & (number < count)
-        image = torch.where(visible, torch.where(hole, 0.0, part), image)
+        image = torch.where(visible, torch.where(hole, ground, part), image)
     return image

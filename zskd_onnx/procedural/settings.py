@@ -13,6 +13,7 @@ from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
 from zskd_onnx.procedural.level_lines import level_lines
 from zskd_onnx.procedural.objects import objects
 from zskd_onnx.procedural.pen_strokes import MIN_SIDE, pen_strokes
+from zskd_onnx.procedural.scenes import scenes
 from zskd_onnx.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,6 +23,7 @@ KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "pen_strokes": pen_strokes,
     "objects": objects,
     "dead_leaves": dead_leaves,
+    "scenes": scenes,
 }
 """Kind -> function that draws samples as many and as large as those that it is given."""
 
@@ -49,7 +51,9 @@ class Procedural(Settings):
             have no room for them and get level-set lines instead.
         objects: share of objects on an empty ground, for drawings; sequences and volumes get level-set lines instead.
         dead_leaves: share of dead leaves (Lee, Mumford & Huang 2001), overlapping shapes of random colours, for
-            natural images. With 0 natural images get the kinds for drawings.
+            natural images.
+        scenes: share of objects on a ground of dead leaves or of one texture, for natural images. Where this and
+            dead_leaves are 0, natural images get the kinds for drawings.
         pictures: share of crops of the user's pictures among the images that are drawn, where a run has some.
         natural_images: whether inputs are natural images. Default: inferred from the teacher, which separates those
             procedural images better that are nearer to its training data; where it tells nothing, images with three
@@ -60,22 +64,30 @@ class Procedural(Settings):
     pen_strokes: Share = 0.0
     objects: Share = 0.0
     dead_leaves: Share = 0.0
+    scenes: Share = 0.0
     pictures: Share = 0.5
     natural_images: bool | None = None
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Procedural:
-        total = self.level_lines + self.pen_strokes + self.objects
-        if total > 1 + 1e-9:
-            raise ValueError(
-                f"level_lines, pen_strokes and objects are shares of one batch; expected a sum of at most 1, not {total:g}"
-            )
+        for kinds in (("level_lines", "pen_strokes", "objects"), ("dead_leaves", "scenes")):
+            total = sum(getattr(self, kind) for kind in kinds)
+            if total > 1 + 1e-9:
+                raise ValueError(
+                    f"{', '.join(kinds[:-1])} and {kinds[-1]} are shares of one batch; expected a sum of at most 1, "
+                    f"not {total:g}"
+                )
         return self
 
+    @property
+    def has_natural(self) -> bool:
+        """Whether there are kinds for natural images."""
+        return self.dead_leaves + self.scenes > 0
+
     def natural(self, shape: tuple[int, ...]) -> bool:
-        """Whether samples of a shape are taken for natural images, and get dead leaves."""
+        """Whether samples of a shape are taken for natural images, and get the kinds for them."""
         natural = self.natural_images if self.natural_images is not None else shape[0] == COLOURS
-        return natural and len(shape) == 3 and self.dead_leaves > 0
+        return natural and len(shape) == 3 and self.has_natural
 
     def kinds(self, shape: tuple[int, ...]) -> dict[str, float]:
         """Kind -> share of a batch, for samples of a shape (C, *sides); empty for vectors (F,)."""
@@ -83,10 +95,11 @@ class Procedural(Settings):
         if not drawable:
             return {}
         if self.natural(shape):
-            return {"dead_leaves": self.dead_leaves}
-        wanted = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes, "objects": self.objects}
-        shares = {kind: share for kind, share in wanted.items() if kind in drawable}
-        shares["level_lines"] += sum(share for kind, share in wanted.items() if kind not in drawable)
+            shares = {"dead_leaves": self.dead_leaves, "scenes": self.scenes}
+        else:
+            wanted = {"level_lines": self.level_lines, "pen_strokes": self.pen_strokes, "objects": self.objects}
+            shares = {kind: share for kind, share in wanted.items() if kind in drawable}
+            shares["level_lines"] += sum(share for kind, share in wanted.items() if kind not in drawable)
         return {kind: share for kind, share in shares.items() if share}
 
     def share(self, shape: tuple[int, ...]) -> float:

@@ -17,6 +17,14 @@ Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From samples (S, *shape) and their indices (S,) to gradients (S, *shape) and whether each is finished (S,)."""
 
 
+def most_passes(iterations: int) -> int:
+    """Largest number of evaluations that ``descend_each`` makes of samples that all have a slot from the start.
+
+    One more than steps shows that a sample has made its last one, and only checks look for it.
+    """
+    return -(-(iterations + 1) // CHECK_INTERVAL) * CHECK_INTERVAL
+
+
 class SampleAdam:
     """Adam (Kingma & Ba 2015) with moments and a step count for each sample."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from zskd_onnx.settings import Requirement
 from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, ignore_step
 from zskd_onnx.synthesis.coarse_grid import CoarseGrid
-from zskd_onnx.synthesis.descent import descend_each
+from zskd_onnx.synthesis.descent import descend_each, most_passes
 from zskd_onnx.synthesis.objectives import activation_loss, target_loss
 from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.teacher.probes.probe import last_convolution_probe
@@ -118,8 +118,8 @@ class Impressions(Synthesis):
 
     @property
     def passes(self) -> int:
-        """One per iteration; fewer with ``confidence``."""
-        return self.iterations
+        """One per iteration; with ``confidence`` at most ``most_passes``."""
+        return most_passes(self.iterations) if self.ends_early else self.iterations
 
     @property
     def ends_early(self) -> bool:

@@ -99,7 +99,7 @@ def test_digits_are_drawings_in_any_colour(tmp_path: Path, channels: int) -> Non
     plan = prepare(tmp_path / "net.onnx", student="cnn-small", input_range=(0, 1), overrides=overrides)
     assert plan.recipe.procedural is not None
     assert plan.recipe.procedural.natural_images is True
-    assert set(plan.recipe.procedural.kinds((channels, 32, 32))) == {"dead_leaves"}
+    assert set(plan.recipe.procedural.kinds((channels, 32, 32))) == {"dead_leaves", "scenes"}
     assert not any("are taken for" in note for note in plan.notes)
 
 

@@ -26,7 +26,7 @@ def digits_teacher(digits_file: Path) -> Teacher:
 def test_answers_are_those_of_onnxruntime(digits_file: Path, digits_teacher: Teacher) -> None:
     session = onnxruntime.InferenceSession(digits_file)
     answers = procedural_answers(digits_teacher)
-    assert set(answers) == {"level_lines", "objects", "dead_leaves"}  # 8x8 has no room for pen strokes
+    assert set(answers) == {"level_lines", "objects", "dead_leaves", "scenes"}  # 8x8 has no room for pen strokes
     for kind, found in answers.items():
         rng = rng_for(0, "procedural answers", kind)
         images = torch.cat([KINDS[kind](part, rng) for part in torch.empty((found.samples, 1, 8, 8)).split(BATCH)])
@@ -50,8 +50,8 @@ def test_vectors_have_none(tmp_path: Path) -> None:
     ("shape", "kinds"),
     [
         *(((7,), ()), ((1, 100), ("level_lines",)), ((1, 8, 16, 16), ("level_lines",))),
-        ((3, 8, 16), ("level_lines", "objects", "dead_leaves")),
-        ((3, 16, 16), ("level_lines", "pen_strokes", "objects", "dead_leaves")),
+        ((3, 8, 16), ("level_lines", "objects", "dead_leaves", "scenes")),
+        ((3, 16, 16), ("level_lines", "pen_strokes", "objects", "dead_leaves", "scenes")),
     ],
 )
 def test_kinds_that_fit_a_shape(shape: tuple[int, ...], kinds: tuple[str, ...]) -> None:
