@@ -24,6 +24,10 @@ class NoData(SystemExit):
     """A data set is not in the folder; the message names the expected files."""
 
 
+ENLARGED = "mnist-enlarged"
+"""MNIST enlarged bilinearly to 32x32 instead of padded, as an independent implementation of ZSKD has it."""
+
+
 def data_folder(option: Path | None) -> Path:
     """The folder of data sets, or an exit with a message.
 
@@ -37,19 +41,27 @@ def data_folder(option: Path | None) -> Path:
 
 
 def mnist(folder: Path, name: str = "mnist") -> Images:
-    """MNIST, or another set in its format: images (N, 32, 32), padded with zeros for LeNet-5.
+    """MNIST, or another set in its format: images (N, 32, 32) for LeNet-5, padded with zeros or enlarged.
 
     The files are ``NAME.npz``, or the four published files ``NAME/*-ubyte.gz``.
 
     Args:
-        name: "mnist" or "fashion-mnist".
+        name: "mnist", ``ENLARGED`` or "fashion-mnist".
 
     Raises:
         NoData: the folder has neither.
     """
+    enlarged = name == ENLARGED
+    name = "mnist" if enlarged else name
     x_train, y_train, x_test, y_test = _npz(folder, name) or _idx(folder / name)
+    if enlarged:
+        return _enlarge(x_train), y_train, _enlarge(x_test), y_test
     padded = [np.pad(x, ((0, 0), (2, 2), (2, 2))) for x in (x_train, x_test)]
     return padded[0], y_train, padded[1], y_test
+
+
+def _enlarge(images: np.ndarray) -> np.ndarray:
+    return np.stack([np.asarray(Image.fromarray(x).resize((32, 32), Image.Resampling.BILINEAR)) for x in images])
 
 
 def svhn(folder: Path) -> Images:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from data import NoData, data_folder, mnist
+from data import ENLARGED, NoData, data_folder, mnist
 from rows import commit, resolved, standing
 from teachers import SLIGHT, export_default, train_teacher
 
@@ -129,6 +129,12 @@ EXPERIMENTS = {
         )
     },
     **{
+        f"zskd-tensorflow, {share} %": Experiment(
+            "zskd-tensorflow", published, (f"synthesis.count={600 * share}", "held_out=100"), data=ENLARGED
+        )
+        for share, published in ((1, "92.15"), (5, "91.31"), (10, "96.69"), (25, "97.35"), (40, "97.92"))
+    },
+    **{
         f"Fashion-MNIST, {name}": Experiment(
             recipe, published, overrides, real=recipe == "kd", set_of=shared, data="fashion-mnist"
         )
@@ -175,7 +181,8 @@ def teacher_file(architecture: str, name: str, folder: Path, data: Path, seed: i
         np.savez(folder / "test.npz", x=x_test, y=y_test)
         np.savez(folder / "train.npz", x=x_train, y=y_train)
         epochs = 20 if plain else 5  # a larger net takes fewer
-        net = train_teacher(x_train, y_train, seed, epochs, augmentation=SLIGHT, architecture=architecture)
+        augmentation = None if name == ENLARGED else SLIGHT
+        net = train_teacher(x_train, y_train, seed, epochs, augmentation=augmentation, architecture=architecture)
         export_default(net, path, folded=plain)
     return path
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tests.conftest import Exports, SaveModel
 from zskd_onnx import UnsupportedTeacherError
 from zskd_onnx.priors.dirichlet import Dirichlet
+from zskd_onnx.priors.normal import Normal
 from zskd_onnx.procedural.settings import Procedural
 from zskd_onnx.synthesis.impressions import Impressions
 from zskd_onnx.teacher.load import load_teacher
@@ -247,6 +248,16 @@ def test_images_cross_the_boundary_within_the_radius(digits: Teacher, confidence
     assert float(x.amin()) >= 0
     assert float(x.amax()) <= 1
     assert torch.equal(start, Procedural(level_lines=1).draw(100, digits.domain.shape, rng_with()))
+
+
+@pytest.mark.parametrize("prior", [Dirichlet(), Normal()])
+def test_soft_targets_are_approached_from_images_too(digits: Teacher, prior: Dirichlet | Normal) -> None:
+    start = Procedural(objects=1, natural_images=False).draw(100, digits.domain.shape, rng_with())
+    targets = prior.sampler(digits)(0, 100, rng_with())
+    settings = NEAR.model_copy(update={"confidence": None, "temperature": 4.0})
+    x = settings.make(digits, targets, rng_with(), start=start)
+    assert loss(digits, x, targets, 4.0) < 0.5 * loss(digits, start, targets, 4.0)
+    assert float((x - start).abs().amax()) <= 0.2 + 1e-6
 
 
 def test_a_change_on_a_coarse_grid_is_smooth(exports: Exports) -> None:
