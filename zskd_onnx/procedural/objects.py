@@ -49,7 +49,7 @@ def objects(like: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def draw_objects(ground: Tensor, rng: torch.Generator) -> Tensor:
-    """The same on other grounds, which the holes show.
+    """Images (N, C, H, W) in [0, 1] of one object each on given grounds, which the holes show; see ``objects``.
 
     Args:
         ground: images (N, C, H, W) in [0, 1].

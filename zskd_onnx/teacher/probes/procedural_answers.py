@@ -15,8 +15,8 @@ from zskd_onnx.teacher.teacher import Teacher
 COUNT, FEWEST, BATCH = 256, 32, 8
 """Most and fewest images of each kind, and how many are drawn together: level-set lines of one batch are all equally far apart."""
 
-MULTIPLY_ADDS = 2e11
-"""Work that all kinds together may cost, a few seconds."""
+MULTIPLY_ADDS = 5e10
+"""Work that all kinds together may cost, about a second."""
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 """A function that draws images in the unit space, as many and as large as those that it is given."""
