@@ -90,7 +90,7 @@ def test_digits_are_drawings_in_any_colour(tmp_path: Path, channels: int) -> Non
     plan = prepare(tmp_path / "net.onnx", student="cnn-small", input_range=(0, 1))
     assert plan.recipe.procedural is not None
     assert plan.recipe.procedural.natural_images is False
-    assert set(plan.recipe.procedural.kinds((channels, 32, 32))) == {"level_lines", "pen_strokes"}
+    assert set(plan.recipe.procedural.kinds((channels, 32, 32))) == {"level_lines", "pen_strokes", "objects"}
     assert any(
         "inputs are taken for drawings" in note and "--set procedural.natural_images=true" in note
         for note in plan.notes
