@@ -168,6 +168,7 @@ def not_run(*tables: str) -> Callable[[Runs], str]:
 
 PROBLEMS = {
     "mnist": "MNIST, batch normalisation",
+    "fashion-mnist": "Fashion-MNIST",
     "hundred-classes": "100 classes, 32x64",
     "cifar10": "CIFAR-10",
     "cifar10 in grey": "CIFAR-10 in grey",
@@ -177,7 +178,7 @@ PROBLEMS = {
 
 
 def other_problems(runs: Runs) -> str:
-    chosen = runs.select("mnist, batch normalisation", "hundred classes", "natural images")
+    chosen = runs.select("mnist, batch normalisation", "fashion-mnist", "hundred classes", "natural images")
     groups = grouped(chosen, "recipe", "overrides", "description", "data")
     groups.sort(key=lambda group: list(PROBLEMS).index(group[0]["data"]))
     rows = []
