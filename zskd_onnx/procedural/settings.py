@@ -18,7 +18,10 @@ from zskd_onnx.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+Draw = Callable[[Tensor, torch.Generator], Tensor]
+"""A function that draws images in the unit space, as many and as large as those that it is given."""
+
+KINDS: dict[str, Draw] = {
     "level_lines": level_lines,
     "pen_strokes": pen_strokes,
     "objects": objects,

@@ -10,8 +10,9 @@ from torch import Tensor
 from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
 from zskd_onnx.procedural.level_lines import level_lines
 from zskd_onnx.procedural.pen_strokes import MIN_SIDE
+from zskd_onnx.procedural.settings import Draw
 from zskd_onnx.system.randomness import rng_for
-from zskd_onnx.teacher.probes.procedural_answers import Draw, affordable_images, procedural_logits
+from zskd_onnx.teacher.probes.procedural_answers import affordable_images, procedural_logits
 from zskd_onnx.teacher.teacher import Teacher
 
 MARGIN = 1.1

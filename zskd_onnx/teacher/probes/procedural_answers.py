@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from zskd_onnx.procedural.settings import KINDS, drawable_kinds
+from zskd_onnx.procedural.settings import KINDS, Draw, drawable_kinds
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.probes.answers import Answers, summarise
 from zskd_onnx.teacher.teacher import Teacher
@@ -17,9 +15,6 @@ COUNT, FEWEST, BATCH = 256, 32, 8
 
 MULTIPLY_ADDS = 5e10
 """Work that all kinds together may cost, about a second."""
-
-Draw = Callable[[Tensor, torch.Generator], Tensor]
-"""A function that draws images in the unit space, as many and as large as those that it is given."""
 
 
 def procedural_answers(teacher: Teacher) -> dict[str, Answers]:
