@@ -74,7 +74,9 @@ def test_reprs_fit_on_a_screen(digits: zskd_onnx.Teacher) -> None:
         notes=("a long note " * 50,),
         history={"distillation": [{"step": n, "loss": 1.0} for n in range(1000)]},
         chosen={"distillation": 999},
+        gates=(),
         missed_gates=("agreement 0.9000, expected <0.95>",),
+        latency=None,
         manifest=Path("out/manifest.json"),
     )
     assert len(repr(result)) < 400

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from zskd_onnx.importer.import_onnx import import_onnx
     from zskd_onnx.importer.write_back import write_back
     from zskd_onnx.metrics.belief_matching import BeliefMatching, Transitions
+    from zskd_onnx.metrics.gates import Gate
     from zskd_onnx.metrics.onnx_scores import Accuracies
     from zskd_onnx.pipeline.compress import compress
     from zskd_onnx.pipeline.estimate import Estimate, estimate
@@ -47,13 +48,15 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
-    from zskd_onnx.pipeline.verify import Verification, verify
+    from zskd_onnx.pipeline.verification import Pair, Verification
+    from zskd_onnx.pipeline.verify import verify
     from zskd_onnx.students.choose import Choice
     from zskd_onnx.students.describe import Description, Size
     from zskd_onnx.students.thinning.groups import HeldChannels
     from zskd_onnx.sweeps.grid import Run
     from zskd_onnx.sweeps.sweep import Sweep, sweep
     from zskd_onnx.sweeps.table import Row, Spread, Summary
+    from zskd_onnx.system.timings import Latency, LatencyComparison
     from zskd_onnx.teacher.load import TeacherOptions, load_teacher
     from zskd_onnx.teacher.probes.answers import Answers
     from zskd_onnx.teacher.signature.domain import Domain
@@ -76,6 +79,7 @@ _MODULES = {
     "EvaluationData": "data.npz",
     "Event": "events",
     "Fixed": "importer.file.fixed_inputs",
+    "Gate": "metrics.gates",
     "Head": "teacher.signature.head",
     "HeldChannels": "students.thinning.groups",
     "ImportedModel": "importer.fx_graph",
@@ -83,10 +87,13 @@ _MODULES = {
     "Inspection": "pipeline.inspect",
     "Inventory": "teacher.signature.inventory",
     "Labels": "teacher.signature.output",
+    "Latency": "system.timings",
+    "LatencyComparison": "system.timings",
     "Listener": "events",
     "ModelFigures": "pipeline.result",
     "OnnxFile": "importer.file.source",
     "Output": "teacher.signature.output",
+    "Pair": "pipeline.verification",
     "Parity": "export.checks",
     "Plan": "pipeline.plan",
     "Quality": "pipeline.evaluate",
@@ -104,7 +111,7 @@ _MODULES = {
     "ThinnableGroup": "pipeline.inspect_thinning",
     "Thinning": "pipeline.inspect_thinning",
     "Transitions": "metrics.belief_matching",
-    "Verification": "pipeline.verify",
+    "Verification": "pipeline.verification",
     "compress": "pipeline.compress",
     "estimate": "pipeline.estimate",
     "evaluate": "pipeline.evaluate",
@@ -134,6 +141,7 @@ __all__ = [
     "EvaluationData",
     "Event",
     "Fixed",
+    "Gate",
     "Head",
     "HeldChannels",
     "ImportedModel",
@@ -141,11 +149,14 @@ __all__ = [
     "Inspection",
     "Inventory",
     "Labels",
+    "Latency",
+    "LatencyComparison",
     "Listener",
     "MissingExtraError",
     "ModelFigures",
     "OnnxFile",
     "Output",
+    "Pair",
     "Parity",
     "ParityError",
     "Plan",

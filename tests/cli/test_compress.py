@@ -34,13 +34,29 @@ def test_compress_prints_one_json_object(run: Cli, tmp_path: Path, digits_file: 
     assert set(result["chosen"]) == {"distillation"}
     assert result["accuracy"]["teacher"] == pytest.approx(0.1)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["seed"] == 3
+    assert result["latency"]["ratio"] == result["latency"]["student"]["median"] / result["latency"]["teacher"]["median"]
     assert "synthesis" in done.stderr
+
+
+def test_a_missed_gate_is_named_in_the_json_object(run: Cli, digits_file: Path) -> None:
+    gates = ("--min-agreement", "0.01", "--max-latency-ratio", "0.0001")
+    done = run("compress", digits_file, "-o", "out", *SMALL_OPTIONS, *gates, "--format", "json")
+    assert done.returncode == 5
+    result = json.loads(done.stdout)
+    assert {gate["gate"]: gate["passed"] for gate in result["gates"]} == {
+        "min_agreement": True,
+        "max_latency_ratio": False,
+    }
+    assert len(result["missed_gates"]) == 1
+    needy = run("compress", digits_file, "-o", "other", *SMALL_OPTIONS, "--max-accuracy-drop", "0.01")
+    assert needy.returncode == 2
+    assert "deployment.max_accuracy_drop needs samples" in needy.stderr
 
 
 def test_compress_prints_the_path_and_a_table(run: Cli, tmp_path: Path, digits_file: Path) -> None:
     x, y = held_out_digits()
     np.savez(tmp_path / "data.npz", x=x, y=y)
-    gate = ("--set", "deployment.min_agreement=1", "--eval-data", "data.npz")
+    gate = ("--min-agreement", "1", "--eval-data", "data.npz")
     done = run("compress", digits_file, "-o", "out", *SMALL_OPTIONS, *gate)
     assert done.returncode == 5
     lines = done.stdout.splitlines()
@@ -55,6 +71,7 @@ def test_compress_prints_the_path_and_a_table(run: Cli, tmp_path: Path, digits_f
         "parameters",
         "multiply-adds",
         "file size",
+        "latency",
         "time",
     ]
     assert rows["answers"].endswith("in the range 0..16 (file metadata)")

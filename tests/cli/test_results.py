@@ -16,7 +16,10 @@ from zskd_onnx.cli.results import SCHEMA_VERSION, duration, percent, print_resul
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.onnx_scores import Accuracies
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
+from zskd_onnx.system.timings import Latency, LatencyComparison
 from zskd_onnx.teacher.probes.answers import Answers
+
+LATENCY = LatencyComparison(Latency(0.001_234, 0.002), Latency(0.000_65, 0.000_7), "CPU, 2 threads, batch 1")
 
 
 @pytest.fixture
@@ -45,7 +48,9 @@ def result() -> CompressionResult:
         notes=(),
         history={"distillation": validations, "fine-tuning": []},
         chosen={"distillation": 28_125},
+        gates=(),
         missed_gates=(),
+        latency=LATENCY,
         manifest=Path("out") / "manifest.json",
     )
 

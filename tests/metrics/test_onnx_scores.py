@@ -12,9 +12,10 @@ from onnx import helper
 from tests.conftest import SaveModel
 from zskd_onnx import UsageError
 from zskd_onnx.data.npz import EvaluationData, read_evaluation_data, read_samples
-from zskd_onnx.metrics.onnx_scores import predict, score
+from zskd_onnx.metrics.onnx_scores import log_probabilities, score
 from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.signature.domain import Domain
+from zskd_onnx.teacher.signature.output import Output
 
 GREY = Domain("x", "float32", "NCHW", (1, 4, 5), (-1.0,), (1.0,), "", "", "known")
 COLOUR = Domain("x", "float32", "NHWC", (3, 4, 5), (0.0,) * 3, (255.0,) * 3, "", "", "known")
@@ -99,11 +100,16 @@ def test_samples_without_class_numbers(tmp_path: Path) -> None:
     assert (samples.y, samples.notes) == (None, ())
 
 
+def logits(classes: int) -> Output:
+    return Output("y", "logits", (classes,), classes)
+
+
 @pytest.mark.parametrize("batch", ["N", 1, 4])
 def test_predictions_at_fixed_and_free_batch_sizes(save_model: SaveModel, batch: int | str) -> None:
     path = save_model([helper.make_node("Relu", ["x"], ["y"])], [batch, 3], [batch, 3])
     x = np.random.default_rng(0).random((301, 3), dtype=np.float32)
-    np.testing.assert_array_equal(predict(open_session(path), x, "y"), x.argmax(1))
+    expected = torch.from_numpy(x).relu().log_softmax(1)
+    torch.testing.assert_close(log_probabilities(open_session(path), x, logits(3)), expected)
 
 
 def test_score_by_hand(save_model: SaveModel) -> None:
@@ -122,7 +128,7 @@ def test_score_by_hand(save_model: SaveModel) -> None:
         name="s.onnx",
     )
     data = EvaluationData(np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32), np.array([0, 1, 1, 1]))
-    scores = score(open_session(teacher), open_session(student), "y", data, 2)
+    scores = score(open_session(teacher), open_session(student), logits(2), data)
     assert (scores.teacher, scores.student, scores.agreement) == (0.75, 0.25, 0.5)
     assert scores.remarks == ()  # four samples are too few to tell
 
@@ -139,7 +145,7 @@ def test_remarks_of_a_score(save_model: SaveModel) -> None:
     )
     y = np.arange(90) % 3
     data = EvaluationData(np.eye(3, dtype=np.float32)[y], (y + 1) % 3)
-    remarks = score(open_session(teacher), open_session(student), "y", data, 3).remarks
+    remarks = score(open_session(teacher), open_session(student), logits(3), data).remarks
     assert "the teacher's accuracy on the real samples is near chance, 33.33 %" in remarks[0]
     assert "the student answers class 1 to all 90 samples" in remarks[1]
     assert "the agreement on 90 samples is near chance" in remarks[2]

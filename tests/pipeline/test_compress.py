@@ -308,7 +308,10 @@ def test_verification_of_a_run(finished: CompressionResult, digits_file: Path, e
     verification = verify(finished.student.parent, teacher=digits_file, eval_data=evaluation)
     assert (verification.digest, verification.interface) == ("matches", "fits")
     assert verification.parity < 1e-4
-    assert verification.accuracy == finished.accuracy
+    assert verification.accuracy is not None
+    assert finished.accuracy is not None
+    assert verification.accuracy.student == finished.accuracy.student
+    assert verification.accuracy.teacher == finished.accuracy.teacher
     without_teacher = verify(finished.student)
     assert (without_teacher.interface, without_teacher.agreement) == ("no teacher given", None)
 

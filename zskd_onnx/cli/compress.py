@@ -23,6 +23,7 @@ from zskd_onnx.cli.options import (
 )
 from zskd_onnx.cli.print_compression import print_compression, print_plan
 from zskd_onnx.cli.progress import progress
+from zskd_onnx.cli.quality_gates import QualityGates
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
 from zskd_onnx.cli.targets import Targets
 from zskd_onnx.errors import UsageError
@@ -99,6 +100,7 @@ def compress(
     ] = False,
     *,
     targets: Targets,
+    gates: QualityGates,
     teacher_input: TeacherInput,
     printed: Output,
 ) -> None:
@@ -132,7 +134,8 @@ def compress(
         raise UsageError("--dry-run and --resume exclude each other; give one of them")
     if not (dry_run or resume):
         check_output(output, overwrite=overwrite)
-    check_run_options(recipe, set_ or [], student, data, eval_data)
+    overrides = [*(set_ or []), *gates.overrides()]
+    check_run_options(recipe, overrides, student, data, eval_data)
     if pictures is not None:
         expect_folder(pictures, "pictures, JPEG or PNG")
     described = {**targets.options(student), **teacher_input.options()}
@@ -144,7 +147,7 @@ def compress(
 
     options: dict[str, Any] = {
         "recipe": recipe,
-        "overrides": set_ or [],
+        "overrides": overrides,
         "student": student,
         "seed": seed,
         "device": device.value,

@@ -19,9 +19,10 @@ STUDENT = "Student"
 TEACHER_INPUT = "Teacher's input"
 REAL_DATA = "Real data"
 BELIEF_MATCHING = "Belief matching"
+GATES = "Quality gates"
 RUN = "Run"
 OUTPUT = "Output"
-PANELS = ("Arguments", RECIPE, STUDENT, TEACHER_INPUT, REAL_DATA, BELIEF_MATCHING, RUN, OUTPUT, "Options")
+PANELS = ("Arguments", RECIPE, STUDENT, TEACHER_INPUT, REAL_DATA, BELIEF_MATCHING, GATES, RUN, OUTPUT, "Options")
 """Headings of the panels, in their order on the page; ``rich_help_panel`` puts an option into one."""
 
 MIN_WIDTH, MAX_WIDTH = 40, 100

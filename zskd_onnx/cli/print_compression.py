@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zskd_onnx.cli.choices import Format
-from zskd_onnx.cli.results import duration, percent, print_json, print_result, print_table
+from zskd_onnx.cli.results import duration, latency_rows, percent, print_json, print_result, print_table
 
 if TYPE_CHECKING:
     from zskd_onnx.pipeline.estimate import Estimate
@@ -66,6 +66,7 @@ def result_rows(result: CompressionResult) -> dict[str, str]:
         "parameters": _reduction(teacher.parameters, student.parameters),
         "multiply-adds": f"{_reduction(teacher.multiply_adds, student.multiply_adds)} per sample",
         "file size": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
+        **latency_rows(result.latency),
         "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
     }
 

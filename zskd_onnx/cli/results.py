@@ -6,10 +6,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zskd_onnx.cli.choices import Format
 from zskd_onnx.cli.help_page import UNBROKEN
+
+if TYPE_CHECKING:
+    from zskd_onnx.system.timings import LatencyComparison
 
 SCHEMA_VERSION = 2
 """Version of the JSON objects; it grows when a key changes its name or meaning."""
@@ -75,6 +78,17 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def latency_rows(latency: LatencyComparison | None) -> dict[str, str]:
+    """The rows of a table for the latencies of teacher and student; none for None."""
+    if latency is None:
+        return {}
+    medians, tails = (
+        " -> ".join(f"{1000 * getattr(model, figure):.3g}" for model in (latency.teacher, latency.student))
+        for figure in ("median", "p95")
+    )
+    return {"latency": f"{medians} ms, 95th percentile {tails} ms ({latency.conditions})"}
 
 
 def percent(fraction: float) -> str:

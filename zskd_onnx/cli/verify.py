@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zskd_onnx.cli.help_page import REAL_DATA, TEACHER_INPUT
-from zskd_onnx.cli.options import StudentFile, number
-from zskd_onnx.cli.results import note_rows, percent, print_result
+from zskd_onnx.cli.options import StudentFile
+from zskd_onnx.cli.quality_gates import QualityGates
+from zskd_onnx.cli.results import latency_rows, note_rows, percent, print_result
 from zskd_onnx.cli.shared import Output, constants, with_shared_options
 from zskd_onnx.system.files import expect_file
 
 if TYPE_CHECKING:
-    from zskd_onnx.pipeline.verify import Verification
+    from zskd_onnx.pipeline.verification import Verification
+
+WORST_CLASSES = 3
+"""Number of classes whose loss of accuracy is printed; JSON has all."""
 
 
 @with_shared_options
@@ -36,27 +40,25 @@ def verify(
         Path | None,
         typer.Option(
             metavar="FILE.npz",
-            help="Real samples x and class numbers y; needs --teacher.",
+            help="Real samples x, and class numbers y if known; needs --teacher.",
             rich_help_panel=REAL_DATA,
         ),
     ] = None,
-    min_agreement: Annotated[
-        float,
-        typer.Option(metavar="SHARE", parser=number(0, 1), help="Quality gate: smallest agreement, from 0 to 1."),
-    ] = 0.0,
-    min_accuracy: Annotated[
-        float,
-        typer.Option(metavar="SHARE", parser=number(0, 1), help="Quality gate: smallest accuracy, from 0 to 1."),
-    ] = 0.0,
     *,
+    gates: QualityGates,
     printed: Output,
 ) -> None:
     """Check STUDENT: parity with onnxruntime, digest, and whether it fits in the teacher's place.
+
+    With the teacher, both are compared on the transfer set of the run or on real samples, and timed. The
+    files are loaded in a process of their own: a file that crashes onnxruntime fails the check.
 
     Examples:
       zskd-onnx verify zskd-out
       zskd-onnx verify out/student.onnx --teacher teacher.onnx
       zskd-onnx verify out --teacher t.onnx --min-agreement 0.9
+      zskd-onnx verify out --teacher t.onnx --eval-data d.npz \\
+        --max-accuracy-drop 0.01 --max-latency-ratio 0.5
 
     Exit codes:
       0  success
@@ -75,8 +77,10 @@ def verify(
         teacher=teacher,
         fix=constants(fix),
         eval_data=eval_data,
-        min_agreement=min_agreement,
-        min_accuracy=min_accuracy,
+        min_agreement=gates.min_agreement or 0.0,
+        min_accuracy=gates.min_accuracy or 0.0,
+        max_accuracy_drop=gates.max_accuracy_drop,
+        max_latency_ratio=gates.max_latency_ratio,
     )
     print_result(result.to_dict(), _rows(result), printed.format)
     result.check()
@@ -89,10 +93,47 @@ def _rows(result: Verification) -> dict[str, str]:
         "digest": result.digest,
         "interface": result.interface,
     }
-    if result.teacher_digest != "no teacher given":
-        rows["teacher digest"] = result.teacher_digest
-    if result.agreement is not None:
-        rows["agreement"] = percent(result.agreement)
-    if result.accuracy is not None:
-        rows["accuracy"] = f"teacher {percent(result.accuracy.teacher)}, student {percent(result.accuracy.student)}"
+    if result.bytes is None:
+        return rows
+    rows["teacher digest"] = result.teacher_digest
+    if result.agreement is not None and result.divergence is not None:
+        rows["agreement"] = f"{percent(result.agreement)} on {result.samples:,} samples"
+        if result.confident_agreement is not None:
+            rows["agreement"] += (
+                f"; {percent(result.confident_agreement)} where the teacher's confidence is 90 % or more"
+            )
+        rows["divergence"] = f"{result.divergence:.4g} nats (mean KL divergence from the teacher to the student)"
+    rows |= _accuracy_rows(result)
+    for label, figures in (
+        ("parameters", result.parameters),
+        ("multiply-adds", result.multiply_adds),
+        ("file size", result.bytes),
+    ):
+        if figures is not None:
+            rows[label] = f"{figures.teacher:,} -> {figures.student:,}"
+    rows |= latency_rows(result.latency)
+    for gate in result.gates:
+        rows[f"gate {gate.name}"] = f"{'passed' if gate.passed else 'missed'}: {gate}"
     return rows | note_rows(result.notes)
+
+
+def _accuracy_rows(result: Verification) -> dict[str, str]:
+    """Accuracy, its drop, and the classes that lose most."""
+    if result.accuracy is None or result.class_accuracy is None:
+        return {}
+    teacher, student = result.accuracy.teacher, result.accuracy.student
+    side = "below" if student < teacher else "above"
+    difference = f"{100 * abs(teacher - student):.2f} points {side}" if student != teacher else "equal"
+    rows = {"accuracy": f"teacher {percent(teacher)}, student {percent(student)}, {difference}"}
+    names = result.class_names or tuple(str(number) for number in range(len(result.class_accuracy.teacher)))
+    drops = [
+        (of_teacher - of_student, name)
+        for name, of_teacher, of_student in zip(
+            names, result.class_accuracy.teacher, result.class_accuracy.student, strict=True
+        )
+        if of_teacher is not None and of_student is not None and of_teacher > of_student
+    ]
+    worst = sorted(drops, reverse=True)[:WORST_CLASSES]
+    if worst:
+        rows["largest drops"] = ", ".join(f"class {name} {100 * drop:.2f} points" for drop, name in worst)
+    return rows

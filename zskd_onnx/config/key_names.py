@@ -137,5 +137,7 @@ RECIPE_KEYS = (
     "deployment.opset",
     "deployment.min_agreement",
     "deployment.min_accuracy",
+    "deployment.max_accuracy_drop",
+    "deployment.max_latency_ratio",
     "seed",
 )

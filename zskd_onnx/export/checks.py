@@ -12,6 +12,7 @@ import torch
 from zskd_onnx.errors import ParityError
 from zskd_onnx.export.onnx import DropInStudent
 from zskd_onnx.system.onnx_runtime import run
+from zskd_onnx.teacher.classifier import Classifier
 from zskd_onnx.teacher.signature.output import Labels
 
 BATCHES = (1, 2, 7)
@@ -59,6 +60,12 @@ def check_interface(session: ort.InferenceSession, teacher: ort.InferenceSession
             f"the student has the outputs {list(student_outputs)}, the teacher has {list(teacher_outputs)}; "
             f"expected no other ones, and '{output_name}' with the class scores"
         )
+    in_order = [name for name in teacher_outputs if name in student_outputs]
+    if list(student_outputs) != in_order:
+        raise ParityError(
+            f"the student has the outputs {list(student_outputs)} in this order, the teacher has {in_order}; "
+            "a program that reads outputs by their position gets the wrong one"
+        )
     pairs += [("output", value, teacher_outputs[name]) for name, value in student_outputs.items()]
     for what, own, expected in pairs:
         if own.type != expected.type:
@@ -77,12 +84,16 @@ def check_interface(session: ort.InferenceSession, teacher: ort.InferenceSession
 
 
 def check_values(
-    session: ort.InferenceSession, student: DropInStudent, labels: Sequence[Labels], unit: torch.Tensor
+    session: ort.InferenceSession,
+    student: DropInStudent | Classifier,
+    labels: Sequence[Labels],
+    unit: torch.Tensor,
 ) -> Parity:
-    """Compare the exported student in onnxruntime with the student in torch, at batch sizes 1, 2 and 7.
+    """Compare a student's file in onnxruntime with the student in torch, at batch sizes 1, 2 and 7.
 
     Args:
-        session: the exported student.
+        session: the file.
+        student: computes the file's output from its input.
         labels: outputs that must hold the label of the largest score.
         unit: one or more samples in the unit space.
 

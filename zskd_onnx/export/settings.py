@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from zskd_onnx.metrics.gates import Gates
 from zskd_onnx.settings import Settings
 
 
@@ -21,8 +22,19 @@ class Deployment(Settings):
             off.
         min_accuracy: quality gate: smallest accuracy of the student on the evaluation data. Below it
             the run fails with a QualityError. 0 turns the gate off.
+        max_accuracy_drop: quality gate: largest difference of the teacher's accuracy and the student's on the
+            evaluation data. null turns the gate off.
+        max_latency_ratio: quality gate: largest ratio of the student's median latency to the teacher's in
+            onnxruntime. null turns the gate off.
     """
 
     opset: Annotated[int, Field(ge=16, le=24)] = 18
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.0
     min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_accuracy_drop: Annotated[float, Field(ge=-1, le=1)] | None = None
+    max_latency_ratio: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def gates(self) -> Gates:
+        """The quality gates."""
+        return Gates(self.min_agreement, self.min_accuracy, self.max_accuracy_drop, self.max_latency_ratio)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 import torch
+from torch import Tensor
 
 from zskd_onnx.data.npz import EvaluationData
 from zskd_onnx.metrics.chance import student_remarks, teacher_remarks
 from zskd_onnx.system.onnx_runtime import run
+from zskd_onnx.teacher.signature.output import Output
 
 BATCH = 256
 
@@ -31,35 +33,27 @@ class Accuracies:
     remarks: tuple[str, ...] = ()
 
 
-def predict(session: ort.InferenceSession, x: np.ndarray, output: str) -> np.ndarray:
-    """Predicted class numbers.
+def log_probabilities(session: ort.InferenceSession, x: np.ndarray, output: Output) -> Tensor:
+    """Logarithms of the class probabilities that a file gives, (N, K).
 
     Args:
         x: samples (N, ...) as the file takes them.
-        output: the output with the class scores; a single probability above one half means class 1.
-
-    Returns:
-        (N,) int64.
+        output: the output with the class scores.
     """
-    predictions = []
-    for first in range(0, len(x), BATCH):
-        (values,) = run(session, x[first : first + BATCH], [output])
-        values = values.reshape(len(values), -1)
-        predictions.append(values.argmax(1) if values.shape[1] > 1 else (values[:, 0] > 0.5).astype(np.int64))
-    return np.concatenate(predictions)
+    parts = [run(session, x[first : first + BATCH], [output.name])[0] for first in range(0, len(x), BATCH)]
+    return torch.cat([output.log_probabilities(part) for part in parts])
 
 
 def score(
-    teacher: ort.InferenceSession, student: ort.InferenceSession, output: str, data: EvaluationData, classes: int
+    teacher: ort.InferenceSession, student: ort.InferenceSession, output: Output, data: EvaluationData
 ) -> Accuracies:
     """Accuracy of both files, and their agreement.
 
     Args:
         output: the output with the class scores.
-        classes: number of classes.
     """
     teacher_classes, student_classes = (
-        torch.from_numpy(predict(session, data.x, output)) for session in (teacher, student)
+        log_probabilities(session, data.x, output).argmax(1) for session in (teacher, student)
     )
     labels = torch.from_numpy(data.y)
     return Accuracies(
@@ -67,7 +61,7 @@ def score(
         student=float((student_classes == labels).double().mean()),
         agreement=float((student_classes == teacher_classes).double().mean()),
         remarks=(
-            *teacher_remarks(teacher_classes, labels, classes),
-            *student_remarks(teacher_classes, student_classes, classes),
+            *teacher_remarks(teacher_classes, labels, output.classes),
+            *student_remarks(teacher_classes, student_classes, output.classes),
         ),
     )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,6 +19,7 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Event, EventLog, Listener, both, silent
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.export.onnx import describe_teacher, save
+from zskd_onnx.metrics.gates import missed
 from zskd_onnx.metrics.onnx_scores import Accuracies, score
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.check_output import check_output
@@ -27,7 +29,7 @@ from zskd_onnx.pipeline.judge_samples import judge_samples
 from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_set, reuse
 from zskd_onnx.pipeline.plan import Plan, prepare
-from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures, missed_gates
+from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
 from zskd_onnx.pipeline.result_warnings import result_warnings
 from zskd_onnx.pipeline.resumed_settings import resumed_settings
 from zskd_onnx.pipeline.run_folder import OpenFolder
@@ -39,6 +41,9 @@ from zskd_onnx.students.onnx_student import OnnxStudent, to_checked_file
 from zskd_onnx.students.own_files import is_onnx_file, own_file
 from zskd_onnx.students.thinning.target import requested_target
 from zskd_onnx.system.files import write_text
+from zskd_onnx.system.latency import compare_latencies
+from zskd_onnx.system.onnx_runtime import fixed_batch
+from zskd_onnx.system.timings import LatencyComparison
 from zskd_onnx.teacher.load import TeacherOptions
 from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.version import __version__
@@ -210,13 +215,19 @@ def _run(
     draw_samples(trained.held_out, rows[: len(trained.held_out)], folder / run_folder.IMPRESSIONS)
     clock.mark("distillation")
 
-    parity, accuracy = _export(plan, trained.student, folder, trained.held_out)
+    exported = _export(plan, trained.student, folder, trained.held_out)
     clock.mark("deployment")
-    gates, comparison, path = plan.recipe.deployment, trained.comparison, folder / run_folder.STUDENT
+    accuracy, comparison, path = exported.accuracy, trained.comparison, folder / run_folder.STUDENT
+    gates = plan.recipe.deployment.gates.judge(
+        agreement=comparison.agreement,
+        accuracy=None if accuracy is None else accuracy.student,
+        teacher_accuracy=None if accuracy is None else accuracy.teacher,
+        latency_ratio=exported.latency.ratio,
+    )
     warnings = result_warnings(teacher.domain, answers, comparison, accuracy)
     result = CompressionResult(
         student=path,
-        parity=parity,
+        parity=exported.parity,
         agreement=comparison.agreement,
         confident=comparison.confident,
         confident_agreement=comparison.confident_agreement,
@@ -232,12 +243,9 @@ def _run(
         domain=InputRange.of(teacher.domain),
         warnings=warnings,
         notes=tuple(dict.fromkeys((*plan.notes, *warnings))),
-        missed_gates=missed_gates(
-            comparison.agreement,
-            gates.min_agreement,
-            None if accuracy is None else accuracy.student,
-            gates.min_accuracy,
-        ),
+        gates=gates,
+        missed_gates=missed(gates),
+        latency=exported.latency,
         manifest=folder / run_folder.MANIFEST,
     )
     manifest = {"run": run.settings.run, **_manifest(plan, result)}
@@ -259,13 +267,23 @@ class _Clock:
         self.seconds[stage], self.last = now - self.last, now
 
 
-def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> tuple[Parity, Accuracies | None]:
-    """Export, verify and score the student; its file appears only if it passes."""
+@dataclass(frozen=True)
+class _Exported:
+    """What was measured on the exported student; ``accuracy`` is None without evaluation data."""
+
+    parity: Parity
+    accuracy: Accuracies | None
+    latency: LatencyComparison
+
+
+def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> _Exported:
+    """Export, verify, score and time the student; its file appears only if it passes."""
     teacher = plan.teacher
     made = to_checked_file(student, teacher, plan.recipe.deployment.opset, held_out)
     accuracy = None
     if plan.evaluation is not None:
-        accuracy = score(made.teacher, made.student, teacher.output.name, plan.evaluation, teacher.classes)
+        accuracy = score(made.teacher, made.student, teacher.output, plan.evaluation)
+    latency = compare_latencies(made.teacher, made.student, teacher.domain.mid_grey(fixed_batch(made.teacher) or 1))
     metadata = {
         "zskd.version": __version__,
         "zskd.teacher_sha256": teacher.source.sha256,
@@ -276,7 +294,7 @@ def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> t
     source = made.model if isinstance(student, OnnxStudent) else teacher.source.proto
     others = {p.key: p.value for p in source.metadata_props if not p.key.startswith("zskd.")}
     save(made.model, folder / run_folder.STUDENT, {**others, **describe_teacher(teacher, metadata)})
-    return made.parity, accuracy
+    return _Exported(made.parity, accuracy, latency)
 
 
 def _manifest(plan: Plan, result: CompressionResult) -> dict[str, Any]:

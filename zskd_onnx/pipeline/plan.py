@@ -123,8 +123,9 @@ def prepare(
         chosen, reasons = default_recipe(chosen, loaded, *options)
     check_requirements(chosen, loaded)
     samples = _real_samples(chosen, loaded, data)
-    if chosen.deployment.min_accuracy and eval_data is None:
-        raise UsageError("deployment.min_accuracy needs samples to score on; give --eval-data FILE.npz")
+    needy = chosen.deployment.gates.need_labels
+    if needy and eval_data is None:
+        raise UsageError(f"deployment.{needy[0]} needs samples to score on; give --eval-data FILE.npz")
     evaluation = None
     if eval_data is not None:
         evaluation = read_evaluation_data(Path(eval_data), loaded.domain, loaded.classes, loaded.class_names)

@@ -9,7 +9,9 @@ from typing import Any
 
 from zskd_onnx.errors import QualityError
 from zskd_onnx.export.checks import Parity
+from zskd_onnx.metrics.gates import Gate
 from zskd_onnx.metrics.onnx_scores import Accuracies
+from zskd_onnx.system.timings import LatencyComparison
 from zskd_onnx.teacher.probes.answers import Answers
 from zskd_onnx.teacher.signature.domain import Domain
 
@@ -73,7 +75,9 @@ class CompressionResult:
         notes: what was assumed or decided, and the warnings.
         history: training stage -> its validations.
         chosen: training stage -> the step whose weights were kept.
-        missed_gates: quality gates that the student missed, a sentence each.
+        gates: quality gates of the recipe, and what was measured for them.
+        missed_gates: those that the student missed, a sentence each.
+        latency: of both files in onnxruntime; None for runs of earlier versions.
         manifest: path of the manifest.
     """
 
@@ -92,7 +96,9 @@ class CompressionResult:
     notes: tuple[str, ...]
     history: dict[str, list[dict[str, Any]]]
     chosen: dict[str, int]
+    gates: tuple[Gate, ...]
     missed_gates: tuple[str, ...]
+    latency: LatencyComparison | None
     manifest: Path
 
     def check(self) -> None:
@@ -139,7 +145,9 @@ class CompressionResult:
             "chosen": self.chosen,
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "gates": [gate.to_dict() for gate in self.gates],
             "missed_gates": list(self.missed_gates),
+            "latency": None if self.latency is None else self.latency.to_dict(),
         }
         if self.accuracy is not None:
             content["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
@@ -170,22 +178,12 @@ class CompressionResult:
             notes=tuple(content["notes"]),
             history=content["history"],
             chosen=content["chosen"],
+            gates=tuple(Gate(gate["gate"], gate["limit"], gate["value"]) for gate in content.get("gates", ())),
             missed_gates=tuple(content["missed_gates"]),
+            latency=None if content.get("latency") is None else LatencyComparison.from_dict(content["latency"]),
             manifest=folder / Path(content["manifest"]).name,
         )
 
 
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def missed_gates(
-    agreement: float | None, min_agreement: float, accuracy: float | None, min_accuracy: float
-) -> tuple[str, ...]:
-    """A sentence for each quality gate that was missed; a figure of None misses none."""
-    gates = (("agreement", agreement, min_agreement), ("accuracy", accuracy, min_accuracy))
-    return tuple(
-        f"{name} {value:.4f}, expected {gate} or more; train longer (distillation.epochs) or take a larger student"
-        for name, value, gate in gates
-        if value is not None and value < gate
-    )

@@ -80,12 +80,18 @@ def run(session: ort.InferenceSession, x: np.ndarray, outputs: list[str] | None 
         An array (N, ...) for each output. The output of a ZipMap becomes (N, K) with sorted keys.
     """
     (declared,) = session.get_inputs()
-    batch = declared.shape[0] if declared.shape else None
-    step = batch if isinstance(batch, int) and batch > 0 else len(x)
+    step = fixed_batch(session) or len(x)
     surplus = -len(x) % step
     padded = np.concatenate([x, np.repeat(x[-1:], surplus, axis=0)]) if surplus else x
     parts = [session.run(outputs, {declared.name: padded[i : i + step]}) for i in range(0, len(padded), step)]
     return [np.concatenate([_array(part) for part in column])[: len(x)] for column in zip(*parts, strict=True)]
+
+
+def fixed_batch(session: ort.InferenceSession) -> int | None:
+    """The batch size that a file with one input fixes, or None where any will do."""
+    (declared,) = session.get_inputs()
+    batch = declared.shape[0] if declared.shape else None
+    return batch if isinstance(batch, int) and batch > 0 else None
 
 
 def _array(values: object) -> np.ndarray:

@@ -152,6 +152,10 @@ class Domain:
             array = np.clip(np.rint(array), limits.min, limits.max)
         return array.astype(dtype)
 
+    def mid_grey(self, batch: int) -> np.ndarray:
+        """Return a batch whose values are all in the middle of the range, as the file takes it."""
+        return self.to_array(self.to_file(torch.full((batch, *self.shape), 0.5)))
+
     def _affine(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return low and high - low, shaped to broadcast over channels; None where the map is the identity."""
         if set(self.low) == {0.0} and set(self.high) == {1.0}:

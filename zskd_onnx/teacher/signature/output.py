@@ -64,6 +64,17 @@ class Output:
         flat = values.reshape(len(values), -1)
         return (flat[:, 0] > 0.5).astype(np.int64) if self.kind == "sigmoid" else flat.argmax(1)
 
+    def log_probabilities(self, values: np.ndarray) -> Tensor:
+        """Return the logarithms of the class probabilities (N, K) from values (N, *shape) of the file's output."""
+        flat = torch.from_numpy(values).float().reshape(len(values), -1)
+        if self.kind == "logits":
+            return flat.log_softmax(1)
+        if self.kind == "log_softmax":
+            return flat
+        if self.kind == "sigmoid":
+            flat = torch.cat([1 - flat, flat], 1)
+        return flat.clamp_min(LEAST_PROBABILITY).log()
+
     def from_logits(self, logits: Tensor) -> Tensor:
         """Return the file's output (N, *shape) for logits (N, K)."""
         match self.kind:
