@@ -28,6 +28,7 @@ from zskd_onnx.version import __version__
 if TYPE_CHECKING:
     from zskd_onnx.config.load import load_recipe
     from zskd_onnx.config.recipe import Recipe
+    from zskd_onnx.data.calibration_reader import CalibrationReader
     from zskd_onnx.data.npz import EvaluationData
     from zskd_onnx.data.real_samples import RealSamples
     from zskd_onnx.events import Event, Listener
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
+    from zskd_onnx.pipeline.synthesize import SampleSet, synthesize
     from zskd_onnx.pipeline.verification import Pair, Verification
     from zskd_onnx.pipeline.verify import verify
     from zskd_onnx.students.choose import Choice
@@ -69,6 +71,7 @@ _MODULES = {
     "Accuracies": "metrics.onnx_scores",
     "Answers": "teacher.probes.answers",
     "BeliefMatching": "metrics.belief_matching",
+    "CalibrationReader": "data.calibration_reader",
     "Choice": "students.choose",
     "CompressionResult": "pipeline.result",
     "Cost": "importer.cost",
@@ -101,6 +104,7 @@ _MODULES = {
     "Recipe": "config.recipe",
     "Row": "sweeps.table",
     "Run": "sweeps.grid",
+    "SampleSet": "pipeline.synthesize",
     "Size": "students.describe",
     "Spread": "sweeps.table",
     "Suitability": "pipeline.inspect",
@@ -122,6 +126,7 @@ _MODULES = {
     "load_teacher": "teacher.load",
     "prepare": "pipeline.plan",
     "sweep": "sweeps.sweep",
+    "synthesize": "pipeline.synthesize",
     "verify": "pipeline.verify",
     "write_back": "importer.write_back",
 }
@@ -130,6 +135,7 @@ __all__ = [
     "Accuracies",
     "Answers",
     "BeliefMatching",
+    "CalibrationReader",
     "Cancelled",
     "Choice",
     "CompressionResult",
@@ -167,6 +173,7 @@ __all__ = [
     "RecipeError",
     "Row",
     "Run",
+    "SampleSet",
     "Size",
     "Spread",
     "Suitability",
@@ -192,6 +199,7 @@ __all__ = [
     "load_teacher",
     "prepare",
     "sweep",
+    "synthesize",
     "verify",
     "write_back",
 ]

@@ -18,6 +18,7 @@ from zskd_onnx.cli.recipes import recipes
 from zskd_onnx.cli.show_help import show_help
 from zskd_onnx.cli.students import students
 from zskd_onnx.cli.sweep import sweep
+from zskd_onnx.cli.synthesize import synthesize
 from zskd_onnx.cli.verify import verify
 from zskd_onnx.version import __version__
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (compress, inspect, verify, evaluate, sweep, demo, doctor):
+for command in (compress, inspect, synthesize, verify, evaluate, sweep, demo, doctor):
     app.command(cls=Command)(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(students, name="students")

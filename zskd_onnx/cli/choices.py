@@ -55,6 +55,15 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class SampleFormat(StrEnum):
+    """Format of samples on disk."""
+
+    NPZ = "npz"
+    NPY = "npy"
+    PNG = "png"
+    SAFETENSORS = "safetensors"
+
+
 class Device(StrEnum):
     """Device that computes; ``auto`` takes CUDA where it is available."""
 

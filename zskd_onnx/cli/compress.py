@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zskd_onnx.cli.choices import Device
-from zskd_onnx.cli.completion import complete_recipe, complete_setting
-from zskd_onnx.cli.help_page import OUTPUT, RECIPE, RUN
+from zskd_onnx.cli.help_page import OUTPUT, RUN
 from zskd_onnx.cli.options import (
     DataOption,
     DeviceOption,
@@ -17,7 +16,9 @@ from zskd_onnx.cli.options import (
     InitOption,
     OutputOption,
     PicturesOption,
+    RecipeOption,
     SeedOption,
+    SetOption,
     StudentOption,
     check_run_options,
 )
@@ -36,27 +37,8 @@ def compress(
     teacher: Annotated[
         Path | None, typer.Argument(metavar="TEACHER.onnx", help="The trained classifier; not needed with --resume.")
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            "-r",
-            metavar="NAME|FILE",
-            autocompletion=complete_recipe,
-            help="Built-in recipe, or a .yaml file (default: best; boundary for natural images).",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            autocompletion=complete_setting,
-            help="Override a field of the recipe, such as distillation.epochs=50. May be repeated.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
+    recipe: RecipeOption = None,
+    set_: SetOption = None,
     student: StudentOption = None,
     init: InitOption = None,
     data: DataOption = None,

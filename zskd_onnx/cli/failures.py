@@ -14,7 +14,7 @@ from zskd_onnx.cli.results import print_json
 from zskd_onnx.errors import QualityError, UsageError, ZskdError
 from zskd_onnx.system.interrupts import Terminated
 
-CONTINUING = {"sweep": "run the same command again to continue"}
+CONTINUING = dict.fromkeys(("sweep", "synthesize"), "run the same command again to continue")
 """What to do after an interrupt, for commands that continue a run in their own way."""
 
 

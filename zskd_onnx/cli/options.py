@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from zskd_onnx.cli.choices import Device, Init, choice
-from zskd_onnx.cli.completion import STUDENT_NAMES, complete_student
-from zskd_onnx.cli.help_page import OUTPUT, REAL_DATA, RUN, STUDENT
+from zskd_onnx.cli.completion import STUDENT_NAMES, complete_recipe, complete_setting, complete_student
+from zskd_onnx.cli.help_page import OUTPUT, REAL_DATA, RECIPE, RUN, STUDENT
 from zskd_onnx.errors import UsageError
 from zskd_onnx.system.files import expect_file
 
@@ -47,6 +47,27 @@ StudentFile = Annotated[
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FOLDER", help="Output folder.", rich_help_panel=OUTPUT)
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        metavar="NAME|FILE",
+        autocompletion=complete_recipe,
+        help="Built-in recipe, or a .yaml file (default: best; boundary for natural images).",
+        rich_help_panel=RECIPE,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        autocompletion=complete_setting,
+        help="Override a field of the recipe, such as distillation.epochs=50. May be repeated.",
+        rich_help_panel=RECIPE,
+    ),
 ]
 StudentOption = Annotated[
     str | None,

@@ -82,7 +82,7 @@ def output_folder(folder: Path, settings: RunSettings, *, overwrite: bool, resum
         check_output(folder, overwrite=overwrite)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with _locked(folder):
+        with locked_folder(folder):
             if not resume:
                 check_output(folder, overwrite=overwrite)  # another run may have ended in between
             yield from _opened(OpenFolder(folder, settings, resume=resume))
@@ -109,8 +109,12 @@ def _opened(run: OpenFolder) -> Iterator[OpenFolder]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Create and lock a folder."""
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Create and lock a folder.
+
+    Raises:
+        UsageError: it cannot be written, or another run writes to it.
+    """
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
