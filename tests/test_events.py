@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.conftest import SMALL, file_size_limit
 from zskd_onnx import compress
-from zskd_onnx.events import Event, EventLog, both
+from zskd_onnx.events import Event, EventLog, MetricsLog, both
 
 
 def test_log_has_every_note_and_progress_at_intervals(tmp_path: Path) -> None:
@@ -32,6 +33,27 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     with file_size_limit(len(before) + 50), pytest.raises(OSError, match=r"events\.jsonl"):
         log(Event("note", "teacher", "long" * 100))
     assert path.read_text() == before
+
+
+def test_metrics_are_rows_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    log = MetricsLog(path)
+    log(Event("note", "teacher", "no figures"))
+    log(Event("progress", "distillation", completed=20, total=40, figures={"loss": 0.5}, time=1000.0))
+    figures = {"loss": 0.25, "held_out_loss": 0.3, "agreement": 0.9}
+    MetricsLog(path)(Event("progress", "distillation", completed=40, total=40, figures=figures, time=1001.5))
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["20", "40"]
+    assert rows[0] == {
+        "time": "1000.0",
+        "stage": "distillation",
+        "step": "20",
+        "loss": "0.5",
+        "held_out_loss": "",
+        "agreement": "",
+    }
+    assert float(rows[1]["agreement"]) == 0.9
 
 
 def test_both_listeners_get_each_event() -> None:

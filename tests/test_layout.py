@@ -26,7 +26,7 @@ FLOORS = (
     ("distillation",),
     ("config",),
     ("pipeline",),
-    ("sweeps",),
+    ("sweeps", "tracking"),
     ("assets", "cli"),
     ("__main__",),
 )

@@ -17,8 +17,8 @@ class Event:
 
     Attributes:
         kind: "note" (a text), "progress" (a stage advanced) or "done" (a stage ended).
-        stage: "teacher", "plan", "synthesis", "distillation", "fine-tuning", "deployment", "belief matching" or
-            "sweep".
+        stage: "teacher", "plan", "synthesis", "distillation", "fine-tuning", "deployment", "belief matching",
+            "sweep" or "tracking".
         text: a message for people.
         completed, total: units of work of the stage; 0 for notes.
         figures: measured values.
@@ -55,14 +55,35 @@ class EventLog:
             if event.time - self._last < self.interval:
                 return
             self._last = event.time
-        before = self.path.stat().st_size if self.path.exists() else 0
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
-        except OSError as error:  # a full disk: no half line stays
-            if self.path.exists():
-                os.truncate(self.path, before)
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        _append(self.path, json.dumps(asdict(event)) + "\n")
+
+
+class MetricsLog:
+    """Appends the figures of training to a CSV file, a row for each event that has some."""
+
+    COLUMNS = ("time", "stage", "step", "loss", "held_out_loss", "agreement")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, event: Event) -> None:
+        if event.kind != "progress" or not event.figures:
+            return
+        row = {"time": round(event.time, 3), "stage": event.stage, "step": event.completed, **event.figures}
+        header = "" if self.path.exists() else ",".join(self.COLUMNS) + "\n"
+        _append(self.path, header + ",".join(str(row.get(column, "")) for column in self.COLUMNS) + "\n")
+
+
+def _append(path: Path, text: str) -> None:
+    """Add to a text file all or nothing."""
+    before = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:  # a full disk: no half line stays
+        if path.exists():
+            os.truncate(path, before)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def both(first: Listener, second: Listener) -> Listener:

@@ -35,6 +35,7 @@ FILES = {
     "recipe.yaml",
     "run.json",
     "events.jsonl",
+    "metrics.csv",
     "impressions.png",
     "class_similarity.png",
     "transfer-set",

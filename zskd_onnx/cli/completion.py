@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 
 from zskd_onnx.config.key_names import RECIPE_KEYS
+from zskd_onnx.tracking.base import TRACKERS
 
 STUDENT_NAMES = (
     "alexnet",
@@ -42,6 +43,11 @@ def complete_built_in_recipe(incomplete: str) -> list[str]:
 def complete_student(incomplete: str) -> list[str]:
     """Architectures and the two words that choose one."""
     return [name for name in ("auto", "half", *STUDENT_NAMES) if name.startswith(incomplete)]
+
+
+def complete_tracker(incomplete: str) -> list[str]:
+    """Experiment trackers."""
+    return [name for name in TRACKERS if name.startswith(incomplete)]
 
 
 def complete_setting(incomplete: str) -> list[str]:

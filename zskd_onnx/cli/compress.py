@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zskd_onnx.cli.choices import Device
+from zskd_onnx.cli.completion import complete_tracker
 from zskd_onnx.cli.help_page import OUTPUT, RUN
 from zskd_onnx.cli.options import (
     DataOption,
@@ -30,6 +31,7 @@ from zskd_onnx.cli.targets import Targets
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.check_output import check_output
 from zskd_onnx.system.files import expect_file, expect_folder
+from zskd_onnx.tracking.base import check_trackers, tracked
 
 
 @with_shared_options
@@ -54,6 +56,15 @@ def compress(
     ] = None,
     seed: SeedOption = None,
     device: DeviceOption = Device.AUTO,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_tracker,
+            help="Send figures to an experiment tracker: tensorboard or mlflow (extras). May be repeated.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -120,6 +131,7 @@ def compress(
     check_run_options(recipe, overrides, student, data, eval_data)
     if pictures is not None:
         expect_folder(pictures, "pictures, JPEG or PNG")
+    check_trackers(track or [])
     described = {**targets.options(student), **teacher_input.options()}
 
     from zskd_onnx.pipeline.compress import compress as run
@@ -145,7 +157,7 @@ def compress(
             plan, _ = reuse(transfer_set, plan)
         print_plan(plan, estimate(plan), printed.format, reused=transfer_set is not None)
         return
-    with progress(printed) as listener:
+    with progress(printed) as shown, tracked(track or [], output, shown) as (listener, finish):
         result = run(
             teacher,
             output,
@@ -156,5 +168,6 @@ def compress(
             listener=listener,
             **options,
         )
+        finish(result)
     print_compression(result, printed.format)
     result.check()

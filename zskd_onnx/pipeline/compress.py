@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.transfer_set import Samples
 from zskd_onnx.errors import UsageError
-from zskd_onnx.events import Event, EventLog, Listener, both, silent
+from zskd_onnx.events import Event, EventLog, Listener, MetricsLog, both, silent
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.export.onnx import describe_teacher, save
 from zskd_onnx.metrics.gates import missed
@@ -189,7 +189,8 @@ def _run(
 ) -> CompressionResult:
     """Make what is missing; ``finished`` is the result of a run whose transfer set alone is incomplete."""
     folder = run.path
-    listener = both(EventLog(folder / run_folder.EVENTS), listener)
+    logs = both(EventLog(folder / run_folder.EVENTS), MetricsLog(folder / run_folder.METRICS))
+    listener = both(logs, listener)
     for note in plan.notes:
         listener(Event("note", "teacher", note))
     if finished is None and (note_on_time := long_run_note(plan, has_transfer_set=samples is not None)) is not None:

@@ -19,13 +19,14 @@ MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"
 SETTINGS = "run.json"
 EVENTS = "events.jsonl"
+METRICS = "metrics.csv"
 IMPRESSIONS = "impressions.png"
 SIMILARITY = "class_similarity.png"
 TRANSFER_SET = "transfer-set"
 CHECKPOINT = "checkpoint.pt"
 
 _RESULT = (STUDENT, MANIFEST)
-_WORK = (CHECKPOINT, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY)
+_WORK = (CHECKPOINT, RECIPE, EVENTS, METRICS, IMPRESSIONS, SIMILARITY)
 
 
 def check_inputs(folder: Path, inputs: Iterable[str | Path]) -> None:

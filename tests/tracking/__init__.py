@@ -1,0 +1,1 @@
+"""Tests of experiment trackers, where these are installed."""
