@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zskd_onnx.errors import (
     Cancelled,
+    DomainWarning,
     MissingExtraError,
     ParityError,
     QualityError,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from zskd_onnx.teacher.signature.inventory import Inventory
     from zskd_onnx.teacher.signature.output import Labels, Output
     from zskd_onnx.teacher.teacher import Teacher
+    from zskd_onnx.tracking.notebook_progress import NotebookProgress
 
 _MODULES = {
     "Accuracies": "metrics.onnx_scores",
@@ -94,6 +96,7 @@ _MODULES = {
     "LatencyComparison": "system.timings",
     "Listener": "events",
     "ModelFigures": "pipeline.result",
+    "NotebookProgress": "tracking.notebook_progress",
     "OnnxFile": "importer.file.source",
     "Output": "teacher.signature.output",
     "Pair": "pipeline.verification",
@@ -142,6 +145,7 @@ __all__ = [
     "Cost",
     "Description",
     "Domain",
+    "DomainWarning",
     "Estimate",
     "Evaluation",
     "EvaluationData",
@@ -160,6 +164,7 @@ __all__ = [
     "Listener",
     "MissingExtraError",
     "ModelFigures",
+    "NotebookProgress",
     "OnnxFile",
     "Output",
     "Pair",

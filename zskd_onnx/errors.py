@@ -115,3 +115,12 @@ class Cancelled(ZskdError):
 
     def __str__(self) -> str:
         return super().__str__() or "cancelled"
+
+
+class DomainWarning(UserWarning):
+    """Something about the teacher's input is assumed, and the student is useless if it is wrong.
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DomainWarning)  # let the run fail
+        compress("teacher.onnx", "out")
+    """

@@ -11,7 +11,7 @@ from typing import TextIO
 import typer
 
 from zskd_onnx.cli.results import print_json
-from zskd_onnx.errors import QualityError, UsageError, ZskdError
+from zskd_onnx.errors import DomainWarning, QualityError, UsageError, ZskdError
 from zskd_onnx.system.interrupts import Terminated
 
 CONTINUING = dict.fromkeys(("sweep", "synthesize"), "run the same command again to continue")
@@ -87,6 +87,7 @@ def warnings_in_one_line(*, quiet: bool) -> Iterator[None]:
                 show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show_line
+        warnings.simplefilter("ignore", DomainWarning)  # a row of the result has it
         if quiet:
             warnings.simplefilter("ignore")
         yield

@@ -10,6 +10,9 @@ from zskd_onnx.errors import UsageError
 LOCK = ".run.lock"
 """Name of the file that the run in a folder holds."""
 
+INPUTS = "inputs"
+"""Name of the folder of inputs that were Python objects."""
+
 
 def check_output(folder: Path, *, overwrite: bool) -> None:
     """Raise UsageError if a new run may not write there: a file, a read-only folder, or without an option one in use."""
@@ -24,7 +27,7 @@ def check_output(folder: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{folder}: is a file; give a folder with --output")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{folder}: cannot be written by you; choose another --output")
-    if not overwrite and any(path.name != LOCK for path in folder.iterdir()):
+    if not overwrite and any(path.name not in (LOCK, INPUTS) for path in folder.iterdir()):
         raise UsageError(
             f"{folder}: is not empty; --overwrite replaces an earlier run, --resume continues an interrupted one"
         )

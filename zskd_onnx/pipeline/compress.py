@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import onnx
 import torch
 from torch import Tensor, nn
 
+from zskd_onnx.config.override_texts import Overrides, override_texts
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.transfer_set import Samples
-from zskd_onnx.errors import UsageError
+from zskd_onnx.errors import DomainWarning, UsageError
 from zskd_onnx.events import Event, EventLog, Listener, MetricsLog, both, silent
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.export.onnx import describe_teacher, save
@@ -29,6 +32,7 @@ from zskd_onnx.pipeline.judge_samples import judge_samples
 from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_set, reuse
 from zskd_onnx.pipeline.plan import Plan, prepare
+from zskd_onnx.pipeline.python_inputs import RealArrays, samples_file, teacher_file
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
 from zskd_onnx.pipeline.result_warnings import result_warnings
 from zskd_onnx.pipeline.resumed_settings import resumed_settings
@@ -39,6 +43,7 @@ from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.report.pictures import draw_samples, draw_similarity
 from zskd_onnx.students.onnx_student import OnnxStudent, to_checked_file
 from zskd_onnx.students.own_files import is_onnx_file, own_file
+from zskd_onnx.students.own_objects import name_of
 from zskd_onnx.students.thinning.target import requested_target
 from zskd_onnx.system.files import write_text
 from zskd_onnx.system.latency import compare_latencies
@@ -52,16 +57,16 @@ SCHEMA_VERSION = 2
 
 
 def compress(
-    teacher: str | Path | None,
+    teacher: str | Path | onnx.ModelProto | None,
     output: str | Path,
     *,
     recipe: str | Path | Recipe | None = None,
-    overrides: Iterable[str] = (),
-    student: str | None = None,
+    overrides: Overrides = (),
+    student: str | nn.Module | Callable[..., Any] | None = None,
     seed: int | None = None,
     device: str = "auto",
-    eval_data: str | Path | None = None,
-    data: str | Path | None = None,
+    eval_data: RealArrays | None = None,
+    data: RealArrays | None = None,
     pictures: str | Path | None = None,
     init: str | None = None,
     transfer_set: str | Path | None = None,
@@ -78,18 +83,21 @@ def compress(
     """Compress a classifier without its training data.
 
     Args:
-        teacher: the ONNX file. With ``resume`` it may be None, which takes the file of the run.
+        teacher: the ONNX file, or a model in memory. With ``resume`` it may be None, which takes the file of the run.
         output: folder for the student and everything that belongs to it.
         recipe: a built-in name, a YAML file, or a ``Recipe``. None takes "best", or "zskd-uniform" where the teacher
             has no final fully connected layer.
-        overrides: "distillation.epochs=50" and the like, for a recipe given by name or file.
+        overrides: "distillation.epochs=50" and the like, or {"distillation": {"epochs": 50}}, for a recipe given by name
+            or file.
         student: an architecture, "half", "auto", "file.py:factory", or the path of an ONNX file; default: the recipe's.
+            A module, whose weights are the initial ones, or a factory or class, which is called with the shape of one
+            sample and the number of classes, is accepted too.
         seed: of every random draw; default: the recipe's. On one machine the same seed gives the same student.
         device: "auto", "cpu" or "cuda".
-        eval_data: an .npz with real samples ``x`` and class numbers ``y`` to score on. They are not trained on,
-            and select nothing.
+        eval_data: an .npz with real samples ``x`` and class numbers ``y`` to score on, or the arrays (x, y). They are
+            not trained on, and select nothing.
         data: an .npz with real samples ``x``, and class numbers ``y`` if known, to train on beside synthesised
-            samples. Some recipes need it.
+            samples; or an array x, or the arrays (x, y). Some recipes need it.
         pictures: a folder of pictures (JPEG, PNG) of anything. Random crops of them join the images that the recipe
             draws. They are no training data: the teacher labels them.
         init: "random", "inherit", "auto" or "file", see ``Recipe``; default: the recipe's.
@@ -128,24 +136,30 @@ def compress(
         "target_size": target_size,
         "target_latency": target_latency,
     }
-    requested_target(student, **targets)  # reports a fault before anything is read
+    student_name = None if student is None else name_of(student)
+    requested_target(student_name, **targets)  # reports a fault before anything is read
     if overwrite and resume:
         raise UsageError("overwrite and resume exclude each other; give one of --overwrite and --resume")
-    own_student = None if student is None else own_file(student)
-    inputs = [path for path in (teacher, data, eval_data, own_student) if path is not None]
+    if not resume:
+        check_output(folder, overwrite=overwrite)
+    files = {
+        "teacher": teacher_file(teacher, folder),
+        "data": samples_file(data, "data", folder),
+        "eval_data": samples_file(eval_data, "eval_data", folder),
+    }
+    own_student = None if student_name is None else own_file(student_name)
+    inputs = [path for path in (*files.values(), own_student) if path is not None]
     if overwrite and transfer_set is not None:
-        inputs.append(transfer_set)
+        inputs.append(Path(transfer_set))
     run_folder.check_inputs(folder, inputs)
     options: dict[str, Any] = {
         "recipe": recipe,
-        "overrides": overrides,
+        "overrides": override_texts(overrides),
         "seed": seed,
         "init": init,
-        "teacher": teacher,
-        "student": student,
+        **files,
+        "student": student_name,
         "device": device,
-        "data": data,
-        "eval_data": eval_data,
         "pictures": pictures,
         "transfer_set": transfer_set,
         **targets,
@@ -160,13 +174,14 @@ def compress(
     elif teacher is None:
         raise UsageError("the teacher is missing; give an ONNX file, or continue a run with --resume")
     else:
-        check_output(folder, overwrite=overwrite)
         settings = new_settings(**options)
     with run_folder.output_folder(folder, settings, overwrite=overwrite, resume=resume) as run:
         listener(Event("note", "teacher", f"loading {settings.arguments['teacher']}"))
         started = time.perf_counter()
         plan = prepare(**settings.arguments)
         run.settings = settings.with_student(plan.choice.name)
+        for text in plan.teacher.domain.warnings:
+            warnings.warn(text, DomainWarning, stacklevel=2)
         seconds = {"teacher": time.perf_counter() - started}
         samples = None
         if settings.transfer_set is not None:
@@ -225,7 +240,7 @@ def _run(
         teacher_accuracy=None if accuracy is None else accuracy.teacher,
         latency_ratio=exported.latency.ratio,
     )
-    warnings = result_warnings(teacher.domain, answers, comparison, accuracy)
+    doubts = result_warnings(teacher.domain, answers, comparison, accuracy)
     result = CompressionResult(
         student=path,
         parity=exported.parity,
@@ -242,8 +257,8 @@ def _run(
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
         answers=answers,
         domain=InputRange.of(teacher.domain),
-        warnings=warnings,
-        notes=tuple(dict.fromkeys((*plan.notes, *warnings))),
+        warnings=doubts,
+        notes=tuple(dict.fromkeys((*plan.notes, *doubts))),
         gates=gates,
         missed_gates=missed(gates),
         latency=exported.latency,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,6 +10,7 @@ import torch
 
 from zskd_onnx.config.files import DEFAULT_RECIPE, recipe_names
 from zskd_onnx.config.load import load_recipe
+from zskd_onnx.config.override_texts import Overrides, override_texts
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.npz import EvaluationData, read_evaluation_data
 from zskd_onnx.data.real_samples import RealSamples, read_real_samples
@@ -92,7 +92,7 @@ def prepare(
     teacher: str | Path,
     *,
     recipe: str | Path | Recipe | None = None,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     student: str | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -107,7 +107,7 @@ def prepare(
     **teacher_options: Unpack[TeacherOptions],
 ) -> Plan:
     """The plan of a run; nothing is trained. See ``compress`` for the arguments and errors."""
-    options = (tuple(overrides), seed, init)
+    options = (tuple(override_texts(overrides)), seed, init)
     target = requested_target(
         student,
         target_params=target_params,

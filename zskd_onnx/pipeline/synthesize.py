@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
+from zskd_onnx.config.override_texts import Overrides, override_texts
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.sample_files import WRITERS, StoredInputs, check_format, write_samples
 from zskd_onnx.data.transfer_set import INDEX
@@ -74,7 +74,7 @@ def synthesize(
     to: str = "npz",
     count: int | None = None,
     recipe: str | Path | Recipe | None = None,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     pictures: str | Path | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -103,7 +103,7 @@ def synthesize(
     if to not in WRITERS:
         raise UsageError(f"format '{to}': expected {', '.join(WRITERS)}")
     listener(Event("note", "teacher", f"loading {teacher}"))
-    counted = [*overrides, *([] if count is None else [f"synthesis.count={count}"])]
+    counted = [*override_texts(overrides), *([] if count is None else [f"synthesis.count={count}"])]
     plan = prepare(
         teacher, recipe=recipe, overrides=counted, pictures=pictures, seed=seed, device=device, **teacher_options
     )

@@ -12,6 +12,7 @@ from torch import nn
 from zskd_onnx.errors import UsageError
 from zskd_onnx.students.custom import build_custom, load_factory
 from zskd_onnx.students.onnx_student import OnnxStudent
+from zskd_onnx.students.own_objects import PREFIX, own_object
 from zskd_onnx.students.student_file import read_student
 from zskd_onnx.students.thinned_student import ThinnedTeacher, randomise, thinned_teacher
 from zskd_onnx.students.timm_student import TIMM, timm_factory
@@ -56,6 +57,8 @@ def choose(name: str, shape: Shape) -> Choice:
     """
     if name.startswith(TIMM):
         return Choice(name, "an architecture of timm", timm_factory(name), is_own=True)
+    if name.startswith(PREFIX):
+        return Choice(name, "your own module", own_object(name), is_own=True)
     if ":" in name:
         return Choice(name, "your own module", load_factory(name), is_own=True)
     if name == "half":
