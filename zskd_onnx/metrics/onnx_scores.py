@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 import torch
+from torch import Tensor
 
 from zskd_onnx.data.npz import EvaluationData
 from zskd_onnx.metrics.chance import student_remarks, teacher_remarks
@@ -49,19 +50,22 @@ def predict(session: ort.InferenceSession, x: np.ndarray, output: str) -> np.nda
     return np.concatenate(predictions)
 
 
-def score(
-    teacher: ort.InferenceSession, student: ort.InferenceSession, output: str, data: EvaluationData, classes: int
-) -> Accuracies:
-    """Accuracy of both files, and their agreement.
+def predict_both(
+    teacher: ort.InferenceSession, student: ort.InferenceSession, output: str, data: EvaluationData
+) -> tuple[Tensor, Tensor]:
+    """Predicted class numbers (N,) of teacher and student; ``output`` is the one with the class scores."""
+    of_teacher, of_student = (torch.from_numpy(predict(session, data.x, output)) for session in (teacher, student))
+    return of_teacher, of_student
+
+
+def accuracies(teacher_classes: Tensor, student_classes: Tensor, labels: Tensor, classes: int) -> Accuracies:
+    """Accuracy of teacher and student, and their agreement.
 
     Args:
-        output: the output with the class scores.
+        teacher_classes, student_classes: predicted class numbers (N,).
+        labels: the true ones (N,).
         classes: number of classes.
     """
-    teacher_classes, student_classes = (
-        torch.from_numpy(predict(session, data.x, output)) for session in (teacher, student)
-    )
-    labels = torch.from_numpy(data.y)
     return Accuracies(
         teacher=float((teacher_classes == labels).double().mean()),
         student=float((student_classes == labels).double().mean()),
@@ -71,3 +75,10 @@ def score(
             *student_remarks(teacher_classes, student_classes, classes),
         ),
     )
+
+
+def score(
+    teacher: ort.InferenceSession, student: ort.InferenceSession, output: str, data: EvaluationData, classes: int
+) -> Accuracies:
+    """Accuracy of both files, and their agreement; see ``predict_both`` and ``accuracies``."""
+    return accuracies(*predict_both(teacher, student, output, data), torch.from_numpy(data.y), classes)

@@ -154,15 +154,16 @@ class CompressionResult:
             KeyError, TypeError: the content is something else.
         """
         accuracy, confident, sizes = content.get("accuracy"), content["confident"], content["sizes"]
+        student = folder / Path(content["student"]).name
         return cls(
-            student=folder / Path(content["student"]).name,
+            student=student,
             parity=Parity(**content["parity"]),
             agreement=content["agreement"],
             confident=confident["share"],
             confident_agreement=confident["agreement"],
             accuracy=None if accuracy is None else Accuracies(**accuracy, agreement=content["evaluation_agreement"]),
             teacher_size=ModelFigures(**sizes["teacher"]),
-            student_size=ModelFigures(**sizes["student"]),
+            student_size=ModelFigures(**{**sizes["student"], "path": str(student)}),
             seconds=content["seconds"],
             answers=Answers(**content["answers"]),
             domain=InputRange(**{key: _tuple(value) for key, value in content["input_range"].items()}),

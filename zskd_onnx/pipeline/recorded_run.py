@@ -1,0 +1,212 @@
+"""A finished run as its folder records it, for reports. The files need not be trusted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+
+from zskd_onnx.config.recipe import Recipe
+from zskd_onnx.errors import UsageError
+from zskd_onnx.pipeline import run_folder
+from zskd_onnx.pipeline.report_data import ReportData
+from zskd_onnx.report.names import shown_names
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class Confident(_Part):
+    """Held-out samples of which the teacher is confident: their share, and the agreement on them."""
+
+    share: Share
+    agreement: Share | None
+
+
+class Accuracy(_Part):
+    """Accuracy on the evaluation data."""
+
+    teacher: Share
+    student: Share
+
+
+class Answers(_Part):
+    """The part of the teacher's predictions that a report needs."""
+
+    classes: Annotated[int, Field(ge=1, le=10**6)]
+
+
+class ValueRange(_Part):
+    """The input range; see ``InputRange``."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    source: str
+    certainty: str
+
+
+class FileInput(_Part):
+    """The input of teacher and student."""
+
+    name: str
+    dtype: str
+    layout: str
+    layout_source: str
+    shape: tuple[int, ...]
+
+
+class FileSize(_Part):
+    """Size of a model; see ``ModelFigures``."""
+
+    path: str
+    bytes: NonNegativeInt
+    parameters: NonNegativeInt
+    multiply_adds: NonNegativeInt
+
+
+class Sizes(_Part):
+    """Sizes of both models."""
+
+    teacher: FileSize
+    student: FileSize
+
+
+class Times(_Part):
+    """Median times of one batch; see ``Latency``."""
+
+    teacher: Milliseconds
+    student: Milliseconds
+    conditions: str
+
+
+class HeldOut(_Part):
+    """The held-out samples: what they are, and how many."""
+
+    kind: str
+    samples: Annotated[int, Field(ge=1)]
+
+
+class InputFile(_Part):
+    """A file or folder that the run read."""
+
+    path: str
+    sha256: str
+
+
+class Difference(_Part):
+    """Difference between two runtimes; see ``Parity``."""
+
+    max_abs_difference: float
+    tolerance: float
+
+
+class Validation(_Part):
+    """One validation during training."""
+
+    step: NonNegativeInt
+    loss: float
+    agreement: Share | None = None
+    accuracy: Share | None = None
+
+
+class Manifest(_Part):
+    """The keys of ``manifest.json`` that reports need; docs/run-folder.md describes all."""
+
+    schema_version: Literal[3]
+    agreement: Share
+    confident: Confident
+    accuracy: Accuracy | None = None
+    evaluation_agreement: Share | None = None
+    evaluation_samples: NonNegativeInt | None
+    held_out: HeldOut
+    parity: Difference
+    answers: Answers
+    class_names: tuple[str, ...] | None
+    input: FileInput
+    input_range: ValueRange
+    inputs: dict[str, InputFile]
+    sizes: Sizes
+    latency: Times
+    seconds: dict[str, Seconds]
+    chosen: dict[str, int]
+    history: dict[str, tuple[Validation, ...]]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    missed_gates: tuple[str, ...]
+    started: datetime
+    duration: Seconds
+    resumed: bool
+    command: str
+    tool: dict[str, str]
+    architecture: str
+    teacher_sha256: str
+    student_sha256: str
+    recipe: Recipe
+    seed: int
+    device: str
+    threads: int
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        if self.class_names is not None and len(self.class_names) != self.answers.classes:
+            raise ValueError(f"{len(self.class_names)} class names for {self.answers.classes} classes")
+        return self
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A finished run.
+
+    Attributes:
+        folder: of the run.
+        manifest: content of ``manifest.json``.
+        data: content of ``report.npz``.
+        names: of the classes; their numbers where the teacher's file has none.
+    """
+
+    folder: Path
+    manifest: Manifest
+    data: ReportData
+    names: list[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> RecordedRun:
+        """The run in a folder.
+
+        Raises:
+            UsageError: the folder has no finished run, or a file is damaged or of another version.
+        """
+        path = folder / run_folder.MANIFEST
+        if not path.is_file():
+            raise UsageError(
+                f"{folder}: holds no finished run (it has no {path.name}); complete it with zskd-onnx compress --resume"
+            )
+        try:
+            manifest = Manifest.model_validate(_json(path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{path}: damaged, or of another version ({_reason(error)}); make the run again with --overwrite"
+            ) from error
+        classes = manifest.answers.classes
+        data = ReportData.read(folder / run_folder.REPORT_DATA, classes)
+        return cls(folder, manifest, data, shown_names(manifest.class_names, classes))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _reason(error: BaseException) -> str:
+    """The first fault in one line."""
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:200]
+    return " ".join(str(error).split())[:200]
