@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None or os.name != "posix", reason="Chromium is not installed")
 
@@ -53,7 +55,9 @@ class Browser:
     def visit(self, page: Path, width: int, *, scheme: str = "light") -> Visit:
         """Open a page in a window of a width, in CSS pixels, and a colour scheme, "light" or "dark"."""
         self.events.clear()
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
+        )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=page.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
@@ -103,7 +107,13 @@ def open_browser() -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # The shell moves the pipes to the descriptors 3 and 4, where the browser expects them.
         command = f'exec "$0" "$@" 3<&{browser_reads} 4>&{browser_writes}'
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+        ]
         process = subprocess.Popen(
             ["/bin/bash", "-c", command, CHROMIUM, *options],
             pass_fds=(browser_reads, browser_writes),

@@ -17,7 +17,7 @@ from zskd_onnx.pipeline.report_data import ReportData
 from zskd_onnx.report.names import shown_names
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Milliseconds = Seconds = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -82,8 +82,8 @@ class Sizes(_Part):
 class Times(_Part):
     """Median times of one batch; see ``Latency``."""
 
-    teacher: Milliseconds
-    student: Milliseconds
+    teacher: Amount
+    student: Amount
     conditions: str
 
 
@@ -135,14 +135,14 @@ class Manifest(_Part):
     inputs: dict[str, InputFile]
     sizes: Sizes
     latency: Times
-    seconds: dict[str, Seconds]
+    seconds: dict[str, Amount]
     chosen: dict[str, int]
     history: dict[str, tuple[Validation, ...]]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     missed_gates: tuple[str, ...]
     started: datetime
-    duration: Seconds
+    duration: Amount
     resumed: bool
     command: str
     tool: dict[str, str]

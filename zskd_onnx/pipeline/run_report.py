@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from zskd_onnx.report.page import count, percent, picture_uri, render, size, tim
 from zskd_onnx.report.pictures import cell_size
 from zskd_onnx.report.plots import Plot, confusion_figure, curve_figure, similarity_figure, to_plot
 from zskd_onnx.system.files import write_text
+from zskd_onnx.teacher.probes.answers import CONFIDENT
 
 ROWS = 30
 """Largest number of classes in a table."""
@@ -83,12 +84,13 @@ def run_page(run: RecordedRun, repeat: str) -> str:
 def _figures(m: Manifest) -> Iterator[dict[str, str]]:
     """The rows of the table of teacher and student."""
     teacher, student = m.sizes.teacher, m.sizes.student
-    for name, form, of_teacher, of_student in (
+    rows: tuple[tuple[str, Callable[[Any], str], float, float], ...] = (
         ("parameters", count, teacher.parameters, student.parameters),
         ("file size", size, teacher.bytes, student.bytes),
         ("multiply-adds", count, teacher.multiply_adds, student.multiply_adds),
         ("latency", _milliseconds, m.latency.teacher, m.latency.student),
-    ):
+    )
+    for name, form, of_teacher, of_student in rows:
         yield {
             "name": name,
             "teacher": form(of_teacher),
@@ -104,7 +106,7 @@ def _figures(m: Manifest) -> Iterator[dict[str, str]]:
         }
     yield {"name": "agreement with the teacher", "teacher": "", "student": percent(m.agreement), "comparison": ""}
     if m.confident.agreement is not None:
-        name = f"agreement on the {100 * m.confident.share:.0f} % with a teacher confidence of at least 90 %"
+        name = f"agreement where the teacher is at least {100 * CONFIDENT:.0f} % confident ({percent(m.confident.share)} of samples)"
         yield {"name": name, "teacher": "", "student": percent(m.confident.agreement), "comparison": ""}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zskd_onnx.pipeline.recorded_run import Manifest
+from zskd_onnx.report.page import percent
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,11 @@ def verdict(manifest: Manifest) -> str:
     if manifest.accuracy is not None:
         return (
             f"On {manifest.evaluation_samples:,} real samples, the student's accuracy is "
-            f"{_percent(manifest.accuracy.student)} and the teacher's {_percent(manifest.accuracy.teacher)}."
+            f"{percent(manifest.accuracy.student)} and the teacher's {percent(manifest.accuracy.teacher)}."
         )
     held_out = manifest.held_out
     sentence = (
-        f"The student gives the teacher's class for {_percent(manifest.agreement)} of {held_out.samples:,} "
+        f"The student gives the teacher's class for {percent(manifest.agreement)} of {held_out.samples:,} "
         f"held-out {held_out.kind}"
     )
     return f"{sentence}; its accuracy was not measured."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+UNBROKEN = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit."""
+
 LOSSLESS = 32 * 32
 """Largest number of pixels of a picture that is embedded as PNG; larger ones are JPEG."""
 
@@ -29,7 +32,7 @@ def render(template: str, **values: Any) -> str:
 
 def percent(share: float | None) -> str:
     """A fraction in [0, 1] as a percentage; a dash for None."""
-    return "-" if share is None else f"{100 * share:.2f} %"
+    return "-" if share is None else f"{100 * share:.2f}{UNBROKEN}%"
 
 
 def count(number: int) -> str:

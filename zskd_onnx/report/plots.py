@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 Point = tuple[float, float, float]
 """Position on the x axis, mean, and standard deviation."""
 
@@ -29,6 +32,9 @@ INK, MUTED, GRID = "#1f2733", "#5c6675", "#d5dae2"
 LINES = ("#2463c4", "#b8530d", "#227a4b", "#8a3d9e", "#a3283c", "#4d5b6b")
 """Colours of curves on a light page."""
 
+BLUE, RED = "#2166ac", "#b2182b"
+"""Colours of a matrix, on every page."""
+
 DARK = {
     INK: "#e4e8ee",
     MUTED: "#9aa5b4",
@@ -37,9 +43,10 @@ DARK = {
 }
 """Colour on a light page -> colour on a dark page."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "zskd-onnx",
+    "text.parse_math": False,  # a dollar sign in a name is one
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -78,6 +85,21 @@ class Plot:
     text: str
 
 
+def _styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function with the style of all plots; a font without the letters of a class's name gives no warning."""
+
+    @functools.wraps(draw)
+    def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        from matplotlib import rc_context  # here, because it takes half a second
+
+        with rc_context(STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
 def draw_transition_curves(student: Sequence[float], teacher: Sequence[float], path: Path) -> None:
     """Write the mean curves of belief matching as a PNG (ABM, figure 3).
 
@@ -103,6 +125,7 @@ def draw_sweep(lines: Mapping[str, Sequence[Point]], field: str, metric: str, pa
     _write_png(sweep_figure(lines, field, metric, (6, 4)), path)
 
 
+@_styled
 def sweep_figure(
     lines: Mapping[str, Sequence[Point]], field: str, metric: str, size: tuple[float, float] = (3.9, 2.9)
 ) -> Figure:
@@ -123,8 +146,7 @@ def sweep_figure(
         )
     axes.set(xlabel=field, ylabel=metric, title=f"{metric[:1].upper()}{metric[1:]} by {field}")
     axes.grid(axis="y", linewidth=0.6)
-    for text in (axes.title, axes.xaxis.label, *axes.legend().get_texts()):
-        text.set_parse_math(False)
+    axes.legend()
     return figure
 
 
@@ -133,6 +155,7 @@ def draw_similarity(similarity: np.ndarray, names: Sequence[str], path: Path) ->
     _write_png(similarity_figure(similarity, names, min(10.0, max(4.0, 0.45 * len(similarity)))), path)
 
 
+@_styled
 def similarity_figure(similarity: np.ndarray, names: Sequence[str], side: float = 3.9) -> Figure:
     """The class-similarity matrix without its diagonal, which is 1, beside its colour scale.
 
@@ -142,16 +165,16 @@ def similarity_figure(similarity: np.ndarray, names: Sequence[str], side: float 
         side: of the figure, inches.
     """
     off_diagonal = np.ma.masked_array(similarity, np.eye(len(similarity), dtype=bool))
-    limit = max(0.1, float(np.abs(off_diagonal).max()) if len(similarity) > 1 else 0.1)
+    limit = max(0.1, float(np.abs(off_diagonal).max())) if len(similarity) > 1 else 0.1
     figure, axes = _figure((side, 0.88 * side))
-    image = axes.imshow(off_diagonal, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="cosine similarity").outline.set_visible(False)  # type: ignore[operator]
+    _draw_matrix(figure, axes, off_diagonal, (-limit, limit), (BLUE, f"{BLUE}00", f"{RED}00", RED), "cosine similarity")
     _name_classes(axes, names)
-    _number_cells(axes, off_diagonal, [f"{value:.2f}" for value in similarity.flat], dark=0.6 * limit)
+    _number_cells(axes, off_diagonal, [f"{value:.2f}" for value in similarity.flat], full=0.6 * limit)
     axes.set(title="Class similarity")
     return figure
 
 
+@_styled
 def confusion_figure(counts: np.ndarray, names: Sequence[str], title: str, side: float = 3.9) -> Figure:
     """A confusion matrix: the share of each true class that is predicted as each class, beside its colour scale.
 
@@ -162,14 +185,14 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], title: str, side:
     """
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     figure, axes = _figure((side, 0.88 * side))
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class").outline.set_visible(False)  # type: ignore[operator]
+    _draw_matrix(figure, axes, shares, (0, 1), (f"{BLUE}00", BLUE), "share of the true class")
     _name_classes(axes, names)
-    _number_cells(axes, shares, [f"{count}" if count else "" for count in counts.flat], dark=0.6)
+    _number_cells(axes, shares, [f"{count}" if count else "" for count in counts.flat], full=0.6)
     axes.set(title=title, xlabel="predicted class", ylabel="true class")
     return figure
 
 
+@_styled
 def curve_figure(
     curves: Mapping[str, Sequence[tuple[int, float]]], chosen: int | None, title: str, ylabel: str, *, share: bool
 ) -> Figure:
@@ -180,7 +203,7 @@ def curve_figure(
         chosen: the step that was kept, or None.
         share: whether the values are fractions in [0, 1], drawn as percentages.
     """
-    figure, axes = _figure((3.9, 2.7))
+    figure, axes = _figure((3.9, 3.0))
     for (name, points), colour in zip(curves.items(), LINES, strict=False):
         steps, values = zip(*points, strict=True)
         axes.plot(steps, np.multiply(values, 100 if share else 1), label=name, color=colour, marker=".", markersize=5)
@@ -188,15 +211,15 @@ def curve_figure(
         axes.axvline(chosen, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"kept: step {chosen:,}")
     axes.set(title=title, xlabel="training step", ylabel=ylabel)
     axes.grid(axis="y", linewidth=0.6)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower left", ncols=2, fontsize=8)
     return figure
 
 
+@_styled
 def to_plot(figure: Figure, text: str) -> Plot:
     """A figure as SVG for a page; ``text`` says what it shows."""
     content = io.BytesIO()
-    with _drawing():
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     light = content.getvalue().decode("utf-8")
     dark = light
     for colour, instead in DARK.items():
@@ -210,21 +233,10 @@ def _data_uri(svg: str) -> str:
 
 def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """A figure without pyplot, which would store the figure and look for a display."""
-    from matplotlib.figure import Figure  # here, because it takes half a second
+    from matplotlib.figure import Figure
 
-    with _drawing():
-        figure = Figure(figsize=size, layout="constrained")
-        return figure, figure.subplots()
-
-
-@contextmanager
-def _drawing() -> Iterator[None]:
-    """The style of all plots; a font that lacks the letters of a class's name draws boxes and gives no warning."""
-    from matplotlib import rc_context
-
-    with rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
 
 
 def _name_classes(axes: Axes, names: Sequence[str]) -> None:
@@ -237,23 +249,38 @@ def _name_classes(axes: Axes, names: Sequence[str]) -> None:
         labels = [short_name(name, 14) for name in names]
     size = 8 if len(labels) <= NUMBERED else 6.5
     upright = max(map(len, labels)) <= 2
-    axes.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size, parse_math=False)
-    axes.set_yticks(places, labels, fontsize=size, parse_math=False)
+    axes.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size)
+    axes.set_yticks(places, labels, fontsize=size)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def _number_cells(axes: Axes, values: np.ndarray, texts: Sequence[str], dark: float) -> None:
-    """Texts in the cells of a small matrix; they are white where a cell is darker than the value ``dark``."""
+def _draw_matrix(
+    figure: Figure, axes: Axes, values: np.ndarray, limits: tuple[float, float], colours: Sequence[str], label: str
+) -> None:
+    """A matrix and its colour scale; the colours may be transparent, so that the page shows through."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    scale = LinearSegmentedColormap.from_list(label, colours)
+    image = axes.imshow(values, cmap=scale, vmin=limits[0], vmax=limits[1], interpolation="none")
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, label=label)
+    bar.outline.set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)  # else lines show between its parts
+
+
+def _number_cells(axes: Axes, values: np.ndarray, texts: Sequence[str], full: float) -> None:
+    """Texts in the cells of a small matrix; they are white on the strong colours of values above ``full``."""
     if len(values) > NUMBERED:
         return
     for (row, column), text in zip(np.ndindex(values.shape), texts, strict=True):
-        if values[row, column] is not np.ma.masked and text:
-            colour = "white" if abs(values[row, column]) > dark else "#20242c"
+        if values[row, column] is not np.ma.masked:
+            colour = "white" if abs(values[row, column]) > full else INK
             axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
 
 
+@_styled
 def _write_png(figure: Figure, path: Path) -> None:
-    with _drawing(), atomic_write(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", dpi=150)

@@ -20,9 +20,6 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
 
     Args:
         path: of the PNG.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
     """
     field = _varied(summaries)
     if field is None:

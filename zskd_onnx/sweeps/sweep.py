@@ -11,7 +11,7 @@ from typing import Any
 from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.transfer_set import INDEX
-from zskd_onnx.errors import Cancelled, MissingExtraError, UsageError, ZskdError
+from zskd_onnx.errors import Cancelled, UsageError, ZskdError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.compress import compress
@@ -132,10 +132,7 @@ def sweep(
         listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
     result = Sweep(folder, tuple(rows[p] for p in runs))
     _write(result)
-    try:
-        draw(result.summaries, folder / PLOT)
-    except MissingExtraError as error:
-        listener(Event("note", "sweep", f"{PLOT} is left out: {error}"))
+    draw(result.summaries, folder / PLOT)
     listener(Event("done", "sweep", f"{len(runs):,} runs", len(runs), len(runs)))
     return result
 
