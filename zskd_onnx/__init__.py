@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from zskd_onnx.sweeps.grid import Run
     from zskd_onnx.sweeps.sweep import Sweep, sweep
     from zskd_onnx.sweeps.table import Row, Spread, Summary
+    from zskd_onnx.sweeps.write_report import write_report
     from zskd_onnx.teacher.load import TeacherOptions, load_teacher
     from zskd_onnx.teacher.probes.answers import Answers
     from zskd_onnx.teacher.signature.domain import Domain
@@ -117,6 +118,7 @@ _MODULES = {
     "sweep": "sweeps.sweep",
     "verify": "pipeline.verify",
     "write_back": "importer.write_back",
+    "write_report": "sweeps.write_report",
 }
 
 __all__ = [
@@ -183,6 +185,7 @@ __all__ = [
     "sweep",
     "verify",
     "write_back",
+    "write_report",
 ]
 
 

@@ -26,6 +26,7 @@ from zskd_onnx.pipeline.judge_samples import judge_samples
 from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_set, reuse
 from zskd_onnx.pipeline.manifest import write_manifest
+from zskd_onnx.pipeline.model_card import write_model_card
 from zskd_onnx.pipeline.plan import Plan, prepare
 from zskd_onnx.pipeline.report_data import ClassAnswers, Errors, ReportData, ShownSamples, Similarity
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures, missed_gates
@@ -37,9 +38,9 @@ from zskd_onnx.pipeline.run_settings import new_settings
 from zskd_onnx.pipeline.train_student import TrainedStudent, train_student
 from zskd_onnx.pipeline.training_samples import held_out_kind
 from zskd_onnx.priors.class_similarity import class_similarity
-from zskd_onnx.report.names import shown_names
 from zskd_onnx.report.pictures import draw_samples
 from zskd_onnx.report.plots import draw_similarity
+from zskd_onnx.report.shown_names import shown_names
 from zskd_onnx.students.onnx_student import OnnxStudent, to_checked_file
 from zskd_onnx.students.own_files import is_onnx_file, own_file
 from zskd_onnx.students.thinning.target import requested_target
@@ -253,6 +254,7 @@ def _run(
     )
     write_manifest(plan, run, result, latency, {"kind": kind, "samples": comparison.samples})
     write_run_report(folder)
+    write_model_card(folder)
     checkpoint.unlink(missing_ok=True)
     listener(Event("done", "deployment", str(result.student), figures={"agreement": comparison.agreement}))
     return result

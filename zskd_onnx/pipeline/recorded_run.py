@@ -14,7 +14,7 @@ from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.report_data import ReportData
-from zskd_onnx.report.names import shown_names
+from zskd_onnx.report.shown_names import shown_names
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from zskd_onnx.report.names import short_name
+from zskd_onnx.report.shown_names import short_name
 from zskd_onnx.system.files import atomic_write
 
 CELL = 48

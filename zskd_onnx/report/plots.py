@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from zskd_onnx.report.names import short_name
+from zskd_onnx.report.shown_names import short_name
 from zskd_onnx.system.files import atomic_write
 
 if TYPE_CHECKING:
