@@ -70,7 +70,7 @@ def _introduction(m: Manifest) -> Iterator[str]:
     teacher = _plain(Path(m.sizes.teacher.path).name)
     yield (
         f"A smaller classifier in the place of `{teacher}`. It has the same input, outputs and "
-        f"{count(m.answers.classes)} classes. zskd-onnx {_plain(m.tool['version'])} made it with the recipe "
+        f"{count(m.answers.classes)} classes. zskd-onnx {_plain(m.tool.version)} made it with the recipe "
         f"`{_plain(m.recipe.name)}`, trained on {_sources(m)}."
     )
     yield verdict(m)

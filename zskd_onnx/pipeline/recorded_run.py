@@ -108,6 +108,15 @@ class Difference(_Part):
     tolerance: float
 
 
+class Tool(_Part):
+    """Versions of the programs that made the run."""
+
+    version: str
+    torch: str
+    onnx: str
+    onnxruntime: str
+
+
 class Validation(_Part):
     """One validation during training."""
 
@@ -145,7 +154,7 @@ class Manifest(_Part):
     duration: Amount
     resumed: bool
     command: str
-    tool: dict[str, str]
+    tool: Tool
     architecture: str
     teacher_sha256: str
     student_sha256: str

@@ -57,7 +57,7 @@ def run_page(run: RecordedRun, repeat: str) -> str:
     return render(
         "run.html",
         title=f"{Path(m.sizes.teacher.path).name} compressed",
-        footer=f"Report of a run of zskd-onnx {m.tool.get('version', '')}. Everything on this page is in this file.",
+        footer=f"Report of a run of zskd-onnx {m.tool.version}. Everything on this page is in this file.",
         m=m,
         tone="bad" if failed else "warn" if m.warnings else "good" if limits else "",
         verdict=verdict(m),
