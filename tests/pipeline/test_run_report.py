@@ -63,7 +63,7 @@ def test_a_run_writes_its_report(finished: CompressionResult) -> None:
         "no quality gate was set",
         "most similar classes",
         "distillation",
-        FIELD_OF_RECIPE,
+        "Passes over the stored samples.",
         manifest["teacher_sha256"],
         manifest["student_sha256"],
         "zskd-onnx compress",

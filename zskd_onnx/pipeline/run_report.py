@@ -77,6 +77,7 @@ def run_page(run: RecordedRun, repeat: str) -> str:
         errors=None if data.errors is None else _errors(data.errors, run.names),
         accuracy_left_out=max(0, classes - ROWS),
         recipe=list(_recipe(m.recipe.model_dump(mode="json"))),
+        notes=[text for text in m.notes if text not in m.warnings],
         repeat=repeat,
     )
 
