@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
+from zskd_onnx.config.first_fault import first_fault
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline import run_folder
@@ -202,7 +203,7 @@ class RecordedRun:
             manifest = Manifest.model_validate(_json(path))
         except (OSError, ValueError, RecursionError) as error:
             raise UsageError(
-                f"{path}: damaged, or of another version ({_reason(error)}); make the run again with --overwrite"
+                f"{path}: damaged, or of another version ({first_fault(error)}); make the run again with --overwrite"
             ) from error
         classes = manifest.answers.classes
         data = ReportData.read(folder / run_folder.REPORT_DATA, classes)
@@ -211,11 +212,3 @@ class RecordedRun:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _reason(error: BaseException) -> str:
-    """The first fault in one line."""
-    if isinstance(error, ValidationError):
-        fault = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:200]
-    return " ".join(str(error).split())[:200]

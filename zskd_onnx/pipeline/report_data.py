@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zskd_onnx.config.first_fault import first_fault
 from zskd_onnx.errors import UsageError
 from zskd_onnx.metrics.compare import Comparison
 from zskd_onnx.report.pictures import thumbnail
@@ -191,8 +192,9 @@ class ReportData:
         try:
             arrays = _read(path, classes)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UsageError(f"{path}: missing or damaged ({reason}); make the run again with --overwrite") from error
+            raise UsageError(
+                f"{path}: missing or damaged ({first_fault(error)}); make the run again with --overwrite"
+            ) from error
 
         def part(kind: type[Any], name: str) -> Any:
             return kind(**{field.name: arrays[f"{name}.{field.name}"] for field in fields(kind)})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from zskd_onnx.config.first_fault import first_fault
 from zskd_onnx.errors import UsageError
 from zskd_onnx.sweeps.table import Row
 
@@ -35,5 +36,6 @@ def read_rows(folder: Path) -> list[Row]:
             raise ValueError("it has no run")
         return TypeAdapter(list[Row]).validate_python(rows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{error.error_count()} faults" if isinstance(error, ValidationError) else " ".join(str(error).split())
-        raise UsageError(f"{path}: damaged, or of another version ({reason[:200]}); run the sweep again") from error
+        raise UsageError(
+            f"{path}: damaged, or of another version ({first_fault(error)}); run the sweep again"
+        ) from error
