@@ -16,7 +16,7 @@ from zskd_onnx.pipeline.repeat_command import repeat_command
 from zskd_onnx.pipeline.report_data import SHOWN_CLASSES, SHOWN_SAMPLES, Errors, Similarity
 from zskd_onnx.pipeline.run_settings import read_settings
 from zskd_onnx.pipeline.verdict import gates, verdict
-from zskd_onnx.report.page import count, percent, picture_uri, render, size, times
+from zskd_onnx.report.page import UNBROKEN, count, percent, picture_uri, render, size, times
 from zskd_onnx.report.pictures import cell_size
 from zskd_onnx.report.plots import Plot, confusion_figure, curve_figure, similarity_figure, to_plot
 from zskd_onnx.system.files import write_text
@@ -107,7 +107,7 @@ def _figures(m: Manifest) -> Iterator[dict[str, str]]:
         }
     yield {"name": "agreement with the teacher", "teacher": "", "student": percent(m.agreement), "comparison": ""}
     if m.confident.agreement is not None:
-        name = f"agreement where the teacher is at least {100 * CONFIDENT:.0f} % confident ({percent(m.confident.share)} of samples)"
+        name = f"agreement where the teacher is at least {100 * CONFIDENT:.0f}{UNBROKEN}% confident ({percent(m.confident.share)} of samples)"
         yield {"name": name, "teacher": "", "student": percent(m.confident.agreement), "comparison": ""}
 
 
@@ -243,7 +243,7 @@ def _fields(prefix: str, content: Mapping[str, Any], kind: str) -> Iterator[dict
             continue
         alternatives = recipe_fields().get(f"{prefix}{key}", [])
         fitting = [field for field in alternatives if kind in field.kinds.split(", ")] or alternatives
-        text = fitting[0].description if fitting else ""
+        text = fitting[0].description.replace("``", "") if fitting else ""
         yield {
             "name": f"{prefix}{key}".partition(".")[2] if prefix else key,
             "value": as_yaml(value),

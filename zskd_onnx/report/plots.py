@@ -35,6 +35,10 @@ LINES = ("#2463c4", "#b8530d", "#227a4b", "#8a3d9e", "#a3283c", "#4d5b6b")
 BLUE, RED = "#2166ac", "#b2182b"
 """Colours of a matrix, on every page."""
 
+SIGNED = ((0.0, BLUE), (0.5, f"{BLUE}00"), (0.5, f"{RED}00"), (1.0, RED))
+SHARE = ((0.0, f"{BLUE}00"), (1.0, BLUE))
+"""Colour scales of matrices: position and colour. They are transparent at 0, so that the page shows through."""
+
 DARK = {
     INK: "#e4e8ee",
     MUTED: "#9aa5b4",
@@ -167,9 +171,9 @@ def similarity_figure(similarity: np.ndarray, names: Sequence[str], side: float 
     off_diagonal = np.ma.masked_array(similarity, np.eye(len(similarity), dtype=bool))
     limit = max(0.1, float(np.abs(off_diagonal).max())) if len(similarity) > 1 else 0.1
     figure, axes = _figure((side, 0.88 * side))
-    _draw_matrix(figure, axes, off_diagonal, (-limit, limit), (BLUE, f"{BLUE}00", f"{RED}00", RED), "cosine similarity")
+    _draw_matrix(figure, axes, off_diagonal, (-limit, limit), SIGNED, "cosine similarity")
     _name_classes(axes, names)
-    _number_cells(axes, off_diagonal, [f"{value:.2f}" for value in similarity.flat], full=0.6 * limit)
+    _number_cells(axes, off_diagonal, [f"{value:.2f}" for value in similarity.flat], full=0.75 * limit)
     axes.set(title="Class similarity")
     return figure
 
@@ -185,9 +189,9 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str], title: str, side:
     """
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     figure, axes = _figure((side, 0.88 * side))
-    _draw_matrix(figure, axes, shares, (0, 1), (f"{BLUE}00", BLUE), "share of the true class")
+    _draw_matrix(figure, axes, shares, (0, 1), SHARE, "share of the true class")
     _name_classes(axes, names)
-    _number_cells(axes, shares, [f"{count}" if count else "" for count in counts.flat], full=0.6)
+    _number_cells(axes, shares, [f"{count}" if count else "" for count in counts.flat], full=0.75)
     axes.set(title=title, xlabel="predicted class", ylabel="true class")
     return figure
 
@@ -257,9 +261,14 @@ def _name_classes(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _draw_matrix(
-    figure: Figure, axes: Axes, values: np.ndarray, limits: tuple[float, float], colours: Sequence[str], label: str
+    figure: Figure,
+    axes: Axes,
+    values: np.ndarray,
+    limits: tuple[float, float],
+    colours: Sequence[tuple[float, str]],
+    label: str,
 ) -> None:
-    """A matrix and its colour scale; the colours may be transparent, so that the page shows through."""
+    """A matrix, and its colour scale on the right."""
     from matplotlib.colors import LinearSegmentedColormap
 
     scale = LinearSegmentedColormap.from_list(label, colours)

@@ -36,7 +36,7 @@ def write_sweep_report(folder: Path) -> Path:
     summaries, common = summarise(rows), _common(rows)
     page = render(
         "sweep.html",
-        title=f"Sweep {short_name(folder.resolve().name)}",
+        title=f"Sweep in {short_name(folder.resolve().name)}/",
         footer=f"Report of a sweep of zskd-onnx {__version__}.",
         runs=len(rows),
         failed=sum(row.error is not None for row in rows),
