@@ -138,6 +138,12 @@ def test_gates(finished: CompressionResult, tmp_path: Path, least: float, tone: 
         ({"answers": {"classes": 11}, "class_names": None}, r"report\.npz: missing or damaged"),
         ({"answers": {"classes": 10**9}}, "answers.classes"),
         ({"history": [1]}, "history: Input should be a valid dictionary"),
+        ({"history": {"\x00": []}}, "history"),
+        ({"seed": 10**400}, "is out of range"),
+        (
+            {"input_range": {"low": [], "high": [], "source": "", "certainty": ""}},
+            r"input_range\.low: .* at least 1 item",
+        ),
         ({"recipe": {"name": "x"}}, r"recipe\.summary: Field required"),
         ({"tool": {}}, r"tool\.version: Field required"),
     ],
@@ -150,6 +156,14 @@ def test_a_damaged_manifest(
         write_report(folder)
     assert "\n" not in str(raised.value)
     assert not (folder / "report.html").exists()
+
+
+def test_losses_that_overflowed_and_names_that_are_no_text(finished: CompressionResult, tmp_path: Path) -> None:
+    for number, losses in enumerate(([float("nan"), 0.5], [float("inf")])):
+        history = [{"step": step, "loss": loss, "agreement": 0.5} for step, loss in enumerate(losses)]
+        folder = tmp_path / str(number)
+        edited(finished, folder, history={"distillation": history}, warnings=["\ud800 \udcff"])
+        assert "Warnings ? ?" in Page(write_report(folder)).text
 
 
 def test_a_folder_without_a_finished_run(finished: CompressionResult, tmp_path: Path) -> None:

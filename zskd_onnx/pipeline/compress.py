@@ -40,7 +40,7 @@ from zskd_onnx.pipeline.training_samples import held_out_kind
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.report.pictures import draw_samples
 from zskd_onnx.report.plots import draw_similarity
-from zskd_onnx.report.shown_names import shown_names
+from zskd_onnx.report.shown_names import short_name, shown_names
 from zskd_onnx.students.onnx_student import OnnxStudent, to_checked_file
 from zskd_onnx.students.own_files import is_onnx_file, own_file
 from zskd_onnx.students.thinning.target import requested_target
@@ -302,7 +302,7 @@ def _origin(plan: Plan, comparison: Comparison, kind: str) -> str:
     """Where the student comes from, for those who open its file in a viewer."""
     source = plan.teacher.source
     return (
-        f"Made by zskd-onnx {__version__} from {source.path.name} (SHA-256 {source.sha256[:16]}...) with the recipe "
+        f"Made by zskd-onnx {__version__} from {short_name(source.path.name)} (SHA-256 {source.sha256[:16]}...) with the recipe "
         f"{plan.recipe.name}. It gives the teacher's class for {100 * comparison.agreement:.2f} % of {comparison.samples:,} "
         f"held-out {kind}."
     )

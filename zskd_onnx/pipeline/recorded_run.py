@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from zskd_onnx.config.first_fault import first_fault
 from zskd_onnx.config.recipe import Recipe
@@ -16,8 +15,10 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.report_data import ReportData
 from zskd_onnx.report.shown_names import shown_names
+from zskd_onnx.system.bounded_json import read_json
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Stage = Literal["distillation", "fine-tuning"]
 Amount = Annotated[float, Field(ge=0)]
 
 
@@ -48,8 +49,8 @@ class Answers(_Part):
 class ValueRange(_Part):
     """The input range; see ``InputRange``."""
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: Annotated[tuple[float, ...], Field(min_length=1)]
+    high: Annotated[tuple[float, ...], Field(min_length=1)]
     source: str
     certainty: str
 
@@ -61,7 +62,7 @@ class FileInput(_Part):
     dtype: str
     layout: str
     layout_source: str
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class FileSize(_Part):
@@ -119,10 +120,10 @@ class Tool(_Part):
 
 
 class Validation(_Part):
-    """One validation during training."""
+    """One validation during training, whose loss may have overflowed."""
 
     step: NonNegativeInt
-    loss: float
+    loss: Annotated[float, Field(allow_inf_nan=True)]
     agreement: Share | None = None
     accuracy: Share | None = None
 
@@ -146,8 +147,8 @@ class Manifest(_Part):
     sizes: Sizes
     latency: Times
     seconds: dict[str, Amount]
-    chosen: dict[str, int]
-    history: dict[str, tuple[Validation, ...]]
+    chosen: dict[Stage, int]
+    history: dict[Stage, tuple[Validation, ...]]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     missed_gates: tuple[str, ...]
@@ -200,7 +201,7 @@ class RecordedRun:
                 f"{folder}: holds no finished run (it has no {path.name}); complete it with zskd-onnx compress --resume"
             )
         try:
-            manifest = Manifest.model_validate(_json(path))
+            manifest = Manifest.model_validate(read_json(path))
         except (OSError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{path}: damaged, or of another version ({first_fault(error)}); make the run again with --overwrite"
@@ -208,7 +209,3 @@ class RecordedRun:
         classes = manifest.answers.classes
         data = ReportData.read(folder / run_folder.REPORT_DATA, classes)
         return cls(folder, manifest, data, shown_names(manifest.class_names, classes))
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

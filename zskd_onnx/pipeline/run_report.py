@@ -107,7 +107,8 @@ def _figures(m: Manifest) -> Iterator[dict[str, str]]:
         }
     yield {"name": "agreement with the teacher", "teacher": "", "student": percent(m.agreement), "comparison": ""}
     if m.confident.agreement is not None:
-        name = f"agreement where the teacher is at least {100 * CONFIDENT:.0f}{UNBROKEN}% confident ({percent(m.confident.share)} of samples)"
+        least, share = f"{100 * CONFIDENT:.0f}{UNBROKEN}%", percent(m.confident.share)
+        name = f"agreement where the teacher is at least {least} confident ({share} of samples)"
         yield {"name": name, "teacher": "", "student": percent(m.confident.agreement), "comparison": ""}
 
 
@@ -178,24 +179,18 @@ def _similarity(similarity: Similarity, names: list[str]) -> dict[str, Any]:
 
 
 def _curves(m: Manifest) -> Iterator[Plot]:
-    """Loss, agreement and accuracy over the steps of each training stage that was validated."""
+    """Loss, agreement and accuracy over the steps of each training stage."""
     for stage, validations in m.history.items():
-        if not validations:
-            continue
-        kept = m.chosen.get(stage)
-        loss = {"loss": [(v.step, v.loss) for v in validations]}
-        yield to_plot(
-            curve_figure(loss, kept, f"{stage.capitalize()}: loss", "soft-target loss", share=False),
-            f"Loss over the steps of {stage}",
-        )
-        shares = {
-            name: [(v.step, value) for v in validations if (value := getattr(v, field)) is not None]
-            for name, field in (("agreement", "agreement"), ("accuracy on real samples", "accuracy"))
-        }
-        shares = {name: points for name, points in shares.items() if points}
-        if shares:
-            title = f"{stage.capitalize()}: {' and '.join(name.partition(' ')[0] for name in shares)}"
-            yield to_plot(curve_figure(shares, kept, title, "%", share=True), f"{title}, over the steps")
+        kept, name = m.chosen.get(stage), stage.capitalize()
+        if losses := [(v.step, v.loss) for v in validations if np.isfinite(v.loss)]:
+            figure = curve_figure({"loss": losses}, kept, f"{name}: loss", "soft-target loss", share=False)
+            yield to_plot(figure, f"Loss over the steps of {stage}")
+        agreement = [(v.step, v.agreement) for v in validations if v.agreement is not None]
+        accuracy = [(v.step, v.accuracy) for v in validations if v.accuracy is not None]
+        if agreement:
+            curves = {"agreement": agreement, **({"accuracy on real samples": accuracy} if accuracy else {})}
+            title = f"{name}: agreement{' and accuracy' if accuracy else ''}"
+            yield to_plot(curve_figure(curves, kept, title, "%", share=True), f"{title}, over the steps")
 
 
 def _errors(errors: Errors, names: list[str]) -> dict[str, Any]:

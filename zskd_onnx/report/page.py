@@ -16,7 +16,10 @@ LOSSLESS = 32 * 32
 
 
 def render(template: str, **values: Any) -> str:
-    """A page: the template of this name in ``templates/``, filled in."""
+    """A page: the template of this name in ``templates/``, filled in.
+
+    Bytes in names of files that are no UTF-8, which Python has as surrogates, become question marks.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # here, because --help needs no template
 
     environment = Environment(
@@ -27,7 +30,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "count": count, "size": size, "duration": duration, "times": times}
-    return environment.get_template(template).render(values)
+    return environment.get_template(template).render(values).encode("utf-8", "replace").decode("utf-8")
 
 
 def percent(share: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -10,6 +9,7 @@ from pydantic import TypeAdapter
 from zskd_onnx.config.first_fault import first_fault
 from zskd_onnx.errors import UsageError
 from zskd_onnx.sweeps.table import Row
+from zskd_onnx.system.bounded_json import read_json
 
 CSV = "sweep.csv"
 JSON = "sweep.json"
@@ -26,7 +26,7 @@ def read_rows(folder: Path) -> list[Row]:
     """
     path = folder / JSON
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema version {content['schema_version']}, expected {SCHEMA_VERSION}")
         rows = [
