@@ -259,6 +259,7 @@ def test_resume_of_a_finished_run_gives_its_result_and_writes_nothing(
             "history": finished.history,
             "student": str(folder / "student.onnx"),
             "manifest": str(folder / "manifest.json"),
+            "report": str(folder / "report.html"),
         }
     assert content(folder) == before
 

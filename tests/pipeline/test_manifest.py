@@ -108,7 +108,7 @@ def test_class_names_of_the_file(digits_file: Path, tmp_path: Path) -> None:
 def test_the_folder_can_move(finished: CompressionResult, tmp_path: Path) -> None:
     manifest = manifest_of(finished)
     assert manifest["student"] == manifest["sizes"]["student"]["path"] == "student.onnx"
-    assert manifest["manifest"] == "manifest.json"
+    assert (manifest["manifest"], manifest["report"]) == ("manifest.json", "report.html")
     moved = finished.student.parent.rename(tmp_path / "moved")
     try:
         assert verify(moved).digest == "matches"

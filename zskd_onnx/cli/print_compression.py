@@ -67,6 +67,7 @@ def result_rows(result: CompressionResult) -> dict[str, str]:
         "multiply-adds": f"{_reduction(teacher.multiply_adds, student.multiply_adds)} per sample",
         "file size": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
         "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
+        "report": str(result.report),
     }
 
 

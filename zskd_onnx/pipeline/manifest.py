@@ -75,6 +75,7 @@ def _beside(result: CompressionResult) -> dict[str, Any]:
         **content,
         "student": run_folder.STUDENT,
         "manifest": run_folder.MANIFEST,
+        "report": run_folder.REPORT,
         "sizes": {**sizes, "student": {**sizes["student"], "path": run_folder.STUDENT}},
     }
 

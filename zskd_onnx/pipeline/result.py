@@ -10,6 +10,7 @@ from typing import Any
 from zskd_onnx.errors import QualityError
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.onnx_scores import Accuracies
+from zskd_onnx.pipeline.run_folder import REPORT
 from zskd_onnx.teacher.probes.answers import Answers
 from zskd_onnx.teacher.signature.domain import Domain
 
@@ -95,6 +96,11 @@ class CompressionResult:
     missed_gates: tuple[str, ...]
     manifest: Path
 
+    @property
+    def report(self) -> Path:
+        """Path of the report, a page for a browser."""
+        return self.manifest.with_name(REPORT)
+
     def check(self) -> None:
         """Raise QualityError if the student missed a quality gate of the recipe."""
         if self.missed_gates:
@@ -129,6 +135,7 @@ class CompressionResult:
         content: dict[str, Any] = {
             "student": str(self.student),
             "manifest": str(self.manifest),
+            "report": str(self.report),
             "parity": vars(self.parity),
             "agreement": self.agreement,
             "confident": {"share": self.confident, "agreement": self.confident_agreement},
