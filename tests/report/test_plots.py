@@ -78,7 +78,7 @@ def test_the_same_plot_is_the_same_file() -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("classes", [1, 3, 100])
+@pytest.mark.parametrize("classes", [1, 3, 100, 1001])
 def test_similarity_is_shown_by_colour(tmp_path: Path, classes: int) -> None:
     similarity = np.eye(classes)
     if classes > 1:

@@ -71,6 +71,9 @@ STYLE: dict[Any, Any] = {
 NAMED = 24
 """Largest number of classes whose names stand beside a matrix; more get their numbers, and not each."""
 
+MOST = 1000
+"""Largest number of classes in a picture of a matrix."""
+
 NUMBERED = 12
 """Largest number of classes whose matrix shows a number in each cell."""
 
@@ -154,9 +157,13 @@ def sweep_figure(
     return figure
 
 
+@_styled
 def draw_similarity(similarity: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """Write ``similarity_figure`` as a PNG, larger for more classes."""
-    _write_png(similarity_figure(similarity, names, min(10.0, max(4.0, 0.45 * len(similarity)))), path)
+    """Write ``similarity_figure`` as a PNG, larger for more classes, of which at most ``MOST`` are drawn."""
+    figure = similarity_figure(similarity[:MOST, :MOST], names[:MOST], min(10.0, max(4.0, 0.45 * len(similarity))))
+    if len(similarity) > MOST:
+        figure.axes[0].set_title(f"Class similarity, first {MOST:,} of {len(similarity):,}")
+    _write_png(figure, path)
 
 
 @_styled
