@@ -55,7 +55,9 @@ def with_classes(finished: CompressionResult, folder: Path, classes: int, side: 
         warnings=["the input range is assumed", HOSTILE],
     )
     ReportData(
-        ShownSamples.of(torch.rand(samples if classes < 200 else 24, 3, side, side), _first(comparison, classes)),
+        ShownSamples.of(
+            torch.rand(samples if classes < 200 else 24, 3, side, side), _first(comparison, classes), classes
+        ),
         ClassAnswers.of(comparison, classes),
         Similarity.of(weight @ weight.T),
         Errors.of(predicted, student, predicted, classes),

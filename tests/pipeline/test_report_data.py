@@ -10,7 +10,7 @@ import torch
 
 from zskd_onnx import UsageError
 from zskd_onnx.metrics.compare import Comparison
-from zskd_onnx.pipeline.report_data import ClassAnswers, Errors, ReportData, ShownSamples, Similarity
+from zskd_onnx.pipeline.report_data import ClassAnswers, Errors, ReportData, ShownSamples, Similarity, largest
 
 
 def compared(teacher: list[int], student: list[int], confidence: list[float]) -> Comparison:
@@ -24,7 +24,7 @@ COMPARISON = compared([0, 2, 0, 2], [0, 1, 1, 2], [0.5, 0.25, 1.0, 0.75])
 @pytest.fixture
 def data() -> ReportData:
     """Of four samples and three classes."""
-    samples = ShownSamples.of(torch.arange(4).view(4, 1, 1, 1).expand(4, 1, 8, 8) / 4, COMPARISON)
+    samples = ShownSamples.of(torch.arange(4).view(4, 1, 1, 1).expand(4, 1, 8, 8) / 4, COMPARISON, 3)
     labels, teacher, student = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 2, 1]), torch.tensor([0, 2, 2, 0])
     return ReportData(
         samples,
@@ -75,9 +75,12 @@ def test_of_many_classes_the_first_are_drawn_and_all_are_compared() -> None:
     assert errors.frequent.shape == (8, 3)
 
 
-def test_a_run_whose_samples_are_of_no_shown_class_shows_one() -> None:
-    samples = ShownSamples.of(torch.zeros(2, 1, 8, 8), compared([50, 60], [50, 60], [1.0, 1.0]))
-    assert samples.classes.tolist() == [50]
+def test_of_many_classes_those_with_the_most_samples_are_shown() -> None:
+    predicted = [50, 60, 50, *range(20, 40)]
+    samples = ShownSamples.of(torch.zeros(23, 1, 8, 8), compared(predicted, predicted, [1.0] * 23), 100)
+    assert samples.classes.tolist() == [50, 50, *range(20, 31)]
+    assert largest(np.array([1, 3, 2]), 2).tolist() == [1, 2]
+    assert largest(np.array([1, 3, 2]), 3).tolist() == [0, 1, 2]
 
 
 def changed(path: Path, **arrays: np.ndarray) -> None:

@@ -94,7 +94,7 @@ def test_many_classes_and_hostile_names(finished: CompressionResult, tmp_path: P
     assert all(source.startswith("data:") for source in page.sources)
     assert ("are left out" in page.text) == (classes > 12)
     if classes == 1000:
-        assert "The first 12 of 1,000 classes; 988 are left out." in page.text
+        assert "The 12 classes with the most samples; 988 are left out." in page.text
         assert "The plot has the first 100 of 1,000 classes; 900 are left out." in page.text
         assert "The 30 classes with the most samples; 970 are left out." in page.text
     assert page.text.index("Warnings") < page.text.index("Input") < page.text.index("Class similarity")

@@ -218,7 +218,7 @@ def _run(
     made, accuracy, errors = _export(plan, trained, kind, folder)
     latency = measure_latency(teacher, made.model)
     ReportData(
-        ShownSamples.of(trained.held_out, comparison),
+        ShownSamples.of(trained.held_out, comparison, teacher.classes),
         ClassAnswers.of(comparison, teacher.classes),
         None if similarity is None else Similarity.of(similarity),
         errors,

@@ -19,7 +19,7 @@ from zskd_onnx.report.pictures import thumbnail
 from zskd_onnx.system.files import atomic_write
 
 SHOWN_CLASSES, SHOWN_SAMPLES = 12, 6
-"""Number of classes whose samples are shown, from the first, and of samples of each."""
+"""Number of classes whose samples are shown, and of samples of each."""
 
 DRAWN_CLASSES = 100
 """Number of classes, from the first, that a matrix has."""
@@ -31,9 +31,14 @@ LARGEST = 1 << 26
 """Largest size of an array in the file, bytes: a damaged file may claim any."""
 
 
+def largest(values: np.ndarray, most: int) -> np.ndarray:
+    """The classes with the largest values (K,), at most ``most``; where there are not more classes, all in their order."""
+    return np.arange(len(values)) if len(values) <= most else np.argsort(-values, kind="stable")[:most]
+
+
 @dataclass(frozen=True)
 class ShownSamples:
-    """Held-out samples of the first classes.
+    """Held-out samples of the classes that have the most.
 
     Attributes:
         pictures: (M, H, W, 3), uint8.
@@ -46,12 +51,12 @@ class ShownSamples:
     confidence: np.ndarray
 
     @classmethod
-    def of(cls, held_out: Tensor, comparison: Comparison) -> ShownSamples:
+    def of(cls, held_out: Tensor, comparison: Comparison, classes: int) -> ShownSamples:
         """Some of the held-out samples (N, *shape) in the unit space; ``comparison`` was made on them."""
-        predicted, shown = comparison.teacher_classes, []
-        for number in range(SHOWN_CLASSES):
+        predicted = comparison.teacher_classes
+        shown: list[int] = []
+        for number in largest(predicted.bincount(minlength=classes).numpy(), SHOWN_CLASSES):
             shown += (predicted == number).nonzero().flatten()[:SHOWN_SAMPLES].tolist()
-        shown = shown or [0]
         pictures = np.stack([thumbnail(held_out[index]) for index in shown])
         return cls(pictures, predicted[shown].numpy(), comparison.confidence[shown].numpy())
 

@@ -13,7 +13,7 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.recorded_run import Manifest, RecordedRun
 from zskd_onnx.pipeline.repeat_command import repeat_command
-from zskd_onnx.pipeline.report_data import SHOWN_CLASSES, SHOWN_SAMPLES, Errors, Similarity
+from zskd_onnx.pipeline.report_data import SHOWN_CLASSES, SHOWN_SAMPLES, Errors, Similarity, largest
 from zskd_onnx.pipeline.run_settings import read_settings
 from zskd_onnx.pipeline.verdict import gates, verdict
 from zskd_onnx.report.page import UNBROKEN, count, percent, picture_uri, render, size, times
@@ -133,12 +133,12 @@ def _unit_shape(m: Manifest) -> tuple[int, ...]:
 
 
 def _shown_classes(run: RecordedRun) -> Iterator[dict[str, Any]]:
-    """The first classes with the samples of each."""
+    """Some classes with the samples of each."""
     samples, answers = run.data.samples, run.data.answers
-    for number, name in enumerate(run.names[:SHOWN_CLASSES]):
+    for number in largest(answers.counts, SHOWN_CLASSES):
         places = np.flatnonzero(samples.classes == number)[:SHOWN_SAMPLES]
         yield {
-            "name": name,
+            "name": run.names[number],
             "confidence": float(answers.confidence[number]),
             "samples": [
                 {"picture": picture_uri(samples.pictures[i]), "confidence": float(samples.confidence[i])}
@@ -148,11 +148,8 @@ def _shown_classes(run: RecordedRun) -> Iterator[dict[str, Any]]:
 
 
 def _answers(run: RecordedRun) -> list[dict[str, Any]]:
-    """The teacher's predictions by class: all classes in their order, or the most frequent of many."""
+    """The teacher's predictions by class."""
     answers = run.data.answers
-    order = np.arange(len(answers.counts))
-    if len(order) > ROWS:
-        order = np.argsort(-answers.counts, kind="stable")[:ROWS]
     most = max(1, int(answers.counts.max()))
     return [
         {
@@ -162,7 +159,7 @@ def _answers(run: RecordedRun) -> list[dict[str, Any]]:
             "confidence": float(answers.confidence[i]) if answers.counts[i] else None,
             "agreement": answers.agreed[i] / answers.counts[i] if answers.counts[i] else None,
         }
-        for i in order
+        for i in largest(answers.counts, ROWS)
     ]
 
 
@@ -199,7 +196,6 @@ def _errors(errors: Errors, names: list[str]) -> dict[str, Any]:
         column.astype(float) for column in (errors.samples, errors.teacher_right, errors.student_right)
     )
     shares = np.divide(student, samples, out=np.ones_like(student), where=samples > 0)
-    order = np.arange(len(names)) if len(names) <= ROWS else np.argsort(shares, kind="stable")[:ROWS]
     drawn = names[: len(errors.confusion)]
     figure = confusion_figure(errors.confusion, drawn, "The student's predictions")
     return {
@@ -211,7 +207,7 @@ def _errors(errors: Errors, names: list[str]) -> dict[str, Any]:
                 "teacher": teacher[i] / samples[i] if samples[i] else None,
                 "student": student[i] / samples[i] if samples[i] else None,
             }
-            for i in order
+            for i in largest(-shares, ROWS)
         ],
         "frequent": [
             {"true": names[true], "predicted": names[predicted], "count": int(times)}
