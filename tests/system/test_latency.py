@@ -30,3 +30,4 @@ def test_more_work_takes_longer() -> None:
 def test_conditions_name_the_threads() -> None:
     assert torch.get_num_threads() == 1  # tests/conftest.py
     assert latency_conditions(3) == "CPU, 1 thread, batch 3"
+    assert latency_conditions(3, on_gpu=True) == "GPU, batch 3"

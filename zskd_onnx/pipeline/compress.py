@@ -216,7 +216,7 @@ def _run(
     clock.mark("distillation")
 
     made, accuracy, errors = _export(plan, trained, kind, folder)
-    latency = measure_latency(teacher, made.model)
+    latency = measure_latency(made, teacher.domain)
     ReportData(
         ShownSamples.of(trained.held_out, comparison, teacher.classes),
         ClassAnswers.of(comparison, teacher.classes),
@@ -253,9 +253,9 @@ def _run(
         manifest=folder / run_folder.MANIFEST,
     )
     write_manifest(plan, run, result, latency, {"kind": kind, "samples": comparison.samples})
+    checkpoint.unlink(missing_ok=True)
     write_run_report(folder)
     write_model_card(folder)
-    checkpoint.unlink(missing_ok=True)
     listener(Event("done", "deployment", str(result.student), figures={"agreement": comparison.agreement}))
     return result
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import onnx
+import onnxruntime as ort
+import torch
 
-from zskd_onnx.students.describe_thinned import teacher_milliseconds
-from zskd_onnx.students.thinning.feeds import file_batch
-from zskd_onnx.students.thinning.thin import random_feeds
-from zskd_onnx.system.latency import latency_conditions, median_latency
-from zskd_onnx.teacher.teacher import Teacher
+from zskd_onnx.export.export import ExportedStudent
+from zskd_onnx.system.latency import latency_conditions, session_latency
+from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.teacher.signature.domain import Domain
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,20 @@ class Latency:
     conditions: str
 
 
-def measure_latency(teacher: Teacher, student: onnx.ModelProto) -> Latency:
-    """Time both files on random samples.
+def measure_latency(made: ExportedStudent, domain: Domain) -> Latency:
+    """Time both files on random samples: one, or as many as the teacher's file takes.
 
     Args:
-        student: content of the student's file, which may lack inputs of the teacher that ``fix`` made constants.
+        made: the sessions of both files.
+        domain: the input of both.
     """
-    batch = file_batch(teacher) or 1
-    inputs = {value.name for value in student.graph.input}
-    feeds = {name: value for name, value in random_feeds(teacher, batch).items() if name in inputs}
-    milliseconds = round(1000 * median_latency(student.SerializeToString(), feeds), 4)
-    return Latency(teacher_milliseconds(teacher), milliseconds, latency_conditions(batch))
+    size = made.teacher.get_inputs()[0].shape[0]
+    batch = size if isinstance(size, int) else 1
+    unit = torch.rand((batch, *domain.shape), generator=rng_for(0, "latency"))
+    feeds = {domain.name: domain.to_array(domain.to_file(unit))}
+
+    def milliseconds(session: ort.InferenceSession) -> float:
+        return round(1000 * session_latency(session, feeds), 4)
+
+    on_gpu = made.teacher.get_providers()[0] != "CPUExecutionProvider"
+    return Latency(milliseconds(made.teacher), milliseconds(made.student), latency_conditions(batch, on_gpu=on_gpu))

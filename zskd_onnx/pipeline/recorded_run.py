@@ -40,7 +40,7 @@ class Accuracy(_Part):
     student: Share
 
 
-class Answers(_Part):
+class Predictions(_Part):
     """The part of the teacher's predictions that a report needs."""
 
     classes: Annotated[int, Field(ge=1, le=10**6)]
@@ -139,7 +139,7 @@ class Manifest(_Part):
     evaluation_samples: NonNegativeInt | None
     held_out: HeldOut
     parity: Difference
-    answers: Answers
+    answers: Predictions
     class_names: tuple[str, ...] | None
     input: FileInput
     input_range: ValueRange

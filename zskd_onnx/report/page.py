@@ -29,7 +29,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "count": count, "size": size, "duration": duration, "times": times}
+    environment.filters |= {"percent": percent, "count": count, "duration": duration}
     return environment.get_template(template).render(values).encode("utf-8", "replace").decode("utf-8")
 
 

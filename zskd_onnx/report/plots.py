@@ -68,6 +68,9 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
 }
 
+SIDE = 3.9
+"""Width of a plot in a page, inches: it fits on a phone as it is."""
+
 NAMED = 24
 """Largest number of classes whose names stand beside a matrix; more get their numbers, and not each."""
 
@@ -133,9 +136,7 @@ def draw_sweep(lines: Mapping[str, Sequence[Point]], field: str, metric: str, pa
 
 
 @_styled
-def sweep_figure(
-    lines: Mapping[str, Sequence[Point]], field: str, metric: str, size: tuple[float, float] = (3.9, 2.9)
-) -> Figure:
+def sweep_figure(lines: Mapping[str, Sequence[Point]], field: str, metric: str, size: tuple[float, float]) -> Figure:
     """A metric over the values of a recipe field, with standard deviations as bars.
 
     Args:
@@ -167,7 +168,7 @@ def draw_similarity(similarity: np.ndarray, names: Sequence[str], path: Path) ->
 
 
 @_styled
-def similarity_figure(similarity: np.ndarray, names: Sequence[str], side: float = 3.9) -> Figure:
+def similarity_figure(similarity: np.ndarray, names: Sequence[str], side: float = SIDE) -> Figure:
     """The class-similarity matrix without its diagonal, which is 1, beside its colour scale.
 
     Args:
@@ -186,16 +187,15 @@ def similarity_figure(similarity: np.ndarray, names: Sequence[str], side: float 
 
 
 @_styled
-def confusion_figure(counts: np.ndarray, names: Sequence[str], title: str, side: float = 3.9) -> Figure:
+def confusion_figure(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
     """A confusion matrix: the share of each true class that is predicted as each class, beside its colour scale.
 
     Args:
         counts: number of samples (K, K); rows are true classes, columns predicted ones.
         names: K names.
-        side: of the figure, inches.
     """
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    figure, axes = _figure((side, 0.88 * side))
+    figure, axes = _figure((SIDE, 0.88 * SIDE))
     _draw_matrix(figure, axes, shares, (0, 1), SHARE, "share of the true class")
     _name_classes(axes, names)
     _number_cells(axes, shares, [f"{count}" if count else "" for count in counts.flat], full=0.75)
@@ -214,7 +214,7 @@ def curve_figure(
         chosen: the step that was kept, or None.
         share: whether the values are fractions in [0, 1], drawn as percentages.
     """
-    figure, axes = _figure((3.9, 3.0))
+    figure, axes = _figure((SIDE, 3.0))
     for (name, points), colour in zip(curves.items(), LINES, strict=False):
         steps, values = zip(*points, strict=True)
         axes.plot(steps, np.multiply(values, 100 if share else 1), label=name, color=colour, marker=".", markersize=5)

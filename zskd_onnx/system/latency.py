@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import torch
 
 from zskd_onnx.system.onnx_runtime import open_session
@@ -25,7 +26,11 @@ def median_latency(model: str | Path | bytes, feeds: Mapping[str, np.ndarray]) -
         model: a path, or the bytes of a serialised model.
         feeds: input -> value.
     """
-    session = open_session(model, on_cpu=True)
+    return session_latency(open_session(model, on_cpu=True), feeds)
+
+
+def session_latency(session: ort.InferenceSession, feeds: Mapping[str, np.ndarray]) -> float:
+    """Median duration of a run of an open session, in seconds; ``feeds`` has a value for each input."""
     inputs = dict(feeds)
     for _ in range(WARM_UP):
         session.run(None, inputs)
@@ -37,7 +42,9 @@ def median_latency(model: str | Path | bytes, feeds: Mapping[str, np.ndarray]) -
     return statistics.median(seconds)
 
 
-def latency_conditions(batch: int) -> str:
+def latency_conditions(batch: int, *, on_gpu: bool = False) -> str:
     """How a batch is measured, in words."""
+    if on_gpu:
+        return f"GPU, batch {batch}"
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'s' * (threads > 1)}, batch {batch}"
