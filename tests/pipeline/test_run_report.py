@@ -56,7 +56,7 @@ def test_a_run_writes_its_report(finished: CompressionResult) -> None:
     assert "digits_teacher.onnx compressed" in page.text
     for text in (
         f"{100 * finished.agreement:.2f} % of 100 held-out synthesised samples; its accuracy was not measured.",
-        "Agreement is no accuracy",
+        "Agreement is not accuracy",
         f"parameters {sizes['teacher']['parameters']:,} {sizes['student']['parameters']:,}",
         f"multiply-adds {sizes['teacher']['multiply_adds']:,} {sizes['student']['multiply_adds']:,}",
         "0 to 16 known",
@@ -134,6 +134,7 @@ def test_gates(finished: CompressionResult, tmp_path: Path, least: float, tone: 
         ({"agreement": "much"}, "agreement: Input should be a valid number"),
         ({"agreement": float("nan")}, "agreement: Input should be"),
         ({"agreement": 7}, "less than or equal to 1"),
+        ({"accuracy": {"teacher": 1, "student": 1}}, "accuracy without evaluation_samples"),
         ({"class_names": ["a"]}, "1 class names for 10 classes"),
         ({"answers": {"classes": 11}, "class_names": None}, r"report\.npz: missing or damaged"),
         ({"answers": {"classes": 10**9}}, "answers.classes"),

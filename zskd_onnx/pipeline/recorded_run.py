@@ -136,7 +136,7 @@ class Manifest(_Part):
     confident: Confident
     accuracy: Accuracy | None = None
     evaluation_agreement: Share | None = None
-    evaluation_samples: NonNegativeInt | None
+    evaluation_samples: PositiveInt | None
     held_out: HeldOut
     parity: Difference
     answers: Predictions
@@ -166,7 +166,9 @@ class Manifest(_Part):
     threads: int
 
     @model_validator(mode="after")
-    def _names_fit(self) -> Self:
+    def _parts_fit(self) -> Self:
+        if self.accuracy is not None and (self.evaluation_samples is None or self.evaluation_agreement is None):
+            raise ValueError("accuracy without evaluation_samples or evaluation_agreement")
         if self.class_names is not None and len(self.class_names) != self.answers.classes:
             raise ValueError(f"{len(self.class_names)} class names for {self.answers.classes} classes")
         return self
