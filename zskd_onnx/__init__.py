@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from zskd_onnx.sweeps.grid import Run
     from zskd_onnx.sweeps.sweep import Sweep, sweep
     from zskd_onnx.sweeps.table import Row, Spread, Summary
+    from zskd_onnx.sweeps.write_report import write_report
     from zskd_onnx.system.timings import Latency, LatencyComparison
     from zskd_onnx.teacher.load import TeacherOptions, load_teacher
     from zskd_onnx.teacher.probes.answers import Answers
@@ -132,6 +133,7 @@ _MODULES = {
     "synthesize": "pipeline.synthesize",
     "verify": "pipeline.verify",
     "write_back": "importer.write_back",
+    "write_report": "sweeps.write_report",
 }
 
 __all__ = [
@@ -207,6 +209,7 @@ __all__ = [
     "synthesize",
     "verify",
     "write_back",
+    "write_report",
 ]
 
 

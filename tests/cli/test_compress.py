@@ -73,6 +73,7 @@ def test_compress_prints_the_path_and_a_table(run: Cli, tmp_path: Path, digits_f
         "file size",
         "latency",
         "time",
+        "report",
     ]
     assert rows["answers"].endswith("in the range 0..16 (file metadata)")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())

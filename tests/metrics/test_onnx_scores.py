@@ -12,7 +12,7 @@ from onnx import helper
 from tests.conftest import SaveModel
 from zskd_onnx import UsageError
 from zskd_onnx.data.npz import EvaluationData, read_evaluation_data, read_samples
-from zskd_onnx.metrics.onnx_scores import log_probabilities, score
+from zskd_onnx.metrics.onnx_scores import Accuracies, accuracies, log_probabilities
 from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.signature.domain import Domain
 from zskd_onnx.teacher.signature.output import Output
@@ -112,6 +112,11 @@ def test_predictions_at_fixed_and_free_batch_sizes(save_model: SaveModel, batch:
     torch.testing.assert_close(log_probabilities(open_session(path), x, logits(3)), expected)
 
 
+def scored(teacher: Path, student: Path, x: np.ndarray, y: np.ndarray, classes: int) -> Accuracies:
+    first, second = (log_probabilities(open_session(p), x, logits(classes)).argmax(1) for p in (teacher, student))
+    return accuracies(first, second, torch.from_numpy(y), classes)
+
+
 def test_score_by_hand(save_model: SaveModel) -> None:
     """The teacher is right on 3 of 4 samples, the student on 1; they agree on 2."""
     flip = {"w": torch.eye(2).flip(0)}
@@ -127,8 +132,8 @@ def test_score_by_hand(save_model: SaveModel) -> None:
         {**flip, "c": torch.tensor([0.5, 0.0])},
         name="s.onnx",
     )
-    data = EvaluationData(np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32), np.array([0, 1, 1, 1]))
-    scores = score(open_session(teacher), open_session(student), logits(2), data)
+    x = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
+    scores = scored(teacher, student, x, np.array([0, 1, 1, 1]), 2)
     assert (scores.teacher, scores.student, scores.agreement) == (0.75, 0.25, 0.5)
     assert scores.remarks == ()  # four samples are too few to tell
 
@@ -144,8 +149,7 @@ def test_remarks_of_a_score(save_model: SaveModel) -> None:
         name="s.onnx",
     )
     y = np.arange(90) % 3
-    data = EvaluationData(np.eye(3, dtype=np.float32)[y], (y + 1) % 3)
-    remarks = score(open_session(teacher), open_session(student), logits(3), data).remarks
+    remarks = scored(teacher, student, np.eye(3, dtype=np.float32)[y], (y + 1) % 3, 3).remarks
     assert "the teacher's accuracy on the real samples is near chance, 33.33 %" in remarks[0]
     assert "the student answers class 1 to all 90 samples" in remarks[1]
     assert "the agreement on 90 samples is near chance" in remarks[2]

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from tests.conftest import SMALL, Exports, SaveModel
 from zskd_onnx import (
     CompressionResult,
+    DomainWarning,
     QualityError,
     UnsupportedTeacherError,
     UsageError,
@@ -32,6 +33,9 @@ from zskd_onnx.pipeline.demo import held_out_digits
 FILES = {
     "student.onnx",
     "manifest.json",
+    "report.html",
+    "report.npz",
+    "README.md",
     "recipe.yaml",
     "run.json",
     "events.jsonl",
@@ -74,7 +78,7 @@ def test_files_of_a_run(finished: CompressionResult) -> None:
 
 def test_manifest(finished: CompressionResult, digits_file: Path) -> None:
     manifest = json.loads(finished.manifest.read_text())
-    assert manifest["schema_version"] == 2
+    assert manifest["schema_version"] == 3
     assert manifest["student_sha256"] == hashlib.sha256(finished.student.read_bytes()).hexdigest()
     assert manifest["teacher_sha256"] == hashlib.sha256(digits_file.read_bytes()).hexdigest()
     assert manifest["seed"] == 0
@@ -247,15 +251,17 @@ def test_resume_of_a_finished_run_gives_its_result_and_writes_nothing(
 ) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
-    before = content(folder)
+    before, moved = content(folder), finished.to_dict()
+    moved["sizes"]["student"]["path"] = str(folder / "student.onnx")
     for teacher in (digits_file, None):
         again = compress(teacher, folder, resume=True)
         assert again.student == folder / "student.onnx"
         assert {**again.to_dict(), "history": again.history} == {
-            **finished.to_dict(),
+            **moved,
             "history": finished.history,
             "student": str(folder / "student.onnx"),
             "manifest": str(folder / "manifest.json"),
+            "report": str(folder / "report.html"),
         }
     assert content(folder) == before
 
@@ -393,6 +399,7 @@ def test_teacher_of_vectors(save_model: SaveModel, tmp_path: Path) -> None:
     path = save_model(nodes, ["N", 13], ["N", 3], weights)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DomainWarning)
         result = compress(path, tmp_path / "out", overrides=SMALL[:-1])
     manifest = json.loads(result.manifest.read_text())
     assert manifest["architecture"] == "thin:0.5"

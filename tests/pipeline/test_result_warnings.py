@@ -15,6 +15,11 @@ DOMAIN = Domain("x", "float32", "NCHW", (1, 8, 8), (0.0,), (1.0,), "option", "op
 ANSWERS = summarise(5 * torch.eye(10).repeat(40, 1))
 
 
+def compared(agreement: float, named: int, samples: int) -> Comparison:
+    none = torch.zeros(0)
+    return Comparison(agreement, 0.5, agreement, 1.0, named, samples, none, none, none)
+
+
 @pytest.mark.parametrize(
     ("agreement", "samples", "named", "words"),
     [
@@ -26,7 +31,7 @@ ANSWERS = summarise(5 * torch.eye(10).repeat(40, 1))
     ],
 )
 def test_a_student_no_better_than_chance(agreement: float, samples: int, named: int, words: list[str]) -> None:
-    comparison = Comparison(agreement, 0.5, agreement, 1.0, named, samples)
+    comparison = compared(agreement, named, samples)
     warnings = result_warnings(DOMAIN, ANSWERS, comparison, None)
     assert len(warnings) == len(words)
     assert all(part in warning for part, warning in zip(words, warnings, strict=True))
@@ -36,6 +41,6 @@ def test_a_student_no_better_than_chance(agreement: float, samples: int, named: 
 def test_a_student_far_below_its_teacher(student: float, warned: bool) -> None:
     """The range is known from an option, which may be wrong."""
     accuracy = Accuracies(0.99, student, 0.9)
-    warnings = result_warnings(DOMAIN, ANSWERS, Comparison(0.9, 0.5, 0.9, 1.0, 10, 100), accuracy)
+    warnings = result_warnings(DOMAIN, ANSWERS, compared(0.9, 10, 100), accuracy)
     assert len(warnings) == warned
     assert all("6.0 points below" in warning and "in the range 0..1 (option)" in warning for warning in warnings)

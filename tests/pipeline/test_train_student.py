@@ -330,8 +330,8 @@ def test_procedural_images_alone(exports: Exports, tmp_path: Path) -> None:
         for name, seed in (("first", 0), ("again", 0), ("other", 1))
     )
     folder = first.student.parent
-    names = {"student.onnx", "manifest.json", "recipe.yaml", "run.json", "events.jsonl"}
-    names |= {"impressions.png", "class_similarity.png"}
+    names = {"student.onnx", "manifest.json", "recipe.yaml", "run.json", "events.jsonl", "metrics.csv"}
+    names |= {"impressions.png", "class_similarity.png", "report.html", "report.npz", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
     assert 0.5 < first.agreement <= 1
     assert len(first.history["distillation"]) == 4

@@ -9,20 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from zskd_onnx.report.pictures import CELL, draw_samples, draw_similarity
+from zskd_onnx.report.pictures import CELL, GRID, TITLE, draw_samples, thumbnail
+
+KIND = "synthesised samples"
 
 
-def read(path: Path) -> np.ndarray:
+def read(path: Path, width: int = CELL) -> np.ndarray:
+    """The grid without its title and the names on its left; cells have this width."""
     with Image.open(path) as picture:
         assert picture.format == "PNG"
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture.convert("RGB"))[TITLE:, -GRID * width :]
 
 
 def test_the_grid_has_a_row_per_class(tmp_path: Path) -> None:
-    """Sample i has the grey value i / 10 and is in the row of its target."""
+    """Sample i has the grey value i / 10 and is in the row of its class."""
     inputs = (torch.arange(6) / 10).view(6, 1, 1, 1).expand(6, 1, 8, 8)
-    targets = torch.eye(3)[[0, 2, 2, 0, 1, 0]]
-    draw_samples(inputs.half(), targets, tmp_path / "grid.png")
+    labels = torch.tensor([0, 2, 2, 0, 1, 0])
+    draw_samples(inputs.half(), labels, list("abc"), KIND, tmp_path / "grid.png")
     pixels = read(tmp_path / "grid.png")
     for row, samples in enumerate([[0, 3, 5], [4], [1, 2]]):
         for column, sample in enumerate(samples):
@@ -33,13 +36,13 @@ def test_the_grid_has_a_row_per_class(tmp_path: Path) -> None:
 
 def test_colours_are_preserved(tmp_path: Path) -> None:
     inputs = torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
-    draw_samples(inputs, torch.eye(2)[:1], tmp_path / "grid.png")
+    draw_samples(inputs, torch.tensor([0]), ["a", "b"], KIND, tmp_path / "grid.png")
     assert read(tmp_path / "grid.png")[20, 20].tolist() == pytest.approx([255, 128, 0], abs=1)
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 8, 8), (4, 8, 8)])
 def test_samples_of_any_shape_can_be_drawn(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    draw_samples(torch.rand(5, *shape), torch.eye(5), tmp_path / "grid.png")
+    draw_samples(torch.rand(5, *shape), torch.arange(5), list("abcde"), KIND, tmp_path / "grid.png")
     assert read(tmp_path / "grid.png").shape == (5 * CELL, 10 * CELL, 3)
 
 
@@ -48,17 +51,27 @@ def test_samples_of_any_shape_can_be_drawn(tmp_path: Path, shape: tuple[int, ...
 )
 def test_images_keep_their_proportions(shape: tuple[int, ...], height: float, width: float, tmp_path: Path) -> None:
     """Up to four to one. A volume has the proportions of its slices."""
-    draw_samples(torch.rand(2, *shape), torch.eye(2), tmp_path / "grid.png")
-    assert read(tmp_path / "grid.png").shape == (2 * CELL * height, 10 * CELL * width, 3)
+    draw_samples(torch.rand(2, *shape), torch.arange(2), ["a", "b"], KIND, tmp_path / "grid.png")
+    assert read(tmp_path / "grid.png", CELL * width).shape == (2 * CELL * height, 10 * CELL * width, 3)
 
 
-@pytest.mark.parametrize("classes", [3, 100, 1000])
-def test_similarity_is_shown_by_colour(tmp_path: Path, classes: int) -> None:
-    similarity = torch.eye(classes, dtype=torch.float64)
-    similarity[0, 1] = similarity[1, 0] = -1
-    draw_similarity(similarity, tmp_path / "matrix.png")
-    pixels = read(tmp_path / "matrix.png")
-    cell = len(pixels) // classes
-    assert pixels[1, 1].tolist() == [255, 0, 0]
-    assert pixels[1, cell].tolist() == [0, 0, 255]
-    assert pixels[1, -1].tolist() == [255, 255, 255]
+def test_title_and_names_stand_beside_the_grid(tmp_path: Path) -> None:
+    """Names from a file of unknown origin, too; a long one is cut."""
+    path = tmp_path / "grid.png"
+    for names in (["a", "b"], ["a\n\x00", "b" * 1000], ["\ud800", "猫"]):
+        draw_samples(torch.ones(2, 1, 8, 8), torch.arange(2), names, KIND, path)
+        picture = np.asarray(Image.open(path).convert("L"))
+        assert picture.shape[1] < 10 * CELL + 200
+        assert (picture[:TITLE] < 128).any()
+        assert (picture[TITLE:, : -GRID * CELL] < 128).any()
+
+
+def test_thumbnails_are_small_and_keep_their_grey_values() -> None:
+    assert thumbnail(torch.full((1, 8, 8), 0.5)).shape == (8, 8, 3)
+    large = torch.zeros(3, 200, 100)
+    large[0] = 1
+    picture = thumbnail(large)
+    assert picture.shape == (64, 64, 3)
+    assert (picture == np.array([255, 0, 0])).all()
+    for shape in ((7,), (2, 1000), (2, 5, 8, 8)):
+        assert max(thumbnail(torch.rand(shape)).shape) <= 64

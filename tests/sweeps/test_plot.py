@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zskd_onnx import sweep
-from zskd_onnx.events import Event
 from zskd_onnx.sweeps.grid import Run
 from zskd_onnx.sweeps.plot import draw
 from zskd_onnx.sweeps.table import Row, summarise
@@ -49,16 +46,3 @@ def test_students_are_drawn_by_their_multiply_adds(tmp_path: Path, monkeypatch: 
 def test_failed_runs_are_not_drawn(tmp_path: Path) -> None:
     draw(summarise([Row(Run("zskd", {"a": a}, 0), error="failed") for a in (1, 2)]), tmp_path / "sweep.png")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_sweep_without_matplotlib_has_one_note(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits_file: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    events: list[Event] = []
-    settings = ["synthesis.count=100", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1,2"]
-    result = sweep(digits_file, tmp_path / "out", settings=settings, listener=events.append)
-    result.check()
-    assert (result.folder / "sweep.csv").is_file()
-    assert not (result.folder / "sweep.png").exists()
-    assert sum("sweep.png is left out" in event.text for event in events) == 1

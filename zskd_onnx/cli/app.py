@@ -15,6 +15,7 @@ from zskd_onnx.cli.doctor import doctor
 from zskd_onnx.cli.evaluate import evaluate
 from zskd_onnx.cli.inspect import inspect
 from zskd_onnx.cli.recipes import recipes
+from zskd_onnx.cli.report import report
 from zskd_onnx.cli.show_help import show_help
 from zskd_onnx.cli.students import students
 from zskd_onnx.cli.sweep import sweep
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (compress, inspect, synthesize, verify, evaluate, sweep, demo, doctor):
+for command in (compress, inspect, synthesize, verify, evaluate, report, sweep, demo, doctor):
     app.command(cls=Command)(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(students, name="students")

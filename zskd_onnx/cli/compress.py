@@ -99,8 +99,8 @@ def compress(
 ) -> None:
     """Train a smaller student for TEACHER.onnx without its training data.
 
-    Writes student.onnx, manifest.json, recipe.yaml, run.json, events.jsonl, pictures and the transfer
-    set to the output folder.
+    Writes student.onnx, report.html, README.md, manifest.json, recipe.yaml, run.json, events.jsonl,
+    pictures and the transfer set to the output folder.
 
     Examples:
       zskd-onnx compress teacher.onnx

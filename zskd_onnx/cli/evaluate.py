@@ -103,10 +103,9 @@ def evaluate(
 
     from zskd_onnx.metrics.belief_matching import BeliefMatching
     from zskd_onnx.pipeline.evaluate import evaluate as evaluate_student
-    from zskd_onnx.report import plots
+    from zskd_onnx.report.plots import draw_transition_curves
 
     if plot is not None:
-        plots.check_matplotlib()
         expect_parent(plot, "--plot")
     with progress(printed) as listener:
         result = evaluate_student(
@@ -119,7 +118,7 @@ def evaluate(
             **described,
         )
     if plot is not None and result.transitions is not None:
-        plots.draw_transition_curves(result.transitions.student, result.transitions.teacher, plot)
+        draw_transition_curves(result.transitions.student, result.transitions.teacher, plot)
     print_result(result.to_dict(), _rows(result), printed.format)
 
 

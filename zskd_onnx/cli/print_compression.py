@@ -68,6 +68,7 @@ def result_rows(result: CompressionResult) -> dict[str, str]:
         "file size": f"{teacher.bytes:,} -> {student.bytes:,} bytes",
         **latency_rows(result.latency),
         "time": ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items()),
+        "report": str(result.report),
     }
 
 

@@ -77,8 +77,8 @@ def sweep(
 ) -> None:
     """Compress TEACHER.onnx with every recipe, every combination of --set values and every seed.
 
-    Writes sweep.csv, sweep.json and a folder for each run; also sweep.png if exactly one numeric
-    field varies. The same command again continues an interrupted sweep. A failed run becomes a row
+    Writes report.html, sweep.csv, sweep.json and a folder for each run; also sweep.png if exactly one
+    numeric field varies. The same command again continues an interrupted sweep. A failed run becomes a row
     with its error.
 
     Examples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class Comparison:
         loss: mean soft-target loss.
         named: number of classes that the student predicts.
         samples: N.
+        teacher_classes, student_classes: predicted class of each sample (N,), on the CPU.
+        confidence: the teacher's probability of the class that it predicts, of each sample (N,), on the CPU.
     """
 
     agreement: float
@@ -32,6 +34,9 @@ class Comparison:
     loss: float
     named: int
     samples: int
+    teacher_classes: Tensor = field(repr=False, compare=False)
+    student_classes: Tensor = field(repr=False, compare=False)
+    confidence: Tensor = field(repr=False, compare=False)
 
 
 @torch.no_grad()
@@ -44,18 +49,24 @@ def compare(student: nn.Module, teacher: Teacher, inputs: Tensor, temperature: f
         temperature: of the loss.
     """
     device, view = next(student.parameters()).device, TeacherView(teacher)
-    agreed = confident = confident_agreed = 0
     loss = 0.0
-    named = torch.zeros(teacher.classes, dtype=torch.bool)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for part in inputs.split(BATCH):
         x = part.to(device, torch.float32)
         student_logits, teacher_logits = student(x).float(), view.logits(x)
-        same = student_logits.argmax(1) == teacher_logits.argmax(1)
-        named[student_logits.argmax(1).cpu()] = True
-        certain = teacher_logits.softmax(1).amax(1) >= CONFIDENT
-        agreed, confident = agreed + int(same.sum()), confident + int(certain.sum())
-        confident_agreed += int((same & certain).sum())
+        confidence = teacher_logits.softmax(1).amax(1)
+        parts.append((teacher_logits.argmax(1).cpu(), student_logits.argmax(1).cpu(), confidence.cpu()))
         loss += float(soft_target_loss(student_logits, teacher_logits, temperature)) * len(x)
-    count = len(inputs)
-    share = confident_agreed / confident if confident else None
-    return Comparison(agreed / count, confident / count, share, loss / count, int(named.sum()), count)
+    teacher_classes, student_classes, confidence = (torch.cat(column) for column in zip(*parts, strict=True))
+    same, confident, count = teacher_classes == student_classes, confidence >= CONFIDENT, len(inputs)
+    return Comparison(
+        agreement=int(same.sum()) / count,
+        confident=int(confident.sum()) / count,
+        confident_agreement=int((same & confident).sum()) / int(confident.sum()) if confident.any() else None,
+        loss=loss / count,
+        named=len(student_classes.unique()),
+        samples=count,
+        teacher_classes=teacher_classes,
+        student_classes=student_classes,
+        confidence=confidence,
+    )

@@ -28,13 +28,17 @@ class Gate:
         """Whether the value keeps the limit."""
         return self.value <= self.limit if self.name.startswith("max") else self.value >= self.limit
 
+    @property
+    def figure(self) -> str:
+        """Name of what was measured, such as "accuracy drop"."""
+        return self.name.partition("_")[2].replace("_", " ")
+
     def __str__(self) -> str:
-        figure = self.name.partition("_")[2].replace("_", " ")
         bound = "less" if self.name.startswith("max") else "more"
-        text = f"{figure} {self.value:.4f}, expected {self.limit} or {bound}"
+        text = f"{self.figure} {self.value:.4f}, expected {self.limit} or {bound}"
         if self.passed:
             return text
-        return f"{text}; {'take a smaller student' if figure == 'latency ratio' else TRAIN_LONGER}"
+        return f"{text}; {'take a smaller student' if self.figure == 'latency ratio' else TRAIN_LONGER}"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``--format json``."""

@@ -9,7 +9,6 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from zskd_onnx.data.npz import EvaluationData
 from zskd_onnx.metrics.chance import student_remarks, teacher_remarks
 from zskd_onnx.system.onnx_runtime import run
 from zskd_onnx.teacher.signature.output import Output
@@ -44,24 +43,20 @@ def log_probabilities(session: ort.InferenceSession, x: np.ndarray, output: Outp
     return torch.cat([output.log_probabilities(part) for part in parts])
 
 
-def score(
-    teacher: ort.InferenceSession, student: ort.InferenceSession, output: Output, data: EvaluationData
-) -> Accuracies:
-    """Accuracy of both files, and their agreement.
+def accuracies(teacher_classes: Tensor, student_classes: Tensor, labels: Tensor, classes: int) -> Accuracies:
+    """Accuracy of teacher and student, and their agreement.
 
     Args:
-        output: the output with the class scores.
+        teacher_classes, student_classes: predicted class numbers (N,).
+        labels: the true ones (N,).
+        classes: number of classes.
     """
-    teacher_classes, student_classes = (
-        log_probabilities(session, data.x, output).argmax(1) for session in (teacher, student)
-    )
-    labels = torch.from_numpy(data.y)
     return Accuracies(
         teacher=float((teacher_classes == labels).double().mean()),
         student=float((student_classes == labels).double().mean()),
         agreement=float((student_classes == teacher_classes).double().mean()),
         remarks=(
-            *teacher_remarks(teacher_classes, labels, output.classes),
-            *student_remarks(teacher_classes, student_classes, output.classes),
+            *teacher_remarks(teacher_classes, labels, classes),
+            *student_remarks(teacher_classes, student_classes, classes),
         ),
     )

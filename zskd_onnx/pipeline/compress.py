@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zskd_onnx.config.override_texts import Overrides, override_texts
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.transfer_set import Samples
 from zskd_onnx.errors import DomainWarning, UsageError
 from zskd_onnx.events import Event, EventLog, Listener, MetricsLog, both, silent
-from zskd_onnx.export.checks import Parity
+from zskd_onnx.export.export import ExportedStudent
 from zskd_onnx.export.onnx import describe_teacher, save
+from zskd_onnx.metrics.compare import Comparison
 from zskd_onnx.metrics.gates import missed
-from zskd_onnx.metrics.onnx_scores import Accuracies, score
+from zskd_onnx.metrics.onnx_scores import Accuracies, accuracies, log_probabilities
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.check_output import check_output
 from zskd_onnx.pipeline.competing_rounds import student_between
@@ -31,16 +29,23 @@ from zskd_onnx.pipeline.finished_run import finished_result, is_whole
 from zskd_onnx.pipeline.judge_samples import judge_samples
 from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_set, reuse
+from zskd_onnx.pipeline.manifest import write_manifest
+from zskd_onnx.pipeline.model_card import write_model_card
 from zskd_onnx.pipeline.plan import Plan, prepare
 from zskd_onnx.pipeline.python_inputs import RealArrays, samples_file, teacher_file
+from zskd_onnx.pipeline.report_data import ClassAnswers, Errors, ReportData, ShownSamples, Similarity
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
 from zskd_onnx.pipeline.result_warnings import result_warnings
 from zskd_onnx.pipeline.resumed_settings import resumed_settings
 from zskd_onnx.pipeline.run_folder import OpenFolder
+from zskd_onnx.pipeline.run_report import write_run_report
 from zskd_onnx.pipeline.run_settings import new_settings
-from zskd_onnx.pipeline.train_student import train_student
+from zskd_onnx.pipeline.train_student import TrainedStudent, train_student
+from zskd_onnx.pipeline.training_samples import held_out_kind
 from zskd_onnx.priors.class_similarity import class_similarity
-from zskd_onnx.report.pictures import draw_samples, draw_similarity
+from zskd_onnx.report.pictures import draw_samples
+from zskd_onnx.report.plots import draw_similarity
+from zskd_onnx.report.shown_names import short_name, shown_names
 from zskd_onnx.students.onnx_student import OnnxStudent, to_checked_file
 from zskd_onnx.students.own_files import is_onnx_file, own_file
 from zskd_onnx.students.own_objects import name_of
@@ -48,12 +53,8 @@ from zskd_onnx.students.thinning.target import requested_target
 from zskd_onnx.system.files import write_text
 from zskd_onnx.system.latency import compare_latencies
 from zskd_onnx.system.onnx_runtime import fixed_batch
-from zskd_onnx.system.timings import LatencyComparison
 from zskd_onnx.teacher.load import TeacherOptions
-from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.version import __version__
-
-SCHEMA_VERSION = 2
 
 
 def compress(
@@ -223,27 +224,36 @@ def _run(
     answers = judge_samples(plan, samples, allow_degenerate=allow_degenerate)
     listener(Event("note", "teacher", f"the teacher's predictions: {answers}, {teacher.domain.range_in_words}"))
     clock.mark("synthesis")
-    if teacher.head is not None:
-        draw_similarity(class_similarity(teacher.head.weight), folder / run_folder.SIMILARITY)
+    names = shown_names(teacher.class_names, teacher.classes)
+    similarity = None if teacher.head is None else class_similarity(teacher.head.weight)
+    if similarity is not None:
+        draw_similarity(similarity.numpy(), names, folder / run_folder.SIMILARITY)
 
     trained = train_student(plan, samples, checkpoint, listener)
-    rows = samples.targets if samples is not None else TeacherView(teacher).batched_logits(trained.held_out)
-    draw_samples(trained.held_out, rows[: len(trained.held_out)], folder / run_folder.IMPRESSIONS)
+    comparison, kind = trained.comparison, held_out_kind(plan, samples)
+    draw_samples(trained.held_out, comparison.teacher_classes, names, kind, folder / run_folder.IMPRESSIONS)
     clock.mark("distillation")
 
-    exported = _export(plan, trained.student, folder, trained.held_out)
+    made, accuracy, errors = _export(plan, trained, kind, folder)
+    latency = compare_latencies(made.teacher, made.student, teacher.domain.mid_grey(fixed_batch(made.teacher) or 1))
+    ReportData(
+        ShownSamples.of(trained.held_out, comparison, teacher.classes),
+        ClassAnswers.of(comparison, teacher.classes),
+        None if similarity is None else Similarity.of(similarity),
+        errors,
+    ).write(folder / run_folder.REPORT_DATA)
     clock.mark("deployment")
-    accuracy, comparison, path = exported.accuracy, trained.comparison, folder / run_folder.STUDENT
+    path = folder / run_folder.STUDENT
     gates = plan.recipe.deployment.gates.judge(
         agreement=comparison.agreement,
         accuracy=None if accuracy is None else accuracy.student,
         teacher_accuracy=None if accuracy is None else accuracy.teacher,
-        latency_ratio=exported.latency.ratio,
+        latency_ratio=latency.ratio,
     )
     doubts = result_warnings(teacher.domain, answers, comparison, accuracy)
     result = CompressionResult(
         student=path,
-        parity=exported.parity,
+        parity=made.parity,
         agreement=comparison.agreement,
         confident=comparison.confident,
         confident_agreement=comparison.confident_agreement,
@@ -261,12 +271,13 @@ def _run(
         notes=tuple(dict.fromkeys((*plan.notes, *doubts))),
         gates=gates,
         missed_gates=missed(gates),
-        latency=exported.latency,
+        latency=latency,
         manifest=folder / run_folder.MANIFEST,
     )
-    manifest = {"run": run.settings.run, **_manifest(plan, result)}
-    write_text(result.manifest, json.dumps(manifest, indent=2) + "\n")
+    write_manifest(plan, run, result, {"kind": kind, "samples": comparison.samples})
     checkpoint.unlink(missing_ok=True)
+    write_run_report(folder)
+    write_model_card(folder)
     listener(Event("done", "deployment", str(result.student), figures={"agreement": comparison.agreement}))
     return result
 
@@ -283,23 +294,22 @@ class _Clock:
         self.seconds[stage], self.last = now - self.last, now
 
 
-@dataclass(frozen=True)
-class _Exported:
-    """What was measured on the exported student; ``accuracy`` is None without evaluation data."""
-
-    parity: Parity
-    accuracy: Accuracies | None
-    latency: LatencyComparison
-
-
-def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> _Exported:
-    """Export, verify, score and time the student; its file appears only if it passes."""
-    teacher = plan.teacher
-    made = to_checked_file(student, teacher, plan.recipe.deployment.opset, held_out)
-    accuracy = None
+def _export(
+    plan: Plan, trained: TrainedStudent, kind: str, folder: Path
+) -> tuple[ExportedStudent, Accuracies | None, Errors | None]:
+    """Export, verify and score the student; its file appears only if it passes."""
+    teacher, student = plan.teacher, trained.student
+    made = to_checked_file(student, teacher, plan.recipe.deployment.opset, trained.held_out)
+    accuracy = errors = None
     if plan.evaluation is not None:
-        accuracy = score(made.teacher, made.student, teacher.output, plan.evaluation)
-    latency = compare_latencies(made.teacher, made.student, teacher.domain.mid_grey(fixed_batch(made.teacher) or 1))
+        of_teacher, of_student = (
+            log_probabilities(session, plan.evaluation.x, teacher.output).argmax(1)
+            for session in (made.teacher, made.student)
+        )
+        labels = torch.from_numpy(plan.evaluation.y)
+        accuracy = accuracies(of_teacher, of_student, labels, teacher.classes)
+        errors = Errors.of(of_teacher, of_student, labels, teacher.classes)
+    made.model.doc_string = _origin(plan, trained.comparison, kind)
     metadata = {
         "zskd.version": __version__,
         "zskd.teacher_sha256": teacher.source.sha256,
@@ -310,20 +320,14 @@ def _export(plan: Plan, student: nn.Module, folder: Path, held_out: Tensor) -> _
     source = made.model if isinstance(student, OnnxStudent) else teacher.source.proto
     others = {p.key: p.value for p in source.metadata_props if not p.key.startswith("zskd.")}
     save(made.model, folder / run_folder.STUDENT, {**others, **describe_teacher(teacher, metadata)})
-    return _Exported(made.parity, accuracy, latency)
+    return made, accuracy, errors
 
 
-def _manifest(plan: Plan, result: CompressionResult) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        **result.to_dict(),
-        "tool": {"name": "zskd-onnx", "version": __version__, "torch": torch.__version__},
-        "teacher_sha256": plan.teacher.source.sha256,
-        "student_sha256": hashlib.sha256(result.student.read_bytes()).hexdigest(),
-        "architecture": plan.choice.name,
-        "recipe": plan.recipe.model_dump(mode="json"),
-        "seed": plan.recipe.seed,
-        "history": result.history,
-        "device": str(plan.device),
-        "threads": torch.get_num_threads(),
-    }
+def _origin(plan: Plan, comparison: Comparison, kind: str) -> str:
+    """Where the student comes from, for those who open its file in a viewer."""
+    source = plan.teacher.source
+    return (
+        f"Made by zskd-onnx {__version__} from {short_name(source.path.name)} (SHA-256 {source.sha256[:16]}...) with the recipe "
+        f"{plan.recipe.name}. It gives the teacher's class for {100 * comparison.agreement:.2f} % of {comparison.samples:,} "
+        f"held-out {kind}."
+    )

@@ -32,9 +32,8 @@ def examine() -> dict[str, Any]:
     facts["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     facts["threads"] = torch.get_num_threads()
     facts["onnxruntime providers"] = ", ".join(providers())
-    own_name = ("mlflow", "onnx2torch", "tensorboard", "timm")
-    for module, extra in (("matplotlib", "plots"), *((name, name) for name in own_name)):
-        installed = importlib.util.find_spec(module) is not None
+    for extra in ("mlflow", "onnx2torch", "tensorboard", "timm"):
+        installed = importlib.util.find_spec(extra) is not None
         facts[f"extra {extra}"] = "installed" if installed else f"not installed: pip install 'zskd-onnx[{extra}]'"
     facts["ZSKD_DATA"] = os.environ.get("ZSKD_DATA", "not set; only benchmarks need it")
     return facts

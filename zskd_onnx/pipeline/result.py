@@ -11,6 +11,7 @@ from zskd_onnx.errors import QualityError
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.gates import Gate
 from zskd_onnx.metrics.onnx_scores import Accuracies
+from zskd_onnx.pipeline.run_folder import REPORT
 from zskd_onnx.system.timings import LatencyComparison
 from zskd_onnx.teacher.probes.answers import Answers
 from zskd_onnx.teacher.signature.domain import Domain
@@ -101,6 +102,11 @@ class CompressionResult:
     latency: LatencyComparison | None
     manifest: Path
 
+    @property
+    def report(self) -> Path:
+        """Path of the report, a page for a browser."""
+        return self.manifest.with_name(REPORT)
+
     def check(self) -> None:
         """Raise QualityError if the student missed a quality gate of the recipe."""
         if self.missed_gates:
@@ -135,6 +141,7 @@ class CompressionResult:
         content: dict[str, Any] = {
             "student": str(self.student),
             "manifest": str(self.manifest),
+            "report": str(self.report),
             "parity": vars(self.parity),
             "agreement": self.agreement,
             "confident": {"share": self.confident, "agreement": self.confident_agreement},
@@ -162,15 +169,16 @@ class CompressionResult:
             KeyError, TypeError: the content is something else.
         """
         accuracy, confident, sizes = content.get("accuracy"), content["confident"], content["sizes"]
+        student = folder / Path(content["student"]).name
         return cls(
-            student=folder / Path(content["student"]).name,
+            student=student,
             parity=Parity(**content["parity"]),
             agreement=content["agreement"],
             confident=confident["share"],
             confident_agreement=confident["agreement"],
             accuracy=None if accuracy is None else Accuracies(**accuracy, agreement=content["evaluation_agreement"]),
             teacher_size=ModelFigures(**sizes["teacher"]),
-            student_size=ModelFigures(**sizes["student"]),
+            student_size=ModelFigures(**{**sizes["student"], "path": str(student)}),
             seconds=content["seconds"],
             answers=Answers(**content["answers"]),
             domain=InputRange(**{key: _tuple(value) for key, value in content["input_range"].items()}),

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from zskd_onnx.data.transfer_set import INDEX, TransferSet
@@ -22,10 +23,13 @@ EVENTS = "events.jsonl"
 METRICS = "metrics.csv"
 IMPRESSIONS = "impressions.png"
 SIMILARITY = "class_similarity.png"
+REPORT = "report.html"
+REPORT_DATA = "report.npz"
+CARD = "README.md"
 TRANSFER_SET = "transfer-set"
 CHECKPOINT = "checkpoint.pt"
 
-_RESULT = (STUDENT, MANIFEST)
+_RESULT = (STUDENT, MANIFEST, REPORT, REPORT_DATA, CARD)
 _WORK = (CHECKPOINT, RECIPE, EVENTS, METRICS, IMPRESSIONS, SIMILARITY)
 
 
@@ -44,6 +48,7 @@ class OpenFolder:
         path: of the folder.
         settings: of the run.
         resumed: whether the run continues an earlier one.
+        opened: when this process opened the folder.
         started: whether the run has begun to work, so that what it made stays.
     """
 
@@ -51,6 +56,7 @@ class OpenFolder:
         self.path = path
         self.settings = settings
         self.resumed = resume
+        self.opened = datetime.now(UTC)
         self.started = False
 
     def record(self) -> None:

@@ -44,6 +44,15 @@ def holds_out_real_samples(plan: Plan, samples: Samples | None) -> bool:
     return plan.data is not None and samples is None and recipe.generator is None and recipe.procedural is None
 
 
+def held_out_kind(plan: Plan, samples: Samples | None) -> str:
+    """What the held-out samples are, in words."""
+    if samples is not None:
+        return "synthesised samples"
+    if holds_out_real_samples(plan, samples):
+        return "real samples"
+    return "generated samples" if plan.recipe.generator is not None else "procedural images"
+
+
 def as_trained(plan: Plan, samples: Tensor, settings: Distillation, purpose: str, *, real: bool) -> Tensor:
     """Samples (N, *shape) as training shows them to the student: some give way to procedural images, all are augmented.
 

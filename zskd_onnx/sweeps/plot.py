@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,36 @@ STUDENT = "student"
 """The field of a recipe that names the student."""
 
 
+@dataclass(frozen=True)
+class SweepLines:
+    """What the plot of a sweep shows.
+
+    Attributes:
+        lines: recipe -> points (value of the field, mean of the metric, standard deviation).
+        field: on the x axis, in words.
+        metric: on the y axis, in words.
+    """
+
+    lines: dict[str, list[Point]]
+    field: str
+    metric: str
+
+
 def draw(summaries: Sequence[Summary], path: Path) -> None:
-    """Draw accuracy (agreement without evaluation data) where exactly one field varies, and is numeric or the student.
+    """Draw ``sweep_lines`` to a PNG, if there are any."""
+    shown = sweep_lines(summaries)
+    if shown is not None:
+        draw_sweep(shown.lines, shown.field, shown.metric, path)
 
-    Students are drawn by their multiply-adds.
 
-    Args:
-        path: of the PNG.
+def sweep_lines(summaries: Sequence[Summary]) -> SweepLines | None:
+    """Accuracy (agreement without evaluation data) where exactly one field varies, and is numeric or the student.
 
-    Raises:
-        MissingExtraError: matplotlib is not installed.
+    Students are placed by their multiply-adds.
     """
     field = _varied(summaries)
     if field is None:
-        return
+        return None
     metric = "student_accuracy" if any(s.student_accuracy for s in summaries) else "agreement"
     lines: dict[str, list[Point]] = {}
     for summary in summaries:
@@ -34,9 +51,10 @@ def draw(summaries: Sequence[Summary], path: Path) -> None:
         if spread is not None:
             x: Any = summary.multiply_adds if field == STUDENT else summary.run.settings[field]
             lines.setdefault(summary.run.recipe, []).append((x, spread.mean, spread.deviation or 0.0))
-    if lines:
-        name = "multiply-adds per sample" if field == STUDENT else field
-        draw_sweep(lines, name, metric.replace("_", " "), path)
+    if not lines:
+        return None
+    name = "multiply-adds per sample" if field == STUDENT else field
+    return SweepLines(lines, name, metric.replace("_", " "))
 
 
 def _varied(summaries: Sequence[Summary]) -> str | None:

@@ -11,21 +11,17 @@ from typing import Any
 from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.transfer_set import INDEX
-from zskd_onnx.errors import Cancelled, MissingExtraError, UsageError, ZskdError
+from zskd_onnx.errors import Cancelled, UsageError, ZskdError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.compress import compress
 from zskd_onnx.pipeline.fingerprint import digest, sweep_fingerprint, synthesis_fingerprint
 from zskd_onnx.sweeps.grid import Run, run_grid
 from zskd_onnx.sweeps.plot import draw
+from zskd_onnx.sweeps.recorded_sweep import CSV, JSON, PLOT, RUNS, SCHEMA_VERSION
+from zskd_onnx.sweeps.sweep_report import write_sweep_report
 from zskd_onnx.sweeps.table import Row, Summary, summarise, to_csv
 from zskd_onnx.system.files import write_text
-
-CSV = "sweep.csv"
-JSON = "sweep.json"
-PLOT = "sweep.png"
-RUNS = "runs"
-SCHEMA_VERSION = 2
 
 NOT_RECORDED = ("listener", "allow_degenerate")
 """Arguments of ``compress`` that a run folder does not record."""
@@ -36,7 +32,8 @@ class Sweep:
     """The result of a sweep.
 
     Attributes:
-        folder: holds sweep.csv, sweep.json, a folder for each run, and sweep.png where one numeric field varies.
+        folder: holds report.html, sweep.csv, sweep.json, a folder for each run, and sweep.png where one numeric field
+            varies.
         rows: the runs that ended, in the order of the grid.
     """
 
@@ -132,10 +129,8 @@ def sweep(
         listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
     result = Sweep(folder, tuple(rows[p] for p in runs))
     _write(result)
-    try:
-        draw(result.summaries, folder / PLOT)
-    except MissingExtraError as error:
-        listener(Event("note", "sweep", f"{PLOT} is left out: {error}"))
+    draw(result.summaries, folder / PLOT)
+    write_sweep_report(folder)
     listener(Event("done", "sweep", f"{len(runs):,} runs", len(runs), len(runs)))
     return result
 
