@@ -21,7 +21,7 @@ FLOORS = (
     ("teacher", "report"),
     ("losses", "priors", "data"),
     ("metrics", "export"),
-    ("synthesis", "students", "generators"),
+    ("synthesis", "students", "generators", "quantization"),
     ("distillation",),
     ("config",),
     ("pipeline",),

@@ -46,8 +46,11 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
+    from zskd_onnx.pipeline.quantize import quantize
+    from zskd_onnx.pipeline.quantized_file import Latency, Quantization
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.verify import Verification, verify
+    from zskd_onnx.quantization.stored_model import StoredModel
     from zskd_onnx.students.choose import Choice
     from zskd_onnx.students.describe import Description, Size
     from zskd_onnx.students.thinning.groups import HeldChannels
@@ -83,6 +86,7 @@ _MODULES = {
     "Inspection": "pipeline.inspect",
     "Inventory": "teacher.signature.inventory",
     "Labels": "teacher.signature.output",
+    "Latency": "pipeline.quantized_file",
     "Listener": "events",
     "ModelFigures": "pipeline.result",
     "OnnxFile": "importer.file.source",
@@ -90,12 +94,14 @@ _MODULES = {
     "Parity": "export.checks",
     "Plan": "pipeline.plan",
     "Quality": "pipeline.evaluate",
+    "Quantization": "pipeline.quantized_file",
     "RealSamples": "data.real_samples",
     "Recipe": "config.recipe",
     "Row": "sweeps.table",
     "Run": "sweeps.grid",
     "Size": "students.describe",
     "Spread": "sweeps.table",
+    "StoredModel": "quantization.stored_model",
     "Suitability": "pipeline.inspect",
     "Summary": "sweeps.table",
     "Sweep": "sweeps.sweep",
@@ -114,6 +120,7 @@ _MODULES = {
     "load_recipe": "config.load",
     "load_teacher": "teacher.load",
     "prepare": "pipeline.plan",
+    "quantize": "pipeline.quantize",
     "sweep": "sweeps.sweep",
     "verify": "pipeline.verify",
     "write_back": "importer.write_back",
@@ -141,6 +148,7 @@ __all__ = [
     "Inspection",
     "Inventory",
     "Labels",
+    "Latency",
     "Listener",
     "MissingExtraError",
     "ModelFigures",
@@ -151,6 +159,7 @@ __all__ = [
     "Plan",
     "Quality",
     "QualityError",
+    "Quantization",
     "RealSamples",
     "Recipe",
     "RecipeError",
@@ -158,6 +167,7 @@ __all__ = [
     "Run",
     "Size",
     "Spread",
+    "StoredModel",
     "Suitability",
     "Summary",
     "Sweep",
@@ -180,6 +190,7 @@ __all__ = [
     "load_recipe",
     "load_teacher",
     "prepare",
+    "quantize",
     "sweep",
     "verify",
     "write_back",

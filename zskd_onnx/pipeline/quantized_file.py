@@ -1,0 +1,191 @@
+"""A quantised file beside the float file that it was made from: made, measured and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zskd_onnx.data.npz import EvaluationData
+from zskd_onnx.errors import QualityError
+from zskd_onnx.export.onnx import describe_teacher, save
+from zskd_onnx.importer.file.source import ORIGIN
+from zskd_onnx.importer.write_back import read_original
+from zskd_onnx.metrics.onnx_scores import Accuracies, predict, score
+from zskd_onnx.pipeline.quantization_samples import QuantizationSamples
+from zskd_onnx.quantization.calibration import feeds, fixed_batch
+from zskd_onnx.quantization.quantise_model import Form, open_quantised, quantise_model
+from zskd_onnx.quantization.stored_model import StoredModel, read_stored_model
+from zskd_onnx.system.latency import latency_conditions, median_latency
+from zskd_onnx.teacher.parity import open_onnx_file
+from zskd_onnx.teacher.probes.answers import CONFIDENT
+from zskd_onnx.teacher.probes.outputs import TeacherView
+from zskd_onnx.teacher.teacher import Teacher
+from zskd_onnx.version import __version__
+
+FEW = 100
+"""Number of confident samples below which agreement says little."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median time of one batch in onnxruntime, in seconds.
+
+    Attributes:
+        float_file, quantized_file: of the two files.
+        conditions: in words, such as "CPU, 1 thread, batch 1".
+    """
+
+    float_file: float
+    quantized_file: float
+    conditions: str
+
+    @property
+    def ratio(self) -> float:
+        """Time of the quantised file, relative to that of the float file."""
+        return self.quantized_file / self.float_file
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """A quantised file beside the float file. Accuracies and agreement are fractions in [0, 1].
+
+    Attributes:
+        form: "int8" or "fp16".
+        float_file, quantized_file: sizes and element types, read from the files.
+        samples: those that calibrated and judged, in words.
+        judged: number of held-out samples.
+        confident: number of those of which the float file is confident (at least 90 %).
+        agreement: share of the confident ones to which both files give the same class; None where there are none.
+        accuracy: of the float file ("teacher") and the quantised one ("student") on the evaluation data, or None.
+        latency: of both files.
+        missed_gates: quality gates that the quantised file missed, a sentence each.
+        notes: what was assumed or decided, and warnings.
+    """
+
+    form: Form
+    float_file: StoredModel
+    quantized_file: StoredModel
+    samples: str
+    judged: int
+    confident: int
+    agreement: float | None
+    accuracy: Accuracies | None
+    latency: Latency
+    missed_gates: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raise QualityError if the quantised file missed a quality gate."""
+        if self.missed_gates:
+            raise QualityError(f"{self.quantized_file.path}: {'; '.join(self.missed_gates)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of ``--format json``."""
+        content: dict[str, Any] = {
+            "form": self.form,
+            "float": vars(self.float_file),
+            "quantized": vars(self.quantized_file),
+            "samples": self.samples,
+            "judged": self.judged,
+            "confident": self.confident,
+            "agreement": self.agreement,
+            "latency": {**vars(self.latency), "ratio": self.latency.ratio},
+            "missed_gates": list(self.missed_gates),
+            "notes": list(self.notes),
+        }
+        if self.accuracy is not None:
+            content["accuracy"] = {"float": self.accuracy.teacher, "quantized": self.accuracy.student}
+        return content
+
+
+def quantise_file(
+    classifier: Teacher,
+    output: Path,
+    form: Form,
+    samples: QuantizationSamples,
+    *,
+    evaluation: EvaluationData | None = None,
+    min_agreement: float = 0.0,
+) -> Quantization:
+    """Write a classifier's file in another form, and compare both files in onnxruntime.
+
+    Args:
+        output: the new file; it appears when it is complete.
+        evaluation: real samples to score on, or None.
+        min_agreement: quality gate: smallest agreement on the samples of which the float file is confident.
+
+    Raises:
+        UnsupportedTeacherError, ParityError: see ``quantise_model``.
+    """
+    source, name = classifier.source, classifier.output.name
+    model = quantise_model(classifier, form, samples.calibration)
+    sessions = open_onnx_file(source, [name]), open_quantised(model, classifier)
+    accuracy = None if evaluation is None else score(*sessions, name, evaluation, classifier.classes)
+    confident = TeacherView(classifier).batched_logits(samples.held_out).softmax(1).amax(1) >= CONFIDENT
+    agreement = _agreement(sessions, classifier, samples.held_out[confident])
+    original = read_original(source.model.meta[ORIGIN])
+    size = fixed_batch(classifier, original) or 1
+    one_batch = feeds(classifier, original, samples.held_out[:1].expand(size, *classifier.domain.shape))
+    save(model, output, _metadata(classifier, form))
+    latency = Latency(
+        median_latency(original.SerializeToString(), one_batch),
+        median_latency(output, one_batch),
+        latency_conditions(size),
+    )
+    return Quantization(
+        form=form,
+        float_file=read_stored_model(source.path),
+        quantized_file=read_stored_model(output),
+        samples=samples.kind,
+        judged=len(samples.held_out),
+        confident=int(confident.sum()),
+        agreement=agreement,
+        accuracy=accuracy,
+        latency=latency,
+        missed_gates=_missed_gates(agreement, min_agreement),
+        notes=(*samples.notes, *_doubts(int(confident.sum()))),
+    )
+
+
+@torch.no_grad()
+def _agreement(sessions: tuple[Any, Any], classifier: Teacher, unit: Tensor) -> float | None:
+    """Share of samples to which both sessions give the same class."""
+    if not len(unit):
+        return None
+    domain = classifier.domain
+    x = domain.to_array(domain.to_file(unit.float()))
+    before, after = (predict(session, x, classifier.output.name) for session in sessions)
+    return float(np.mean(before == after))
+
+
+def _metadata(classifier: Teacher, form: Form) -> Mapping[str, str]:
+    """The metadata of the float file, what the quantised one is, and how it takes its input."""
+    source = classifier.source
+    own = {entry.key: entry.value for entry in source.proto.metadata_props}
+    described = {"zskd.quantized": form, "zskd.float_sha256": source.sha256, "zskd.version": __version__}
+    return {**describe_teacher(classifier, described), **own}
+
+
+def _missed_gates(agreement: float | None, gate: float) -> tuple[str, ...]:
+    if not gate or (agreement is not None and agreement >= gate):
+        return ()
+    value = "unknown" if agreement is None else f"{agreement:.4f}"
+    return (
+        f"agreement with the float file {value}, expected {gate} or more; use the float file or fp16, or calibrate on "
+        "samples that are nearer to real ones",
+    )
+
+
+def _doubts(confident: int) -> tuple[str, ...]:
+    if confident >= FEW:
+        return ()
+    return (
+        f"the float file is confident of {confident} of the held-out samples only, so their agreement says little; give real "
+        "samples, or check the input range",
+    )

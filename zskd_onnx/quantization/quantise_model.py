@@ -1,0 +1,79 @@
+"""A classifier's model with smaller numbers, and the same interface."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import onnx
+import onnxruntime as ort
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from torch import Tensor
+
+from zskd_onnx.errors import ParityError, UnsupportedTeacherError
+from zskd_onnx.export.checks import check_interface
+from zskd_onnx.importer.file.fixed_inputs import fix_inputs, fixed_values
+from zskd_onnx.quantization.integers import to_integers
+from zskd_onnx.quantization.prepare import prepare
+from zskd_onnx.quantization.stored_model import weights_by_type
+from zskd_onnx.system.onnx_runtime import open_session
+from zskd_onnx.teacher.classifier import Classifier
+from zskd_onnx.teacher.parity import open_onnx_file
+
+Form = Literal["int8", "fp16"]
+"""The numbers of a quantised file: 8-bit integers, or floating-point numbers of 16 bits."""
+
+FORMS: tuple[Form, ...] = ("int8", "fp16")
+
+STORED: dict[Form, str] = {"int8": "int8", "fp16": "float16"}
+"""Form -> element type of its weights."""
+
+
+def quantise_model(classifier: Classifier, form: Form, unit: Tensor) -> onnx.ModelProto:
+    """The model of a classifier's file in another form. Names, types and shapes of inputs and outputs stay.
+
+    Args:
+        unit: calibration samples (N, *shape) in the unit space; "fp16" needs none.
+
+    Raises:
+        UnsupportedTeacherError: the file is quantised already, has nothing to quantise, or onnxruntime cannot do it.
+        ParityError: the quantised model has another interface.
+    """
+    path, prepared = classifier.source.path, prepare(classifier.source)
+    try:
+        if form == "int8":
+            model = to_integers(prepared, classifier, unit)
+        else:
+            model = convert_float_to_float16(prepared, keep_io_types=True)
+    except Exception as error:  # onnxruntime's tools raise many types
+        reason = " ".join(str(error).split())[:300]
+        raise UnsupportedTeacherError(f"{path}: cannot be converted to {form} ({reason})") from error
+    if STORED[form] not in weights_by_type(model):
+        raise UnsupportedTeacherError(
+            f"{path}: no weight became {form}; expected a convolution or a matrix product with constant float32 weights"
+        )
+    before = open_onnx_file(classifier.source, [value.name for value in model.graph.output])
+    try:
+        check_interface(open_quantised(model, classifier), before, classifier.output.name)
+    except ParityError as error:
+        raise ParityError(f"{path}: the {form} model failed its check: {error}") from error
+    return model
+
+
+def open_quantised(model: onnx.ModelProto, classifier: Classifier) -> ort.InferenceSession:
+    """An onnxruntime session on a quantised model, with the classifier's constants for all inputs but one.
+
+    Raises:
+        ParityError: onnxruntime cannot load it.
+    """
+    source, fixed = classifier.source, onnx.ModelProto()
+    fixed.CopyFrom(model)
+    names = {value.name for value in source.proto.graph.input}
+    constants = fixed_values(source.proto, source.fixed)
+    for value in [value for value in fixed.graph.input if value.name not in names | constants.keys()]:
+        fixed.graph.input.remove(value)  # no output depends on it
+    fix_inputs(fixed, constants)
+    try:
+        return open_session(fixed.SerializeToString())
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ParityError(f"onnxruntime cannot load the quantised model ({reason})") from error
