@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (compress, quantize, inspect, verify, evaluate, sweep, demo, doctor):
+for command in (compress, inspect, verify, evaluate, quantize, sweep, demo, doctor):
     app.command(cls=Command)(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(students, name="students")

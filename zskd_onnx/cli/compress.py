@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zskd_onnx.cli.choices import Device
+from zskd_onnx.cli.choices import Device, Form, choice
 from zskd_onnx.cli.completion import complete_recipe, complete_setting
 from zskd_onnx.cli.help_page import OUTPUT, RECIPE, RUN
 from zskd_onnx.cli.options import (
@@ -94,6 +94,10 @@ def compress(
         ),
     ] = False,
     output: OutputOption = Path("zskd-out"),
+    quantize: Annotated[
+        Form | None,
+        choice(Form, "Write a quantised student, too: student-int8.onnx or student-fp16.onnx.", OUTPUT),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files of an earlier run.", rich_help_panel=OUTPUT)
     ] = False,
@@ -112,6 +116,7 @@ def compress(
       zskd-onnx compress teacher.onnx -r zskd --student half
       zskd-onnx compress teacher.onnx --input-range 0,255
       zskd-onnx compress teacher.onnx --target-params 25%
+      zskd-onnx compress teacher.onnx --quantize int8
       zskd-onnx compress --resume --output zskd-out
 
     Exit codes:
@@ -132,7 +137,8 @@ def compress(
         raise UsageError("--dry-run and --resume exclude each other; give one of them")
     if not (dry_run or resume):
         check_output(output, overwrite=overwrite)
-    check_run_options(recipe, set_ or [], student, data, eval_data)
+    overrides = [*(set_ or []), *([] if quantize is None else [f"deployment.quantize={quantize.value}"])]
+    check_run_options(recipe, overrides, student, data, eval_data)
     if pictures is not None:
         expect_folder(pictures, "pictures, JPEG or PNG")
     described = {**targets.options(student), **teacher_input.options()}
@@ -144,7 +150,7 @@ def compress(
 
     options: dict[str, Any] = {
         "recipe": recipe,
-        "overrides": set_ or [],
+        "overrides": overrides,
         "student": student,
         "seed": seed,
         "device": device.value,

@@ -81,8 +81,8 @@ def quantize(
     Exit codes:
       0    success
       2    usage error
-      3    the file is no float classifier, or has nothing to quantise
-      4    the import or the new file differs from onnxruntime
+      3    unsupported file, or nothing to quantise
+      4    the import differs from onnxruntime
       5    the quality gate was missed; the new file is there
       130  interrupted
       143  terminated

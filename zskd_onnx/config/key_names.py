@@ -137,5 +137,7 @@ RECIPE_KEYS = (
     "deployment.opset",
     "deployment.min_agreement",
     "deployment.min_accuracy",
+    "deployment.quantize",
+    "deployment.min_quantized_agreement",
     "seed",
 )

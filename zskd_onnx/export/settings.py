@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from zskd_onnx.settings import Settings
+
+Form = Literal["int8", "fp16"]
+"""The numbers of a quantised file: 8-bit integers, or floating-point numbers of 16 bits."""
 
 
 class Deployment(Settings):
@@ -21,8 +24,15 @@ class Deployment(Settings):
             off.
         min_accuracy: quality gate: smallest accuracy of the student on the evaluation data. Below it
             the run fails with a QualityError. 0 turns the gate off.
+        quantize: "int8" writes a second student with 8-bit integers beside the first one, "fp16" one in half precision.
+            Both have the same interface. None writes none.
+        min_quantized_agreement: quality gate: smallest share of the held-out samples of which the student is confident
+            for which the quantised student predicts the same class. Below it the run fails with a QualityError. 0 turns
+            the gate off.
     """
 
     opset: Annotated[int, Field(ge=16, le=24)] = 18
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.0
     min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.0
+    quantize: Form | None = None
+    min_quantized_agreement: Annotated[float, Field(ge=0, le=1)] = 0.95

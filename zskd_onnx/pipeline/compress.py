@@ -27,6 +27,7 @@ from zskd_onnx.pipeline.judge_samples import judge_samples
 from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_set, reuse
 from zskd_onnx.pipeline.plan import Plan, prepare
+from zskd_onnx.pipeline.quantize_student import quantize_student
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures, missed_gates
 from zskd_onnx.pipeline.result_warnings import result_warnings
 from zskd_onnx.pipeline.resumed_settings import resumed_settings
@@ -211,8 +212,9 @@ def _run(
     clock.mark("distillation")
 
     parity, accuracy = _export(plan, trained.student, folder, trained.held_out)
-    clock.mark("deployment")
     gates, comparison, path = plan.recipe.deployment, trained.comparison, folder / run_folder.STUDENT
+    quantization = quantize_student(plan, samples, trained.held_out, path)
+    clock.mark("deployment")
     warnings = result_warnings(teacher.domain, answers, comparison, accuracy)
     result = CompressionResult(
         student=path,
@@ -232,13 +234,17 @@ def _run(
         domain=InputRange.of(teacher.domain),
         warnings=warnings,
         notes=tuple(dict.fromkeys((*plan.notes, *warnings))),
-        missed_gates=missed_gates(
-            comparison.agreement,
-            gates.min_agreement,
-            None if accuracy is None else accuracy.student,
-            gates.min_accuracy,
+        missed_gates=(
+            *missed_gates(
+                comparison.agreement,
+                gates.min_agreement,
+                None if accuracy is None else accuracy.student,
+                gates.min_accuracy,
+            ),
+            *(() if quantization is None else quantization.missed_gates),
         ),
         manifest=folder / run_folder.MANIFEST,
+        quantization=quantization,
     )
     manifest = {"run": run.settings.run, **_manifest(plan, result)}
     write_text(result.manifest, json.dumps(manifest, indent=2) + "\n")

@@ -8,9 +8,10 @@ from typing import Unpack
 from zskd_onnx.data.npz import read_evaluation_data
 from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Event, Listener, silent
+from zskd_onnx.export.settings import Form
 from zskd_onnx.pipeline.quantization_samples import make_samples, real_samples, stored_samples
 from zskd_onnx.pipeline.quantized_file import Quantization, quantise_file
-from zskd_onnx.quantization.quantise_model import FORMS, Form
+from zskd_onnx.quantization.quantise_model import STORED
 from zskd_onnx.system.devices import choose_device
 from zskd_onnx.system.files import expect_parent
 from zskd_onnx.teacher.load import TeacherOptions, load_teacher
@@ -57,8 +58,8 @@ def quantize(
         ParityError: the import disagrees with onnxruntime, or the new file has another interface.
     """
     path, target = Path(model), Path(output)
-    if to not in FORMS:
-        raise UsageError(f"to '{to}': expected {' or '.join(FORMS)}")
+    if to not in STORED:
+        raise UsageError(f"to '{to}': expected {' or '.join(STORED)}")
     if transfer_set is not None and data is not None:
         raise UsageError("--transfer-set and --data exclude each other; give one of them")
     expect_parent(target, "--output")

@@ -14,12 +14,13 @@ from torch import Tensor
 from zskd_onnx.data.npz import EvaluationData
 from zskd_onnx.errors import QualityError
 from zskd_onnx.export.onnx import describe_teacher, save
+from zskd_onnx.export.settings import Form
 from zskd_onnx.importer.file.source import ORIGIN
 from zskd_onnx.importer.write_back import read_original
 from zskd_onnx.metrics.onnx_scores import Accuracies, predict, score
 from zskd_onnx.pipeline.quantization_samples import QuantizationSamples
 from zskd_onnx.quantization.calibration import feeds, fixed_batch
-from zskd_onnx.quantization.quantise_model import Form, open_quantised, quantise_model
+from zskd_onnx.quantization.quantise_model import open_quantised, quantise_model
 from zskd_onnx.quantization.stored_model import StoredModel, read_stored_model
 from zskd_onnx.system.latency import latency_conditions, median_latency
 from zskd_onnx.teacher.parity import open_onnx_file
@@ -101,7 +102,37 @@ class Quantization:
         }
         if self.accuracy is not None:
             content["accuracy"] = {"float": self.accuracy.teacher, "quantized": self.accuracy.student}
+            content["evaluation_agreement"] = self.accuracy.agreement
         return content
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], folder: Path) -> Quantization:
+        """The figures that the manifest of a run folder holds.
+
+        Raises:
+            KeyError, TypeError: the content is something else.
+        """
+        latency, accuracy = content["latency"], content.get("accuracy")
+        return cls(
+            form=content["form"],
+            float_file=_stored_model(content["float"], folder),
+            quantized_file=_stored_model(content["quantized"], folder),
+            samples=content["samples"],
+            judged=content["judged"],
+            confident=content["confident"],
+            agreement=content["agreement"],
+            accuracy=None
+            if accuracy is None
+            else Accuracies(accuracy["float"], accuracy["quantized"], content["evaluation_agreement"]),
+            latency=Latency(latency["float_file"], latency["quantized_file"], latency["conditions"]),
+            missed_gates=tuple(content["missed_gates"]),
+            notes=tuple(content["notes"]),
+        )
+
+
+def _stored_model(content: dict[str, Any], folder: Path) -> StoredModel:
+    """A file's figures from a manifest; the file is in the folder, which may have moved."""
+    return StoredModel(**{**content, "path": str(folder / Path(content["path"]).name)})
 
 
 def quantise_file(

@@ -10,6 +10,7 @@ from typing import Any
 from zskd_onnx.errors import QualityError
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.onnx_scores import Accuracies
+from zskd_onnx.pipeline.quantized_file import Quantization
 from zskd_onnx.teacher.probes.answers import Answers
 from zskd_onnx.teacher.signature.domain import Domain
 
@@ -73,8 +74,9 @@ class CompressionResult:
         notes: what was assumed or decided, and the warnings.
         history: training stage -> its validations.
         chosen: training stage -> the step whose weights were kept.
-        missed_gates: quality gates that the student missed, a sentence each.
+        missed_gates: quality gates that the student or the quantised one missed, a sentence each.
         manifest: path of the manifest.
+        quantization: the quantised student beside the float one; None without it.
     """
 
     student: Path
@@ -94,6 +96,7 @@ class CompressionResult:
     chosen: dict[str, int]
     missed_gates: tuple[str, ...]
     manifest: Path
+    quantization: Quantization | None = None
 
     def check(self) -> None:
         """Raise QualityError if the student missed a quality gate of the recipe."""
@@ -144,6 +147,8 @@ class CompressionResult:
         if self.accuracy is not None:
             content["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
             content["evaluation_agreement"] = self.accuracy.agreement
+        if self.quantization is not None:
+            content["quantization"] = self.quantization.to_dict()
         return content
 
     @classmethod
@@ -154,6 +159,7 @@ class CompressionResult:
             KeyError, TypeError: the content is something else.
         """
         accuracy, confident, sizes = content.get("accuracy"), content["confident"], content["sizes"]
+        quantization = content.get("quantization")
         return cls(
             student=folder / Path(content["student"]).name,
             parity=Parity(**content["parity"]),
@@ -172,6 +178,7 @@ class CompressionResult:
             chosen=content["chosen"],
             missed_gates=tuple(content["missed_gates"]),
             manifest=folder / Path(content["manifest"]).name,
+            quantization=None if quantization is None else Quantization.from_dict(quantization, folder),
         )
 
 

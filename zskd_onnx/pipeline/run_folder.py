@@ -15,6 +15,7 @@ from zskd_onnx.pipeline.run_settings import RunSettings
 from zskd_onnx.system.lock import LockedError, exclusive
 
 STUDENT = "student.onnx"
+QUANTIZED = {"int8": "student-int8.onnx", "fp16": "student-fp16.onnx"}
 MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"
 SETTINGS = "run.json"
@@ -24,7 +25,7 @@ SIMILARITY = "class_similarity.png"
 TRANSFER_SET = "transfer-set"
 CHECKPOINT = "checkpoint.pt"
 
-_RESULT = (STUDENT, MANIFEST)
+_RESULT = (STUDENT, *QUANTIZED.values(), MANIFEST)
 _WORK = (CHECKPOINT, RECIPE, EVENTS, IMPRESSIONS, SIMILARITY)
 
 

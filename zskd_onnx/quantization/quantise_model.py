@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import onnx
 import onnxruntime as ort
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError
 from zskd_onnx.export.checks import check_interface
+from zskd_onnx.export.settings import Form
 from zskd_onnx.importer.file.fixed_inputs import fix_inputs, fixed_values
 from zskd_onnx.quantization.integers import to_integers
 from zskd_onnx.quantization.prepare import prepare
@@ -18,11 +17,6 @@ from zskd_onnx.quantization.stored_model import weights_by_type
 from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.classifier import Classifier
 from zskd_onnx.teacher.parity import open_onnx_file
-
-Form = Literal["int8", "fp16"]
-"""The numbers of a quantised file: 8-bit integers, or floating-point numbers of 16 bits."""
-
-FORMS: tuple[Form, ...] = ("int8", "fp16")
 
 STORED: dict[Form, str] = {"int8": "int8", "fp16": "float16"}
 """Form -> element type of its weights."""

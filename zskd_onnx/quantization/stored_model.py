@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ WEIGHT_TYPES: dict[int, str] = {
     TensorProto.INT8: "int8",
     TensorProto.UINT8: "uint8",
 }
-"""Element types of weights, scales and zero points; the other types are those of shapes and indices."""
+"""Element types of weights; the other types are those of shapes and indices."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class StoredModel:
 
     Attributes:
         path: of the file.
+        sha256: digest of the .onnx file.
         bytes: size of the file and of its external data.
-        weights: element type, such as "int8" -> number of constants, the most frequent first.
+        weights: element type, such as "int8" -> number of constants, apart from scalars; the most frequent first.
     """
 
     path: str
+    sha256: str
     bytes: int
     weights: dict[str, int]
 
@@ -45,17 +48,17 @@ class StoredModel:
 
 
 def read_stored_model(path: Path) -> StoredModel:
-    """Size and element types, read from a file."""
+    """Size, digest and element types, read from a file."""
     model = onnx.load(path, load_external_data=False)
     size = path.stat().st_size + sum(file.stat().st_size for file in external_files(path))
-    return StoredModel(str(path), size, weights_by_type(model))
+    return StoredModel(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), size, weights_by_type(model))
 
 
 def weights_by_type(model: onnx.ModelProto) -> dict[str, int]:
-    """Element type -> number of constants in the main graph."""
+    """Element type -> number of constants in the main graph, apart from scalars, such as scales and zero points."""
     counts: Counter[str] = Counter()
     for stored in tensors_of(model).values():
         tensor = stored if isinstance(stored, TensorProto) else stored.t
-        if tensor.data_type in WEIGHT_TYPES:
+        if tensor.dims and tensor.data_type in WEIGHT_TYPES:
             counts[WEIGHT_TYPES[tensor.data_type]] += math.prod(tensor.dims)
     return dict(counts.most_common())
