@@ -25,7 +25,7 @@ QUANTISED = (
 """Operators that compute with integers. Softmax, sigmoid and normalisations do not: they need more than 255 steps."""
 
 OPTIONS = {
-    # onnxruntime 1.20 and later quantise the biases when they load the file; other runtimes want them in float.
+    # onnxruntime quantises biases when it loads the file. In float they take less space, without scales and zero points.
     "QuantizeBias": False,
 }
 
@@ -33,8 +33,9 @@ OPTIONS = {
 def to_integers(model: onnx.ModelProto, classifier: Classifier, unit: Tensor) -> onnx.ModelProto:
     """A model with 8-bit weights and activations, as pairs of QuantizeLinear and DequantizeLinear.
 
-    Weights have a scale for each output channel. Activations are unsigned, and their ranges are the lowest and highest
-    values that the calibration samples give: percentiles and entropy were no better, see
+    Weights have a scale for each output channel, and go from -64 to 64: with larger ones, x86 CPUs without VNNI
+    add two products to a wrong sum, see ``docs/operators.md``. Activations go from 0 to 255 and cover the lowest and
+    highest values that the calibration samples give: percentiles and entropy were no better, see
     ``docs/decisions/017-int8-calibration.md``.
 
     Args:
@@ -51,6 +52,7 @@ def to_integers(model: onnx.ModelProto, classifier: Classifier, unit: Tensor) ->
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             per_channel=True,
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
