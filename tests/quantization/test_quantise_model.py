@@ -13,7 +13,18 @@ import torch
 from onnx import helper
 
 from tests.conftest import SaveModel
-from tests.pipeline.drop_in_teachers import FIXED, FORMS, HEAD, RESIDUAL, feeds, half_precision, save, softmax
+from tests.pipeline.drop_in_teachers import (
+    FIXED,
+    FORMS,
+    HEAD,
+    NORMALISATION,
+    RESIDUAL,
+    WEIGHTS,
+    feeds,
+    half_precision,
+    save,
+    softmax,
+)
 from zskd_onnx import Teacher, UnsupportedTeacherError, load_teacher
 from zskd_onnx.export.settings import Form
 from zskd_onnx.quantization.quantise_model import quantise_model
@@ -79,7 +90,7 @@ def test_weights_are_integers_with_a_scale_for_each_channel(tmp_path: Path) -> N
         dequantiser = producers[layer.input[1]]
         weight, scale = (constants[name] for name in dequantiser.input[:2])
         assert weight.dtype == np.int8
-        assert 2 * 255 * np.abs(weight).max() < 2**15  # two products fit into the 16 bits of CPUs without VNNI
+        assert 2 * 255 * int(np.abs(weight).max()) < 2**15  # two products fit into the 16 bits of CPUs without VNNI
         assert np.abs(weight).max() > 60
         channels = weight.shape[1 if layer.op_type == "Gemm" else 0]
         assert scale.shape == (channels,)
@@ -111,6 +122,42 @@ def test_ranges_come_from_the_samples(tmp_path: Path) -> None:
         values = session_of(quantise_model(teacher, "int8", scale * x)).run(None, {"x": x.numpy()})[0]
         errors.append(np.abs(values - reference).mean())
     assert errors[1] > 5 * errors[0]
+
+
+ATTENTION = """
+    q = MatMul (x, wq)
+    k = MatMul (x, wk)
+    transposed = Transpose <perm = [0, 2, 1]> (k)
+    products = MatMul (q, transposed)
+    shares = Softmax <axis = -1> (products)
+    mixed = MatMul (shares, q)
+    flat = ReduceMean <axes = [1], keepdims = 0> (mixed)
+"""
+
+
+def test_the_softmax_of_attention_stays_in_float(tmp_path: Path) -> None:
+    weights = {"wq": (16, 8), "wk": (16, 8), "w": (8, 4), "b": (4,)}
+    path = save(tmp_path / "float.onnx", ATTENTION + HEAD, "float[N, 6, 16] x", weights=weights)
+    model = quantised(path, "int8")
+    producers = {node.output[0]: node.op_type for node in model.graph.node}
+    layers = {
+        node.name: [producers[name] for name in node.input] for node in model.graph.node if node.op_type == "MatMul"
+    }
+    integers = ["DequantizeLinear"] * 2
+    assert layers["node q"] == layers["node k"] == integers
+    assert layers["node mixed"] == ["Softmax", "DequantizeLinear"]
+
+
+def test_batch_normalisation_is_folded_where_constants_stand_in_the_way(tmp_path: Path) -> None:
+    """torch's exporter writes a bias of zeros as an expanded scalar."""
+    text = RESIDUAL.replace("r = Relu (h)", "n = BatchNormalization (h, scale, shift, zeros, var) r = Relu (n)")
+    expand = "wide = CastLike (zero, scale) size = Shape (scale) zeros = Expand (wide, size)"
+    weights = {**WEIGHTS, **NORMALISATION, "zero": np.array(0, np.float32)}
+    del weights["mean"]
+    path = save(tmp_path / "float.onnx", expand + text + HEAD, "float[N, 3, 8, 8] x", weights=weights)
+    operators = [node.op_type for node in quantised(path, "int8").graph.node]
+    assert operators.count("Conv") == 2
+    assert not {"BatchNormalization", "Expand", "Mul"} & set(operators)
 
 
 @pytest.mark.parametrize("opset", [11, 12])

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 from onnx import version_converter
+from onnxscript.optimizer import fold_constants
 
 from zskd_onnx.errors import UnsupportedTeacherError
 from zskd_onnx.importer.file.source import ORIGIN, OnnxFile
@@ -32,6 +33,7 @@ def prepare(source: OnnxFile) -> onnx.ModelProto:
     model = read_original(source.model.meta[ORIGIN])
     _expect_float(model, source.path)
     try:
+        _fold_constants(model)
         model = _optimised(_upgraded(model))
         return onnx.shape_inference.infer_shapes(model)
     except Exception as error:  # the converter and onnxruntime raise many types
@@ -55,6 +57,19 @@ def _expect_float(model: onnx.ModelProto, path: Path) -> None:
             )
 
 
+def _fold_constants(model: onnx.ModelProto) -> None:
+    """Fold constants, in place. Some that onnxruntime leaves, such as the biases of zeros that torch expands, keep batch
+    normalisation from being folded into convolutions.
+    """
+    outputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in model.graph.output]
+    for value in model.graph.output:
+        if value.type.WhichOneof("value") != "tensor_type":
+            value.ClearField("type")  # onnx-ir cannot read map types
+    fold_constants(model)
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+
+
 def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with ``LEAST_OPSET`` or a later version of the operators."""
     version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), LEAST_OPSET)
@@ -74,6 +89,8 @@ def _optimised(model: onnx.ModelProto) -> onnx.ModelProto:
     opsets = [entry for entry in optimised.opset_import if entry.domain in domains]
     del optimised.opset_import[:]
     optimised.opset_import.extend(opsets)
+    for node in optimised.graph.node:
+        node.name = node.name or node.output[0]  # the quantiser refers to nodes by their names
     del optimised.metadata_props[:]
     optimised.metadata_props.extend(model.metadata_props)
     return optimised
