@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
+
 import onnx
 import onnxruntime as ort
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -11,6 +13,7 @@ from zskd_onnx.errors import ParityError, UnsupportedTeacherError
 from zskd_onnx.export.checks import check_interface
 from zskd_onnx.export.settings import Form
 from zskd_onnx.importer.file.fixed_inputs import fix_inputs, fixed_values
+from zskd_onnx.importer.file.subgraph import read_names
 from zskd_onnx.quantization.integers import to_integers
 from zskd_onnx.quantization.prepare import prepare
 from zskd_onnx.quantization.stored_model import weights_by_type
@@ -41,6 +44,7 @@ def quantise_model(classifier: Classifier, form: Form, unit: Tensor) -> onnx.Mod
     except Exception as error:  # onnxruntime's tools raise many types
         reason = " ".join(str(error).split())[:300]
         raise UnsupportedTeacherError(f"{path}: cannot be converted to {form} ({reason})") from error
+    _sort_nodes(model.graph)
     if STORED[form] not in weights_by_type(model):
         raise UnsupportedTeacherError(
             f"{path}: no weight became {form}; expected a convolution or a matrix product with constant float32 weights"
@@ -51,6 +55,20 @@ def quantise_model(classifier: Classifier, form: Form, unit: Tensor) -> onnx.Mod
     except ParityError as error:
         raise ParityError(f"{path}: the {form} model failed its check: {error}") from error
     return model
+
+
+def _sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put each node behind those whose values it or its subgraphs read, in place; onnxruntime's tools append nodes."""
+    producers = {name: number for number, node in enumerate(graph.node) for name in node.output}
+    sorter = TopologicalSorter(
+        {
+            number: [producers[name] for name in read_names(node) if name in producers]
+            for number, node in enumerate(graph.node)
+        }
+    )
+    nodes = [graph.node[number] for number in sorter.static_order()]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def open_quantised(model: onnx.ModelProto, classifier: Classifier) -> ort.InferenceSession:
