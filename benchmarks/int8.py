@@ -1,4 +1,4 @@
-"""Files in int8, calibrated on random tensors, on samples that the program makes, and on real images.
+"""Files in int8, calibrated on random tensors, on samples that the program makes, on darker ones, and on real images.
 
     ZSKD_DATA=folder python benchmarks/int8.py lenet5.onnx student.onnx --data-set mnist
     ZSKD_DATA=folder python benchmarks/int8.py resnet20.onnx --data-set cifar10 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
@@ -65,7 +65,12 @@ def measure(teacher: Teacher, images: tuple[np.ndarray, ...], seed: int) -> list
     confident = TeacherView(teacher).batched_logits(to_unit(teacher, x_test)).softmax(1).amax(1).numpy() >= CONFIDENT
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, samples in (("random tensors", noise), (made.kind, made.calibration), ("real images", real)):
+        for kind, samples in (
+            ("random tensors", noise),
+            (made.kind, made.calibration),
+            (f"{made.kind}, ten times darker", made.calibration / 10),
+            ("real images", real),
+        ):
             result = quantise_file(
                 teacher,
                 Path(folder) / "int8.onnx",

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
     from zskd_onnx.pipeline.quantize import quantize
-    from zskd_onnx.pipeline.quantized_file import Latency, Quantization
+    from zskd_onnx.pipeline.quantized_file import LatencyRatio, Quantization
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.verify import Verification, verify
     from zskd_onnx.quantization.stored_model import StoredModel
@@ -86,7 +86,7 @@ _MODULES = {
     "Inspection": "pipeline.inspect",
     "Inventory": "teacher.signature.inventory",
     "Labels": "teacher.signature.output",
-    "Latency": "pipeline.quantized_file",
+    "LatencyRatio": "pipeline.quantized_file",
     "Listener": "events",
     "ModelFigures": "pipeline.result",
     "OnnxFile": "importer.file.source",
@@ -148,7 +148,7 @@ __all__ = [
     "Inspection",
     "Inventory",
     "Labels",
-    "Latency",
+    "LatencyRatio",
     "Listener",
     "MissingExtraError",
     "ModelFigures",

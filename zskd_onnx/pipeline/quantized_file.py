@@ -34,7 +34,7 @@ FEW = 100
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyRatio:
     """Median time of one batch in onnxruntime, in seconds.
 
     Attributes:
@@ -77,7 +77,7 @@ class Quantization:
     confident: int
     agreement: float | None
     accuracy: Accuracies | None
-    latency: Latency
+    latency: LatencyRatio
     missed_gates: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -124,7 +124,7 @@ class Quantization:
             accuracy=None
             if accuracy is None
             else Accuracies(accuracy["float"], accuracy["quantized"], content["evaluation_agreement"]),
-            latency=Latency(latency["float_file"], latency["quantized_file"], latency["conditions"]),
+            latency=LatencyRatio(latency["float_file"], latency["quantized_file"], latency["conditions"]),
             missed_gates=tuple(content["missed_gates"]),
             notes=tuple(content["notes"]),
         )
@@ -164,7 +164,7 @@ def quantise_file(
     size = fixed_batch(classifier, original) or 1
     one_batch = feeds(classifier, original, samples.held_out[:1].expand(size, *classifier.domain.shape))
     save(model, output, _metadata(classifier, form))
-    latency = Latency(
+    latency = LatencyRatio(
         median_latency(original.SerializeToString(), one_batch),
         median_latency(output, one_batch),
         latency_conditions(size),
