@@ -183,6 +183,25 @@ def test_a_file_that_is_not_in_single_precision_is_refused(tmp_path: Path, to: F
         quantised(again, "fp16")
 
 
+def test_a_loop_that_no_class_depends_on_is_refused(tmp_path: Path) -> None:
+    """The importer reads only what the scores depend on; the loop might never end."""
+    path = softmax(tmp_path / "float.onnx")
+    model = onnx.load(path)
+    body = onnx.parser.parse_graph(
+        "body (int64 i, bool before, float state) => (bool after, float next) "
+        "{ after = Identity (before) next = Identity (state) }"
+    )
+    for name, array in {"yes": np.array(True), "zero": np.array(0, np.float32)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model.graph.node.append(helper.make_node("Size", ["s"], ["size"]))
+    model.graph.node.append(helper.make_node("Mul", ["size", "size"], ["endless"]))
+    model.graph.node.append(helper.make_node("Loop", ["endless", "yes", "zero"], ["other"], name="turns", body=body))
+    model.graph.output.append(helper.make_tensor_value_info("other", onnx.TensorProto.FLOAT, []))
+    onnx.save(model, path)
+    with pytest.raises(UnsupportedTeacherError, match=r"node 'turns' \(Loop\) serves other outputs than 'y'"):
+        quantised(path, "int8")
+
+
 def test_a_file_without_weights_is_refused(save_model: SaveModel) -> None:
     nodes = [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
     path = save_model(nodes, ["N", 3, 8, 8], ["N", 3], metadata={"zskd.input_range": "0,1"})

@@ -180,7 +180,7 @@ def quantise_file(
         accuracy=accuracy,
         latency=latency,
         missed_gates=_missed_gates(agreement, min_agreement),
-        notes=(*samples.notes, *_doubts(int(confident.sum()))),
+        notes=(*samples.notes, *(evaluation.notes if evaluation else ()), *_doubts(int(confident.sum()))),
     )
 
 

@@ -11,27 +11,32 @@ from onnx import version_converter
 from onnxscript.optimizer import fold_constants
 
 from zskd_onnx.errors import UnsupportedTeacherError
-from zskd_onnx.importer.file.source import ORIGIN, OnnxFile
+from zskd_onnx.importer.file.source import ORIGIN
+from zskd_onnx.importer.file.subgraph import nodes_behind
 from zskd_onnx.importer.write_back import read_original
+from zskd_onnx.teacher.class_labels import UNBOUNDED
+from zskd_onnx.teacher.classifier import Classifier
 
 LEAST_OPSET = 13
 """First version of the ONNX operators in which weights have a scale for each channel."""
 
-WEIGHT_INTEGERS = "DequantizeLinear"
-QUANTISERS = (WEIGHT_INTEGERS, "QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+QUANTISERS = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 HALVES = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 
 
-def prepare(source: OnnxFile) -> onnx.ModelProto:
-    """The model of a file, optimised by onnxruntime in ways that stay within ONNX; names of inputs and outputs stay.
+def prepare(classifier: Classifier) -> onnx.ModelProto:
+    """The model of a classifier's file, optimised in ways that stay within ONNX; names of inputs and outputs stay.
 
     Batch normalisation is folded into convolutions, so that both are quantised as one.
 
     Raises:
-        UnsupportedTeacherError: the file is quantised or in half precision already, or onnxruntime cannot optimise it.
+        UnsupportedTeacherError: the file is quantised or in half precision already, has a loop that the import did not
+            check, or onnxruntime cannot optimise it.
     """
+    source = classifier.source
     model = read_original(source.model.meta[ORIGIN])
     _expect_float(model, source.path)
+    _expect_bounded(model, classifier.output.name, source.path)
     try:
         _fold_constants(model)
         model = _optimised(_upgraded(model))
@@ -54,6 +59,17 @@ def _expect_float(model: onnx.ModelProto, path: Path) -> None:
         if tensor.data_type in HALVES:
             raise UnsupportedTeacherError(
                 f"{path}: weight '{tensor.name}' is in half precision; give the file in single precision"
+            )
+
+
+def _expect_bounded(model: onnx.ModelProto, output: str, path: Path) -> None:
+    """Raise UnsupportedTeacherError if a node that the scores do not depend on, and the import did not check, may never end."""
+    checked = [node.output[0] for node in nodes_behind(model, [output])]
+    for node in model.graph.node:
+        if node.op_type in UNBOUNDED and node.output[0] not in checked:
+            raise UnsupportedTeacherError(
+                f"{path}: node '{node.name}' ({node.op_type}) serves other outputs than '{output}' and is not checked; "
+                f"export the model with the output '{output}' alone"
             )
 
 

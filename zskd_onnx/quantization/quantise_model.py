@@ -35,7 +35,7 @@ def quantise_model(classifier: Classifier, form: Form, unit: Tensor) -> onnx.Mod
         UnsupportedTeacherError: the file is quantised already, has nothing to quantise, or onnxruntime cannot do it.
         ParityError: the quantised model has another interface.
     """
-    path, prepared = classifier.source.path, prepare(classifier.source)
+    path, prepared = classifier.source.path, prepare(classifier)
     try:
         if form == "int8":
             model = to_integers(prepared, classifier, unit)
