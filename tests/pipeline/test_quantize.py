@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, SaveModel
-from tests.pipeline.drop_in_teachers import FIXED, label_first, two_inputs
+from tests.pipeline.drop_in_teachers import FIXED, half_precision, label_first, two_inputs
 from zskd_onnx import (
     CompressionResult,
     QualityError,
     Quantization,
+    UnsupportedTeacherError,
     UsageError,
     compress,
     load_teacher,
@@ -215,6 +216,13 @@ def test_a_new_run_removes_the_quantised_student_of_the_old_one(digits_file: Pat
     assert (folder / "student-fp16.onnx").is_file()
     compress(digits_file, folder, overrides=SMALL, overwrite=True)
     assert not (folder / "student-fp16.onnx").exists()
+
+
+def test_a_student_in_half_precision_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    path = half_precision(tmp_path / "teacher.onnx")
+    with pytest.raises(UnsupportedTeacherError, match=r"teacher\.onnx: weight 'w1' is in half precision"):
+        compress(path, tmp_path / "out", student="thin:0.5", overrides=INT8)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_gate_of_a_run(run: CompressionResult) -> None:

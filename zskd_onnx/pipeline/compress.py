@@ -27,7 +27,7 @@ from zskd_onnx.pipeline.judge_samples import judge_samples
 from zskd_onnx.pipeline.long_run import long_run_note
 from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_set, reuse
 from zskd_onnx.pipeline.plan import Plan, prepare
-from zskd_onnx.pipeline.quantize_student import quantize_student
+from zskd_onnx.pipeline.quantize_student import check_quantisable, quantize_student
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures, missed_gates
 from zskd_onnx.pipeline.result_warnings import result_warnings
 from zskd_onnx.pipeline.resumed_settings import resumed_settings
@@ -162,6 +162,7 @@ def compress(
         listener(Event("note", "teacher", f"loading {settings.arguments['teacher']}"))
         started = time.perf_counter()
         plan = prepare(**settings.arguments)
+        check_quantisable(plan)
         run.settings = settings.with_student(plan.choice.name)
         seconds = {"teacher": time.perf_counter() - started}
         samples = None

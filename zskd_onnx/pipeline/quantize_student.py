@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 from torch import Tensor
 
 from zskd_onnx.data.transfer_set import Samples
@@ -14,7 +15,23 @@ from zskd_onnx.pipeline.quantization_samples import CALIBRATION, QuantizationSam
 from zskd_onnx.pipeline.quantized_file import Quantization, quantise_file
 from zskd_onnx.pipeline.run_folder import QUANTIZED
 from zskd_onnx.pipeline.training_samples import shown_samples, split_samples
+from zskd_onnx.quantization.prepare import expect_float
+from zskd_onnx.students.own_files import is_onnx_file
 from zskd_onnx.teacher.load import load_teacher
+
+
+def check_quantisable(plan: Plan) -> None:
+    """Raise UnsupportedTeacherError, before anything is trained, if the student will be a file that cannot be quantised.
+
+    A student that is an ONNX graph keeps the numbers of its file, which may be in half precision.
+    """
+    if plan.recipe.deployment.quantize is None:
+        return
+    if is_onnx_file(plan.choice.name):
+        path = Path(plan.choice.name)
+        expect_float(onnx.load(path, load_external_data=False), path)
+    elif plan.choice.thinned is not None:
+        expect_float(plan.teacher.source.proto, plan.teacher.source.path)
 
 
 def quantize_student(plan: Plan, samples: Samples | None, held_out: Tensor, student: Path) -> Quantization | None:

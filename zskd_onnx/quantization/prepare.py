@@ -35,7 +35,7 @@ def prepare(classifier: Classifier) -> onnx.ModelProto:
     """
     source = classifier.source
     model = read_original(source.model.meta[ORIGIN])
-    _expect_float(model, source.path)
+    expect_float(model, source.path)
     _expect_bounded(model, classifier.output.name, source.path)
     try:
         _fold_constants(model)
@@ -48,7 +48,7 @@ def prepare(classifier: Classifier) -> onnx.ModelProto:
         ) from error
 
 
-def _expect_float(model: onnx.ModelProto, path: Path) -> None:
+def expect_float(model: onnx.ModelProto, path: Path) -> None:
     """Raise UnsupportedTeacherError if weights are integers or half-precision numbers already."""
     for node in model.graph.node:
         if node.op_type in QUANTISERS or node.op_type.startswith(("QLinear", "QGemm")):
