@@ -183,6 +183,17 @@ def test_a_file_that_is_not_in_single_precision_is_refused(tmp_path: Path, to: F
         quantised(again, "fp16")
 
 
+def test_values_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    large = {name: 1e3 * rng.normal(size=WEIGHTS[name]) for name in ("w1", "w2", "w")}
+    path = save(tmp_path / "float.onnx", RESIDUAL + HEAD, "float[N, 3, 8, 8] x", weights={**WEIGHTS, **large})
+    with pytest.raises(
+        UnsupportedTeacherError, match=r"value '\w+' reaches \S+, beyond the range of fp16 \(65504\); use int8"
+    ):
+        quantised(path, "fp16")
+    assert quantised(path, "int8")
+
+
 def test_a_loop_that_no_class_depends_on_is_refused(tmp_path: Path) -> None:
     """The importer reads only what the scores depend on; the loop might never end."""
     path = softmax(tmp_path / "float.onnx")

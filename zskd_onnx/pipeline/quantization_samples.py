@@ -18,6 +18,7 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Listener
 from zskd_onnx.pipeline.choose_recipe import default_recipe
 from zskd_onnx.pipeline.judge_samples import LARGE_TEACHER
+from zskd_onnx.pipeline.training_samples import DRAWN
 from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.synthesis.fill import fill
 from zskd_onnx.system.randomness import rng_for, seed_for
@@ -28,9 +29,6 @@ CALIBRATION, HELD_OUT = 512, 1024
 
 LARGE_CALIBRATION, LARGE_HELD_OUT = 128, 256
 """The same for classifiers of ``LARGE_TEACHER`` multiply-adds or more."""
-
-DRAWN = 128
-"""Procedural images that are drawn together, as in a batch of training."""
 
 
 @dataclass(frozen=True)

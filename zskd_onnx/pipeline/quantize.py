@@ -45,7 +45,7 @@ def quantize(
         eval_data: an .npz with real samples ``x`` and class numbers ``y`` to score both files on.
         min_agreement: quality gate: smallest agreement on held-out samples of which the float file is confident.
         seed: of every random draw. On one machine the same seed gives the same file.
-        device: "auto", "cpu" or "cuda", for synthesis; the files are compared on the CPU or the GPU as onnxruntime has it.
+        device: "auto", "cpu" or "cuda", for synthesis.
         listener: is called with every progress ``Event``.
         teacher_options: as ``load_teacher`` takes them.
 

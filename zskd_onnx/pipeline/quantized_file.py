@@ -29,8 +29,8 @@ from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.teacher.teacher import Teacher
 from zskd_onnx.version import __version__
 
-FEW = 100
-"""Number of confident samples below which agreement says little."""
+FEW, LOW = 100, 0.95
+"""Number of confident samples below which agreement says little, and agreement below which the file is doubtful."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def quantise_file(
         accuracy=accuracy,
         latency=latency,
         missed_gates=_missed_gates(agreement, min_agreement),
-        notes=(*samples.notes, *(evaluation.notes if evaluation else ()), *_doubts(int(confident.sum()))),
+        notes=(*samples.notes, *(evaluation.notes if evaluation else ()), *_doubts(int(confident.sum()), agreement)),
     )
 
 
@@ -213,10 +213,13 @@ def _missed_gates(agreement: float | None, gate: float) -> tuple[str, ...]:
     )
 
 
-def _doubts(confident: int) -> tuple[str, ...]:
-    if confident >= FEW:
-        return ()
-    return (
-        f"the float file is confident of {confident} of the held-out samples only, so their agreement says little; give real "
-        "samples, or check the input range",
-    )
+def _doubts(confident: int, agreement: float | None) -> tuple[str, ...]:
+    doubts = []
+    if confident < FEW:
+        doubts.append(
+            f"the float file is confident of {confident} of the held-out samples only, so their agreement says little; give "
+            "real samples, or check the input range"
+        )
+    if agreement is not None and agreement < LOW:
+        doubts.append("the quantised file is far from the float file; try fp16, or calibrate on real samples")
+    return tuple(doubts)

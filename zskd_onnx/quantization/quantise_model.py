@@ -6,7 +6,6 @@ from graphlib import TopologicalSorter
 
 import onnx
 import onnxruntime as ort
-from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from zskd_onnx.errors import ParityError, UnsupportedTeacherError
@@ -14,6 +13,7 @@ from zskd_onnx.export.checks import check_interface
 from zskd_onnx.export.settings import Form
 from zskd_onnx.importer.file.fixed_inputs import fix_inputs, fixed_values
 from zskd_onnx.importer.file.subgraph import read_names
+from zskd_onnx.quantization.half_precision import to_half_precision
 from zskd_onnx.quantization.integers import to_integers
 from zskd_onnx.quantization.prepare import prepare
 from zskd_onnx.quantization.stored_model import weights_by_type
@@ -29,10 +29,11 @@ def quantise_model(classifier: Classifier, form: Form, unit: Tensor) -> onnx.Mod
     """The model of a classifier's file in another form. Names, types and shapes of inputs and outputs stay.
 
     Args:
-        unit: calibration samples (N, *shape) in the unit space; "fp16" needs none.
+        unit: calibration samples (N, *shape) in the unit space.
 
     Raises:
-        UnsupportedTeacherError: the file is quantised already, has nothing to quantise, or onnxruntime cannot do it.
+        UnsupportedTeacherError: the file is quantised already, has nothing to quantise, its values exceed the range of
+            "fp16", or onnxruntime cannot do it.
         ParityError: the quantised model has another interface.
     """
     path, prepared = classifier.source.path, prepare(classifier)
@@ -40,7 +41,9 @@ def quantise_model(classifier: Classifier, form: Form, unit: Tensor) -> onnx.Mod
         if form == "int8":
             model = to_integers(prepared, classifier, unit)
         else:
-            model = convert_float_to_float16(prepared, keep_io_types=True)
+            model = to_half_precision(prepared, classifier, unit)
+    except UnsupportedTeacherError:
+        raise
     except Exception as error:  # onnxruntime's tools raise many types
         reason = " ".join(str(error).split())[:300]
         raise UnsupportedTeacherError(f"{path}: cannot be converted to {form} ({reason})") from error
