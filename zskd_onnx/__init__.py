@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
+    from zskd_onnx.pipeline.quantization_result import LatencyRatio, Quantization
     from zskd_onnx.pipeline.quantize import quantize
-    from zskd_onnx.pipeline.quantized_file import LatencyRatio, Quantization
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.verify import Verification, verify
     from zskd_onnx.quantization.stored_model import StoredModel
@@ -86,7 +86,7 @@ _MODULES = {
     "Inspection": "pipeline.inspect",
     "Inventory": "teacher.signature.inventory",
     "Labels": "teacher.signature.output",
-    "LatencyRatio": "pipeline.quantized_file",
+    "LatencyRatio": "pipeline.quantization_result",
     "Listener": "events",
     "ModelFigures": "pipeline.result",
     "OnnxFile": "importer.file.source",
@@ -94,7 +94,7 @@ _MODULES = {
     "Parity": "export.checks",
     "Plan": "pipeline.plan",
     "Quality": "pipeline.evaluate",
-    "Quantization": "pipeline.quantized_file",
+    "Quantization": "pipeline.quantization_result",
     "RealSamples": "data.real_samples",
     "Recipe": "config.recipe",
     "Row": "sweeps.table",

@@ -17,7 +17,7 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.system.files import expect_file, expect_folder, expect_parent
 
 if TYPE_CHECKING:
-    from zskd_onnx.pipeline.quantized_file import Quantization
+    from zskd_onnx.pipeline.quantization_result import Quantization
 
 
 @with_shared_options

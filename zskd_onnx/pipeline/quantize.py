@@ -9,8 +9,9 @@ from zskd_onnx.data.npz import read_evaluation_data
 from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.export.settings import Form
+from zskd_onnx.pipeline.quantization_result import Quantization
 from zskd_onnx.pipeline.quantization_samples import make_samples, real_samples, stored_samples
-from zskd_onnx.pipeline.quantized_file import Quantization, quantise_file
+from zskd_onnx.pipeline.quantized_file import quantise_file
 from zskd_onnx.quantization.quantise_model import STORED
 from zskd_onnx.system.devices import choose_device
 from zskd_onnx.system.files import expect_parent

@@ -11,11 +11,10 @@ from zskd_onnx.data.transfer_set import Samples
 from zskd_onnx.importer.file.fixed_inputs import fixed_values
 from zskd_onnx.importer.file.source import present_inputs
 from zskd_onnx.pipeline.plan import Plan
+from zskd_onnx.pipeline.quantization_result import Quantization
 from zskd_onnx.pipeline.quantization_samples import CALIBRATION, QuantizationSamples
-from zskd_onnx.pipeline.quantized_file import Quantization, quantise_file
 from zskd_onnx.pipeline.run_folder import QUANTIZED
 from zskd_onnx.pipeline.training_samples import shown_samples, split_samples
-from zskd_onnx.quantization.prepare import expect_float
 from zskd_onnx.students.own_files import is_onnx_file
 from zskd_onnx.teacher.load import load_teacher
 
@@ -27,6 +26,8 @@ def check_quantisable(plan: Plan) -> None:
     """
     if plan.recipe.deployment.quantize is None:
         return
+    from zskd_onnx.quantization.prepare import expect_float  # here, because onnxscript takes half a second to load
+
     if is_onnx_file(plan.choice.name):
         path = Path(plan.choice.name)
         expect_float(onnx.load(path, load_external_data=False), path)
@@ -48,6 +49,8 @@ def quantize_student(plan: Plan, samples: Samples | None, held_out: Tensor, stud
             (student.parent / name).unlink(missing_ok=True)
     if gates.quantize is None:
         return None
+    from zskd_onnx.pipeline.quantized_file import quantise_file  # here, because onnxruntime's tools are slow to load
+
     source = plan.teacher.source
     fixed = present_inputs(student, fixed_values(source.proto, source.fixed))
     return quantise_file(

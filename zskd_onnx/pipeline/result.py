@@ -10,7 +10,7 @@ from typing import Any
 from zskd_onnx.errors import QualityError
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.onnx_scores import Accuracies
-from zskd_onnx.pipeline.quantized_file import Quantization
+from zskd_onnx.pipeline.quantization_result import Quantization
 from zskd_onnx.teacher.probes.answers import Answers
 from zskd_onnx.teacher.signature.domain import Domain
 
