@@ -22,7 +22,7 @@ FLOORS = (
     ("losses", "priors", "data"),
     ("metrics",),
     ("export",),
-    ("synthesis", "students", "generators"),
+    ("synthesis", "students", "generators", "quantization"),
     ("distillation",),
     ("config",),
     ("pipeline",),

@@ -49,10 +49,13 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
+    from zskd_onnx.pipeline.quantization_result import LatencyRatio, Quantization
+    from zskd_onnx.pipeline.quantize import quantize
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.synthesize import SampleSet, synthesize
     from zskd_onnx.pipeline.verification import Pair, Verification
     from zskd_onnx.pipeline.verify import verify
+    from zskd_onnx.quantization.stored_model import StoredModel
     from zskd_onnx.students.choose import Choice
     from zskd_onnx.students.describe import Description, Size
     from zskd_onnx.students.thinning.groups import HeldChannels
@@ -95,6 +98,7 @@ _MODULES = {
     "Labels": "teacher.signature.output",
     "Latency": "system.timings",
     "LatencyComparison": "system.timings",
+    "LatencyRatio": "pipeline.quantization_result",
     "Listener": "events",
     "ModelFigures": "pipeline.result",
     "NotebookProgress": "tracking.notebook_progress",
@@ -104,6 +108,7 @@ _MODULES = {
     "Parity": "export.checks",
     "Plan": "pipeline.plan",
     "Quality": "pipeline.evaluate",
+    "Quantization": "pipeline.quantization_result",
     "RealSamples": "data.real_samples",
     "Recipe": "config.recipe",
     "Row": "sweeps.table",
@@ -111,6 +116,7 @@ _MODULES = {
     "SampleSet": "pipeline.synthesize",
     "Size": "students.describe",
     "Spread": "sweeps.table",
+    "StoredModel": "quantization.stored_model",
     "Suitability": "pipeline.inspect",
     "Summary": "sweeps.table",
     "Sweep": "sweeps.sweep",
@@ -129,6 +135,7 @@ _MODULES = {
     "load_recipe": "config.load",
     "load_teacher": "teacher.load",
     "prepare": "pipeline.plan",
+    "quantize": "pipeline.quantize",
     "sweep": "sweeps.sweep",
     "synthesize": "pipeline.synthesize",
     "verify": "pipeline.verify",
@@ -163,6 +170,7 @@ __all__ = [
     "Labels",
     "Latency",
     "LatencyComparison",
+    "LatencyRatio",
     "Listener",
     "MissingExtraError",
     "ModelFigures",
@@ -175,6 +183,7 @@ __all__ = [
     "Plan",
     "Quality",
     "QualityError",
+    "Quantization",
     "RealSamples",
     "Recipe",
     "RecipeError",
@@ -183,6 +192,7 @@ __all__ = [
     "SampleSet",
     "Size",
     "Spread",
+    "StoredModel",
     "Suitability",
     "Summary",
     "Sweep",
@@ -205,6 +215,7 @@ __all__ = [
     "load_recipe",
     "load_teacher",
     "prepare",
+    "quantize",
     "sweep",
     "synthesize",
     "verify",

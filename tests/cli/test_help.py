@@ -33,7 +33,19 @@ COMMANDS = {path: command for path, command in PAGES.items() if not hasattr(comm
 
 
 def test_every_command_is_here() -> None:
-    single = {"compress", "inspect", "synthesize", "verify", "evaluate", "report", "sweep", "demo", "doctor", "help"}
+    single = {
+        "compress",
+        "inspect",
+        "synthesize",
+        "verify",
+        "evaluate",
+        "report",
+        "quantize",
+        "sweep",
+        "demo",
+        "doctor",
+        "help",
+    }
     recipes = {f"recipes {name}" for name in ("list", "show", "copy", "validate", "schema", "explain")}
     assert {" ".join(path) for path in COMMANDS} == single | recipes | {"students list"}
 

@@ -146,7 +146,8 @@ def test_explain_kinds_of_a_section(run: Cli) -> None:
 def test_explain_a_section(run: Cli) -> None:
     text = run("recipes", "explain", "deployment").stdout
     assert [line for line in text.splitlines() if line.startswith("keys")] == [
-        "keys         opset, min_agreement, min_accuracy, max_accuracy_drop, max_latency_ratio"
+        "keys         opset, min_agreement, min_accuracy, max_accuracy_drop, max_latency_ratio, quantize, "
+        "min_quantized_agreement"
     ]
 
 

@@ -14,6 +14,7 @@ from zskd_onnx.cli.demo import demo
 from zskd_onnx.cli.doctor import doctor
 from zskd_onnx.cli.evaluate import evaluate
 from zskd_onnx.cli.inspect import inspect
+from zskd_onnx.cli.quantize import quantize
 from zskd_onnx.cli.recipes import recipes
 from zskd_onnx.cli.report import report
 from zskd_onnx.cli.show_help import show_help
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (compress, inspect, synthesize, verify, evaluate, report, sweep, demo, doctor):
+for command in (compress, inspect, synthesize, verify, evaluate, report, quantize, sweep, demo, doctor):
     app.command(cls=Command)(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(students, name="students")

@@ -81,6 +81,13 @@ class Init(StrEnum):
     FILE = "file"
 
 
+class Form(StrEnum):
+    """Numbers of a quantised file."""
+
+    INT8 = "int8"
+    FP16 = "fp16"
+
+
 class Importer(StrEnum):
     """Importer of ONNX files."""
 

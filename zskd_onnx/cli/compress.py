@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zskd_onnx.cli.choices import Device
+from zskd_onnx.cli.choices import Device, Form, choice
 from zskd_onnx.cli.completion import complete_tracker
 from zskd_onnx.cli.help_page import OUTPUT, RUN
 from zskd_onnx.cli.options import (
@@ -88,6 +88,10 @@ def compress(
         ),
     ] = False,
     output: OutputOption = Path("zskd-out"),
+    quantize: Annotated[
+        Form | None,
+        choice(Form, "Write a quantised student, too: student-int8.onnx or student-fp16.onnx.", OUTPUT),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files of an earlier run.", rich_help_panel=OUTPUT)
     ] = False,
@@ -107,6 +111,7 @@ def compress(
       zskd-onnx compress teacher.onnx -r zskd --student half
       zskd-onnx compress teacher.onnx --input-range 0,255
       zskd-onnx compress teacher.onnx --target-params 25%
+      zskd-onnx compress teacher.onnx --quantize int8
       zskd-onnx compress --resume --output zskd-out
 
     Exit codes:
@@ -127,7 +132,8 @@ def compress(
         raise UsageError("--dry-run and --resume exclude each other; give one of them")
     if not (dry_run or resume):
         check_output(output, overwrite=overwrite)
-    overrides = [*(set_ or []), *gates.overrides()]
+    quantized = [] if quantize is None else [f"deployment.quantize={quantize.value}"]
+    overrides = [*(set_ or []), *gates.overrides(), *quantized]
     check_run_options(recipe, overrides, student, data, eval_data)
     if pictures is not None:
         expect_folder(pictures, "pictures, JPEG or PNG")

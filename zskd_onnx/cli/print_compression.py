@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zskd_onnx.cli.choices import Format
+from zskd_onnx.cli.quantize import quantization_rows
 from zskd_onnx.cli.results import duration, latency_rows, percent, print_json, print_result, print_table
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def result_rows(result: CompressionResult) -> dict[str, str]:
     for stage, validations in result.history.items():
         if validations:
             rows[f"best step ({stage})"] = best_step(validations, result.chosen[stage])
+    if (quantization := result.quantization) is not None:
+        rows[quantization.form] = quantization.quantized_file.path
+        rows |= {f"{quantization.form} {name}": text for name, text in quantization_rows(quantization).items()}
     for number, warning in enumerate(result.warnings, 1):
         rows[f"warning {number}" if len(result.warnings) > 1 else "warning"] = warning
     return {

@@ -139,5 +139,7 @@ RECIPE_KEYS = (
     "deployment.min_accuracy",
     "deployment.max_accuracy_drop",
     "deployment.max_latency_ratio",
+    "deployment.quantize",
+    "deployment.min_quantized_agreement",
     "seed",
 )

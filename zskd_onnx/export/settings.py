@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from zskd_onnx.metrics.gates import Gates
 from zskd_onnx.settings import Settings
+
+Form = Literal["int8", "fp16"]
+"""The numbers of a quantised file: 8-bit integers, or floating-point numbers of 16 bits."""
 
 
 class Deployment(Settings):
@@ -26,6 +29,11 @@ class Deployment(Settings):
             evaluation data. null turns the gate off.
         max_latency_ratio: quality gate: largest ratio of the student's median latency to the teacher's in
             onnxruntime. null turns the gate off.
+        quantize: "int8" writes a second student with 8-bit integers beside the first one, "fp16" one in half precision.
+            Both have the same interface. None writes none.
+        min_quantized_agreement: quality gate: smallest share of the held-out samples of which the student is confident
+            for which the quantised student predicts the same class. Below it the run fails with a QualityError. 0 turns
+            the gate off.
     """
 
     opset: Annotated[int, Field(ge=16, le=24)] = 18
@@ -33,8 +41,10 @@ class Deployment(Settings):
     min_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_accuracy_drop: Annotated[float, Field(ge=-1, le=1)] | None = None
     max_latency_ratio: Annotated[float, Field(gt=0)] | None = None
+    quantize: Form | None = None
+    min_quantized_agreement: Annotated[float, Field(ge=0, le=1)] = 0.95
 
     @property
     def gates(self) -> Gates:
-        """The quality gates."""
+        """The quality gates of the float student."""
         return Gates(self.min_agreement, self.min_accuracy, self.max_accuracy_drop, self.max_latency_ratio)

@@ -8,6 +8,7 @@ from typing import Any
 
 from zskd_onnx.errors import ParityError, UsageError
 from zskd_onnx.importer.file.source import OnnxFile
+from zskd_onnx.pipeline.run_folder import QUANTIZED
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -21,6 +22,8 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         manifest["student_sha256"] = str(manifest["student_sha256"])
+        if "quantization" in manifest:
+            manifest["quantized_sha256"] = str(manifest["quantization"]["quantized"]["sha256"])
         return dict(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not a manifest of zskd-onnx ({error})") from error
@@ -32,12 +35,14 @@ def check_student_digest(student: OnnxFile, manifest: dict[str, Any] | None) -> 
     Raises:
         ParityError: they differ.
     """
-    if manifest is None:
+    key = "quantized_sha256" if student.path.name in QUANTIZED.values() else "student_sha256"
+    recorded = None if manifest is None else manifest.get(key)
+    if recorded is None:
         return "no manifest"
-    if manifest["student_sha256"] != student.sha256:
+    if recorded != student.sha256:
         raise ParityError(
-            f"{student.path}: SHA-256 {student.sha256[:16]}..., the manifest beside it has "
-            f"{manifest['student_sha256'][:16]}...; the file was changed"
+            f"{student.path}: SHA-256 {student.sha256[:16]}..., the manifest beside it has {recorded[:16]}...; the file "
+            "was changed"
         )
     return "matches"
 

@@ -33,6 +33,7 @@ from zskd_onnx.pipeline.manifest import write_manifest
 from zskd_onnx.pipeline.model_card import write_model_card
 from zskd_onnx.pipeline.plan import Plan, prepare
 from zskd_onnx.pipeline.python_inputs import RealArrays, samples_file, teacher_file
+from zskd_onnx.pipeline.quantize_student import check_quantisable, quantize_student
 from zskd_onnx.pipeline.report_data import ClassAnswers, Errors, ReportData, ShownSamples, Similarity
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
 from zskd_onnx.pipeline.result_warnings import result_warnings
@@ -54,6 +55,7 @@ from zskd_onnx.system.files import write_text
 from zskd_onnx.system.latency import compare_latencies
 from zskd_onnx.system.onnx_runtime import fixed_batch
 from zskd_onnx.teacher.load import TeacherOptions
+from zskd_onnx.teacher.parity import open_onnx_file
 from zskd_onnx.version import __version__
 
 
@@ -180,6 +182,7 @@ def compress(
         listener(Event("note", "teacher", f"loading {settings.arguments['teacher']}"))
         started = time.perf_counter()
         plan = prepare(**settings.arguments)
+        check_quantisable(plan)
         run.settings = settings.with_student(plan.choice.name)
         for text in plan.teacher.domain.warnings:
             warnings.warn(text, DomainWarning, stacklevel=2)
@@ -235,15 +238,18 @@ def _run(
     clock.mark("distillation")
 
     made, accuracy, errors = _export(plan, trained, kind, folder)
-    latency = compare_latencies(made.teacher, made.student, teacher.domain.mid_grey(fixed_batch(made.teacher) or 1))
+    outputs = [value.name for value in made.model.graph.output]
+    timed = open_onnx_file(teacher.source, outputs, exact_integers=False)
+    latency = compare_latencies(timed, made.student, teacher.domain.mid_grey(fixed_batch(timed) or 1))
     ReportData(
         ShownSamples.of(trained.held_out, comparison, teacher.classes),
         ClassAnswers.of(comparison, teacher.classes),
         None if similarity is None else Similarity.of(similarity),
         errors,
     ).write(folder / run_folder.REPORT_DATA)
-    clock.mark("deployment")
     path = folder / run_folder.STUDENT
+    quantization = quantize_student(plan, samples, trained.held_out, path)
+    clock.mark("deployment")
     gates = plan.recipe.deployment.gates.judge(
         agreement=comparison.agreement,
         accuracy=None if accuracy is None else accuracy.student,
@@ -270,9 +276,10 @@ def _run(
         warnings=doubts,
         notes=tuple(dict.fromkeys((*plan.notes, *doubts))),
         gates=gates,
-        missed_gates=missed(gates),
+        missed_gates=(*missed(gates), *(() if quantization is None else quantization.missed_gates)),
         latency=latency,
         manifest=folder / run_folder.MANIFEST,
+        quantization=quantization,
     )
     write_manifest(plan, run, result, {"kind": kind, "samples": comparison.samples})
     checkpoint.unlink(missing_ok=True)

@@ -14,13 +14,18 @@ from zskd_onnx.pipeline.run_settings import RunSettings
 
 
 def finished_result(folder: Path, settings: RunSettings) -> CompressionResult | None:
-    """The result of a run, or None if it has not finished, or its student is missing or differs from the manifest."""
+    """The result of a run, or None if it has not finished, or a student is missing or differs from the manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         student = hashlib.sha256((folder / STUDENT).read_bytes()).hexdigest()
         if (manifest["run"], manifest["student_sha256"]) != (settings.run, student):
             return None
-        return CompressionResult.from_dict(manifest, folder)
+        result = CompressionResult.from_dict(manifest, folder)
+        if result.quantization is not None:
+            quantized = result.quantization.quantized_file
+            if hashlib.sha256(Path(quantized.path).read_bytes()).hexdigest() != quantized.sha256:
+                return None
+        return result
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -67,6 +68,9 @@ def _beside(result: CompressionResult) -> dict[str, Any]:
     """The JSON of a result; files that lie beside the manifest have their names alone, so that the folder can move."""
     content = result.to_dict()
     sizes = content["sizes"]
+    for kind in ("float", "quantized") if "quantization" in content else ():
+        stored = content["quantization"][kind]
+        content["quantization"][kind] = {**stored, "path": Path(stored["path"]).name}
     return {
         **content,
         "student": run_folder.STUDENT,

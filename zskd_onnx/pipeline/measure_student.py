@@ -96,7 +96,8 @@ def measure_student(
         find_arrays(eval_data, labels=True)
     scores = _Scores() if samples is None else _score(original, own, classifier, samples)
     stage("measuring the latency of both files")
-    latency = compare_latencies(original, own, classifier.domain.mid_grey(fixed_batch(own) or 1))
+    first, second = (open_onnx_file(file, outputs, exact_integers=False) for file in (source, classifier.source))
+    latency = compare_latencies(first, second, classifier.domain.mid_grey(fixed_batch(own) or 1))
     return replace(
         alone,
         teacher_digest=teacher_digest,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from zskd_onnx.config.first_fault import first_fault
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.errors import UsageError
+from zskd_onnx.export.settings import Form
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.report_data import ReportData
 from zskd_onnx.report.shown_names import shown_names
@@ -104,6 +105,41 @@ class GateResult(_Part):
     value: float
 
 
+class QuantizedFile(_Part):
+    """Name and size of a file; see ``StoredModel``."""
+
+    path: str
+    bytes: NonNegativeInt
+
+
+class QuantizedAccuracy(_Part):
+    """Accuracy of both files on the evaluation data."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+    float_file: Annotated[Share, Field(alias="float")]
+    quantized: Share
+
+
+class QuantizedTimes(_Part):
+    """Times of both files in seconds; see ``LatencyRatio``."""
+
+    float_file: Amount
+    quantized_file: Amount
+    conditions: str
+
+
+class Quantized(_Part):
+    """The quantised student; see ``Quantization``."""
+
+    form: Form
+    quantized: QuantizedFile
+    confident: NonNegativeInt
+    agreement: Share | None
+    accuracy: QuantizedAccuracy | None = None
+    latency: QuantizedTimes
+
+
 class HeldOut(_Part):
     """The held-out samples: what they are, and how many."""
 
@@ -161,6 +197,7 @@ class Manifest(_Part):
     inputs: dict[str, InputFile]
     sizes: Sizes
     latency: Times
+    quantization: Quantized | None = None
     seconds: dict[str, Amount]
     chosen: dict[Stage, int]
     history: dict[Stage, tuple[Validation, ...]]

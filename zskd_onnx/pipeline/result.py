@@ -11,6 +11,7 @@ from zskd_onnx.errors import QualityError
 from zskd_onnx.export.checks import Parity
 from zskd_onnx.metrics.gates import Gate
 from zskd_onnx.metrics.onnx_scores import Accuracies
+from zskd_onnx.pipeline.quantization_result import Quantization
 from zskd_onnx.pipeline.run_folder import REPORT
 from zskd_onnx.system.timings import LatencyComparison
 from zskd_onnx.teacher.probes.answers import Answers
@@ -77,9 +78,10 @@ class CompressionResult:
         history: training stage -> its validations.
         chosen: training stage -> the step whose weights were kept.
         gates: quality gates of the recipe, and what was measured for them.
-        missed_gates: those that the student missed, a sentence each.
+        missed_gates: those that the student missed, and of the quantised one, a sentence each.
         latency: of both files in onnxruntime; None for runs of earlier versions.
         manifest: path of the manifest.
+        quantization: the quantised student beside the float one; None without it.
     """
 
     student: Path
@@ -101,6 +103,7 @@ class CompressionResult:
     missed_gates: tuple[str, ...]
     latency: LatencyComparison | None
     manifest: Path
+    quantization: Quantization | None = None
 
     @property
     def report(self) -> Path:
@@ -159,6 +162,8 @@ class CompressionResult:
         if self.accuracy is not None:
             content["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
             content["evaluation_agreement"] = self.accuracy.agreement
+        if self.quantization is not None:
+            content["quantization"] = self.quantization.to_dict()
         return content
 
     @classmethod
@@ -170,6 +175,7 @@ class CompressionResult:
         """
         accuracy, confident, sizes = content.get("accuracy"), content["confident"], content["sizes"]
         student = folder / Path(content["student"]).name
+        quantization = content.get("quantization")
         return cls(
             student=student,
             parity=Parity(**content["parity"]),
@@ -190,6 +196,7 @@ class CompressionResult:
             missed_gates=tuple(content["missed_gates"]),
             latency=None if content.get("latency") is None else LatencyComparison.from_dict(content["latency"]),
             manifest=folder / Path(content["manifest"]).name,
+            quantization=None if quantization is None else Quantization.from_dict(quantization, folder),
         )
 
 

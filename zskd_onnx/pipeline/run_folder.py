@@ -16,6 +16,7 @@ from zskd_onnx.pipeline.run_settings import RunSettings
 from zskd_onnx.system.lock import LockedError, exclusive
 
 STUDENT = "student.onnx"
+QUANTIZED = {"int8": "student-int8.onnx", "fp16": "student-fp16.onnx"}
 MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"
 SETTINGS = "run.json"
@@ -29,7 +30,7 @@ CARD = "README.md"
 TRANSFER_SET = "transfer-set"
 CHECKPOINT = "checkpoint.pt"
 
-_RESULT = (STUDENT, MANIFEST, REPORT, REPORT_DATA, CARD)
+_RESULT = (STUDENT, *QUANTIZED.values(), MANIFEST, REPORT, REPORT_DATA, CARD)
 _WORK = (CHECKPOINT, RECIPE, EVENTS, METRICS, IMPRESSIONS, SIMILARITY)
 
 

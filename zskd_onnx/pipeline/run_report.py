@@ -12,7 +12,7 @@ from zskd_onnx.config.fields import as_yaml, recipe_fields
 from zskd_onnx.errors import UsageError
 from zskd_onnx.metrics.gates import Gate
 from zskd_onnx.pipeline import run_folder
-from zskd_onnx.pipeline.recorded_run import Manifest, RecordedRun
+from zskd_onnx.pipeline.recorded_run import Manifest, Quantized, RecordedRun
 from zskd_onnx.pipeline.repeat_command import repeat_command
 from zskd_onnx.pipeline.report_data import SHOWN_CLASSES, SHOWN_SAMPLES, Errors, Similarity, largest
 from zskd_onnx.pipeline.run_settings import read_settings
@@ -64,6 +64,7 @@ def run_page(run: RecordedRun, repeat: str) -> str:
         verdict=verdict(m),
         gates=[_gate(gate) for gate in limits],
         figures=list(_figures(m)),
+        quantized_figures=[] if m.quantization is None else list(_quantized_figures(m, m.quantization)),
         range=_range(m),
         classes=list(_shown_classes(run)),
         left_out=max(0, classes - SHOWN_CLASSES),
@@ -120,6 +121,29 @@ def _figures(m: Manifest) -> Iterator[dict[str, str]]:
         least, share = f"{100 * CONFIDENT:.0f}{UNBROKEN}%", percent(m.confident.share)
         name = f"agreement where the teacher is at least {least} confident ({share} of samples)"
         yield {"name": name, "teacher": "", "student": percent(m.confident.agreement), "comparison": ""}
+
+
+def _quantized_figures(m: Manifest, q: Quantized) -> Iterator[dict[str, str]]:
+    """The rows of the table of the student and its quantised version."""
+    before, after = m.sizes.student.bytes, q.quantized.bytes
+    yield {"name": "file size", "teacher": size(before), "student": size(after), "comparison": times(before, after)}
+    before_ms, after_ms = 1000 * q.latency.float_file, 1000 * q.latency.quantized_file
+    yield {
+        "name": "latency",
+        "teacher": _milliseconds(before_ms),
+        "student": _milliseconds(after_ms),
+        "comparison": times(before_ms, after_ms),
+    }
+    if q.accuracy is not None:
+        yield {
+            "name": "accuracy on real samples",
+            "teacher": percent(q.accuracy.float_file),
+            "student": percent(q.accuracy.quantized),
+            "comparison": f"{100 * (q.accuracy.quantized - q.accuracy.float_file):+.2f} points",
+        }
+    if q.agreement is not None:
+        name = f"agreement on {count(q.confident)} held-out samples of which the student is confident"
+        yield {"name": name, "teacher": "", "student": percent(q.agreement), "comparison": ""}
 
 
 def _milliseconds(value: float) -> str:

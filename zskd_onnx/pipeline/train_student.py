@@ -23,7 +23,13 @@ from zskd_onnx.metrics.classification import accuracy
 from zskd_onnx.metrics.compare import Comparison, compare
 from zskd_onnx.pipeline.fingerprint import training_fingerprint
 from zskd_onnx.pipeline.plan import Plan
-from zskd_onnx.pipeline.training_samples import as_trained, holds_out_real_samples, split_samples, stage_sources
+from zskd_onnx.pipeline.training_samples import (
+    as_trained,
+    holds_out_real_samples,
+    shown_samples,
+    split_samples,
+    stage_sources,
+)
 from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.students.choose import build
 from zskd_onnx.students.inserted_normalisation import fold_normalisation, insert_normalisation, is_normalised
@@ -168,13 +174,7 @@ def _normalise(plan: Plan, student: OnnxStudent, stored: list[StoredSamples], li
 
 def _pruning_samples(plan: Plan, stored: list[StoredSamples], settings: Distillation) -> Tensor:
     """Samples as the student will be trained on, to judge the teacher's channels by."""
-    seed, purpose = plan.recipe.seed, "inherit"
-    if stored:
-        samples = stored[0].inputs[:PRUNING_SAMPLES]
-    else:
-        shape = (PRUNING_SAMPLES, *plan.teacher.domain.shape)
-        samples = torch.rand(shape, generator=rng_for(seed, purpose, "noise"))
-    return as_trained(plan, samples, settings, purpose, real=bool(stored) and stored[0].real)
+    return shown_samples(plan, stored, settings, "inherit", PRUNING_SAMPLES)
 
 
 def _block_views(

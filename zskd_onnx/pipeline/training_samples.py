@@ -81,6 +81,20 @@ def as_trained(plan: Plan, samples: Tensor, settings: Distillation, purpose: str
     return torch.cat(parts)
 
 
+def shown_samples(plan: Plan, stored: list[StoredSamples], settings: Distillation, purpose: str, count: int) -> Tensor:
+    """At most ``count`` samples as the student is trained on, apart from those of a generator.
+
+    Args:
+        stored: see ``split_samples``.
+        purpose: of the random draws.
+    """
+    if stored:
+        samples = stored[0].inputs[:count]
+    else:
+        samples = torch.rand((count, *plan.teacher.domain.shape), generator=rng_for(plan.recipe.seed, purpose, "noise"))
+    return as_trained(plan, samples, settings, purpose, real=bool(stored) and stored[0].real)
+
+
 def is_natural(plan: Plan) -> bool:
     """Whether the run takes the teacher's inputs for natural images."""
     return plan.images is not None and plan.images.natural

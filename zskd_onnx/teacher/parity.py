@@ -43,13 +43,18 @@ def difference(values: np.ndarray, reference: np.ndarray) -> float:
 
 
 def open_onnx_file(
-    source: OnnxFile, outputs: Sequence[str], *, optimise: bool = True, reuse_memory: bool = True
+    source: OnnxFile,
+    outputs: Sequence[str],
+    *,
+    optimise: bool = True,
+    reuse_memory: bool = True,
+    exact_integers: bool = True,
 ) -> ort.InferenceSession:
     """An onnxruntime session on a file as it was read: inputs fixed, and only the nodes that the outputs need.
 
     Args:
         outputs: names of the outputs or inner values to compute.
-        optimise, reuse_memory: see ``open_session``.
+        optimise, reuse_memory, exact_integers: see ``open_session``.
 
     Raises:
         UnsupportedTeacherError: onnxruntime cannot load it.
@@ -61,7 +66,11 @@ def open_onnx_file(
     keep_only(model, outputs)
     try:
         return open_session(
-            model.SerializeToString(), folder=source.path.parent, optimise=optimise, reuse_memory=reuse_memory
+            model.SerializeToString(),
+            folder=source.path.parent,
+            optimise=optimise,
+            reuse_memory=reuse_memory,
+            exact_integers=exact_integers,
         )
     except Exception as error:
         raise UnsupportedTeacherError(f"{source.path}: onnxruntime cannot load it ({_reason(error)})") from error

@@ -33,7 +33,7 @@ def drop_unused_inputs(model: ModelProto) -> set[str]:
     inputs stay.
     """
     nodes = nodes_behind(model, [value.name for value in model.graph.output])
-    read = {value.name for value in model.graph.output} | {name for node in nodes for name in _read_names(node)}
+    read = {value.name for value in model.graph.output} | {name for node in nodes for name in read_names(node)}
     read |= {tensor.name for tensor in model.graph.initializer}
     unused = [value for value in model.graph.input if value.name not in read]
     for value in unused:
@@ -49,14 +49,14 @@ def nodes_behind(model: ModelProto, outputs: Sequence[str]) -> list[NodeProto]:
         node = producers.get(pending.pop())
         if node is not None and id(node) not in required:
             required.add(id(node))
-            pending += _read_names(node)
+            pending += read_names(node)
     return [node for node in model.graph.node if id(node) in required]
 
 
-def _read_names(node: NodeProto) -> Iterator[str]:
+def read_names(node: NodeProto) -> Iterator[str]:
     """Names of the values that a node and its subgraphs read."""
     yield from filter(None, node.input)
     for body in subgraphs(node):
         yield from (value.name for value in body.output)
         for inner in body.node:
-            yield from _read_names(inner)
+            yield from read_names(inner)

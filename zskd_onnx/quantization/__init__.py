@@ -1,0 +1,1 @@
+"""Classifier files with 8-bit integers or half-precision numbers in place of float32 weights."""
