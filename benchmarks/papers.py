@@ -145,6 +145,11 @@ EXPERIMENTS = {
             ("zskd-uniform, no augmentation", "zskd-uniform", "56.24", PLAIN, None),
             ("kd", "kd", "-", (), None),
             ("procedural", "procedural", "-", (), None),
+            ("class-impressions", "class-impressions", "-", (), None),
+            ("noise", "noise", "-", (), None),
+            ("mvn", "mvn", "-", (), None),
+            ("dafl", "dafl", "-", (), None),
+            ("abm", "abm", "-", (), None),
         )
     },
 }
