@@ -68,7 +68,7 @@ def run_in_child(module: str, function: str, **arguments: Any) -> Any:
 
 def _cause(code: int) -> str:
     """How a process ended, in words."""
-    if code == -signal.SIGKILL:
+    if code == -9:  # Windows has no signal.SIGKILL
         return "SIGKILL, as the system ends a process when memory runs out"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
