@@ -56,6 +56,14 @@ def compress(
     ] = None,
     seed: SeedOption = None,
     device: DeviceOption = Device.AUTO,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Time that the run may take, such as 90s, 10m or 2h: fewer samples, shorter training.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     track: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,6 +146,8 @@ def compress(
     if pictures is not None:
         expect_folder(pictures, "pictures, JPEG or PNG")
     check_trackers(track or [])
+    if time_budget is not None and dry_run:
+        raise UsageError("--time-budget and --dry-run exclude each other; a run with a budget prints what it changes")
     described = {**targets.options(student), **teacher_input.options()}
 
     from zskd_onnx.pipeline.compress import compress as run
@@ -171,6 +181,7 @@ def compress(
             overwrite=overwrite,
             resume=resume,
             allow_degenerate=allow_degenerate,
+            time_budget=time_budget,
             listener=listener,
             **options,
         )

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from zskd_onnx.distillation.batches import NO_LABEL, Batch, Sources
 from zskd_onnx.distillation.checkpoint import Checkpoint
+from zskd_onnx.distillation.pace import Pace
 from zskd_onnx.distillation.selection import StudentSelection
 from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
@@ -45,6 +46,7 @@ def train(
     selection: StudentSelection | None = None,
     checkpoint: Checkpoint | None = None,
     stage: str = "distillation",
+    deadline: float | None = None,
     listener: Listener,
 ) -> None:
     """Train a student in place. It ends in inference mode with the selected weights.
@@ -58,6 +60,7 @@ def train(
         selection: selects the best state of the student; None keeps the last.
         checkpoint: file for the state of training; a state of this stage in it is continued.
         stage: "distillation" or "fine-tuning".
+        deadline: seconds of ``time.monotonic`` at which training ends if it has not before, see ``Pace``.
     """
     device = next(student.parameters()).device
     if len(view.teacher.domain.shape) == 3:
@@ -79,9 +82,10 @@ def train(
             state.save(checkpoint, 0)  # so that an earlier stage is not trained again
         batches = sources.batches(range(first, steps), steps, view, settings.augmentation, seed, student, stage)
         step = first
+        pace = Pace(steps, deadline, schedule.last_epoch)
         figures: dict[str, Any] = {}
         if first < steps:
-            listener(Event("progress", stage, completed=first, total=steps))  # the first step may take long
+            listener(Event("progress", stage, completed=pace.position, total=steps))  # the first step may take long
         with deferred_interrupts() as interrupts:
             for step, batch in enumerate(batches, first + 1):
                 loss = _loss(forward(batch.x), batch, settings, feature_loss)
@@ -90,13 +94,15 @@ def train(
                 if settings.grad_clip is not None:
                     nn.utils.clip_grad_norm_(parameters, settings.grad_clip)
                 optimiser.step()
-                schedule.step()
-                if selection is not None and (step % interval == 0 or (step == steps and settings.validations)):
+                due = pace.position // interval
+                for _ in range(pace.advance()):
+                    schedule.step()
+                if selection is not None and (pace.position // interval > due or (pace.ended and settings.validations)):
                     figures = _validate(selection, sources, student, step)
-                if step % EVENT_STEPS == 0 or step == steps:
+                if step % EVENT_STEPS == 0 or pace.ended:
                     values = {"loss": round(float(loss.detach()), 6), **figures}
                     try:
-                        listener(Event("progress", stage, completed=step, total=steps, figures=values))
+                        listener(Event("progress", stage, completed=pace.position, total=steps, figures=values))
                     except BaseException:  # a listener may end the run, and loses no step
                         if checkpoint is not None:
                             state.save(checkpoint, step)
@@ -104,7 +110,7 @@ def train(
                 if checkpoint is not None and (checkpoint.due or interrupts.pending):
                     state.save(checkpoint, step)
                 interrupts.deliver()
-                if selection is not None and selection.exhausted(settings.patience):
+                if pace.ended or (selection is not None and selection.exhausted(settings.patience)):
                     break
             if checkpoint is not None:
                 state.save(checkpoint, steps)

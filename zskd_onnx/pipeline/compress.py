@@ -9,19 +9,14 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import onnx
-import torch
 from torch import nn
 
 from zskd_onnx.config.override_texts import Overrides, override_texts
 from zskd_onnx.config.recipe import Recipe
-from zskd_onnx.data.transfer_set import Samples
+from zskd_onnx.data.transfer_set import INDEX, Samples, TransferSet
 from zskd_onnx.errors import DomainWarning, UsageError
 from zskd_onnx.events import Event, EventLog, Listener, MetricsLog, both, silent
-from zskd_onnx.export.export import ExportedStudent
-from zskd_onnx.export.onnx import describe_teacher, save
-from zskd_onnx.metrics.compare import Comparison
 from zskd_onnx.metrics.gates import missed
-from zskd_onnx.metrics.onnx_scores import Accuracies, accuracies, log_probabilities
 from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.check_output import check_output
 from zskd_onnx.pipeline.competing_rounds import student_between
@@ -34,21 +29,22 @@ from zskd_onnx.pipeline.model_card import write_model_card
 from zskd_onnx.pipeline.plan import Plan, prepare
 from zskd_onnx.pipeline.python_inputs import RealArrays, samples_file, teacher_file
 from zskd_onnx.pipeline.quantize_student import check_quantisable, quantize_student
-from zskd_onnx.pipeline.report_data import ClassAnswers, Errors, ReportData, ShownSamples, Similarity
+from zskd_onnx.pipeline.report_data import ClassAnswers, ReportData, ShownSamples, Similarity
 from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
 from zskd_onnx.pipeline.result_warnings import result_warnings
 from zskd_onnx.pipeline.resumed_settings import resumed_settings
 from zskd_onnx.pipeline.run_folder import OpenFolder
 from zskd_onnx.pipeline.run_report import write_run_report
 from zskd_onnx.pipeline.run_settings import new_settings
-from zskd_onnx.pipeline.train_student import TrainedStudent, train_student
+from zskd_onnx.pipeline.time_budget import fit_synthesis, parse_budget, training_seconds
+from zskd_onnx.pipeline.train_student import train_student
 from zskd_onnx.pipeline.training_samples import held_out_kind
+from zskd_onnx.pipeline.write_student import write_student
 from zskd_onnx.priors.class_similarity import class_similarity
 from zskd_onnx.report.pictures import draw_samples
 from zskd_onnx.report.plots import draw_similarity
-from zskd_onnx.report.shown_names import short_name, shown_names
-from zskd_onnx.students.onnx_student import OnnxStudent, to_checked_file
-from zskd_onnx.students.own_files import is_onnx_file, own_file
+from zskd_onnx.report.shown_names import shown_names
+from zskd_onnx.students.own_files import own_file
 from zskd_onnx.students.own_objects import name_of
 from zskd_onnx.students.thinning.target import requested_target
 from zskd_onnx.system.files import write_text
@@ -56,7 +52,6 @@ from zskd_onnx.system.latency import compare_latencies
 from zskd_onnx.system.onnx_runtime import fixed_batch
 from zskd_onnx.teacher.load import TeacherOptions
 from zskd_onnx.teacher.parity import open_onnx_file
-from zskd_onnx.version import __version__
 
 
 def compress(
@@ -80,6 +75,7 @@ def compress(
     target_macs: str | float | None = None,
     target_size: str | float | None = None,
     target_latency: str | None = None,
+    time_budget: str | float | None = None,
     listener: Listener = silent,
     **teacher_options: Unpack[TeacherOptions],
 ) -> CompressionResult:
@@ -117,6 +113,9 @@ def compress(
         target_size: the same with a limit of the student's file, such as "200kB".
         target_latency: the same with a limit of the median time of one batch in onnxruntime on the CPU of this
             machine, such as "2ms"; it uses as many threads as torch has.
+        time_budget: the time that the run may take, such as "10m", or seconds. Fewer samples are made, and training ends
+            when the time is up, with its learning rate at the end of its schedule. A resumed run has the whole time again.
+            Such a run cannot be repeated to the byte.
         listener: is called with every progress ``Event``. If it raises an exception, such as ``Cancelled``, the run
             ends and what it made is kept for ``resume``.
         teacher_options: ``input_range``, ``mean``, ``std``, ``layout``, ``input_shape``, ``output_name``, ``fix``
@@ -132,7 +131,7 @@ def compress(
         ParityError: the import or the exported student disagrees with onnxruntime.
         QualityError: the teacher's predictions on the samples have collapsed, so nothing was trained.
     """
-    folder = Path(output)
+    begin, folder = time.monotonic(), Path(output)
     targets = {
         "target_params": target_params,
         "target_macs": target_macs,
@@ -165,6 +164,7 @@ def compress(
         "device": device,
         "pictures": pictures,
         "transfer_set": transfer_set,
+        "time_budget": None if time_budget is None else parse_budget(time_budget),
         **targets,
         **teacher_options,
     }
@@ -187,13 +187,19 @@ def compress(
         for text in plan.teacher.domain.warnings:
             warnings.warn(text, DomainWarning, stacklevel=2)
         seconds = {"teacher": time.perf_counter() - started}
-        samples = None
+        samples, sets = None, folder / run_folder.TRANSFER_SET
         if settings.transfer_set is not None:
             plan, samples = reuse(settings.transfer_set, plan)
         elif resume and plan.recipe.synthesis is not None:
-            check_same_run(folder / run_folder.TRANSFER_SET, plan)
+            check_same_run(sets, plan)
+        deadline = None
+        if settings.time_budget is not None:
+            deadline = begin + training_seconds(settings.time_budget)
+            if samples is None:
+                known = TransferSet.open(sets).requested if resume and (sets / INDEX).is_file() else None
+                plan = fit_synthesis(plan, deadline - time.monotonic(), known)
         run.start()
-        return _run(plan, run, samples, seconds, finished, listener, allow_degenerate=allow_degenerate)
+        return _run(plan, run, samples, seconds, finished, deadline, listener, allow_degenerate=allow_degenerate)
 
 
 def _run(
@@ -202,6 +208,7 @@ def _run(
     samples: Samples | None,
     seconds: dict[str, float],
     finished: CompressionResult | None,
+    deadline: float | None,
     listener: Listener,
     *,
     allow_degenerate: bool,
@@ -212,7 +219,11 @@ def _run(
     listener = both(logs, listener)
     for note in plan.notes:
         listener(Event("note", "teacher", note))
-    if finished is None and (note_on_time := long_run_note(plan, has_transfer_set=samples is not None)) is not None:
+    if (
+        finished is None
+        and deadline is None
+        and (note_on_time := long_run_note(plan, has_transfer_set=samples is not None)) is not None
+    ):
         listener(Event("note", "plan", note_on_time))
     teacher, checkpoint = plan.teacher, folder / run_folder.CHECKPOINT
     write_text(folder / run_folder.RECIPE, plan.recipe_yaml())
@@ -232,12 +243,12 @@ def _run(
     if similarity is not None:
         draw_similarity(similarity.numpy(), names, folder / run_folder.SIMILARITY)
 
-    trained = train_student(plan, samples, checkpoint, listener)
+    trained = train_student(plan, samples, checkpoint, listener, deadline)
     comparison, kind = trained.comparison, held_out_kind(plan, samples)
     draw_samples(trained.held_out, comparison.teacher_classes, names, kind, folder / run_folder.IMPRESSIONS)
     clock.mark("distillation")
 
-    made, accuracy, errors = _export(plan, trained, kind, folder)
+    made, accuracy, errors = write_student(plan, trained, kind, folder)
     outputs = [value.name for value in made.model.graph.output]
     timed = open_onnx_file(teacher.source, outputs, exact_integers=False)
     latency = compare_latencies(timed, made.student, teacher.domain.mid_grey(fixed_batch(timed) or 1))
@@ -299,42 +310,3 @@ class _Clock:
     def mark(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage], self.last = now - self.last, now
-
-
-def _export(
-    plan: Plan, trained: TrainedStudent, kind: str, folder: Path
-) -> tuple[ExportedStudent, Accuracies | None, Errors | None]:
-    """Export, verify and score the student; its file appears only if it passes."""
-    teacher, student = plan.teacher, trained.student
-    made = to_checked_file(student, teacher, plan.recipe.deployment.opset, trained.held_out)
-    accuracy = errors = None
-    if plan.evaluation is not None:
-        of_teacher, of_student = (
-            log_probabilities(session, plan.evaluation.x, teacher.output).argmax(1)
-            for session in (made.teacher, made.student)
-        )
-        labels = torch.from_numpy(plan.evaluation.y)
-        accuracy = accuracies(of_teacher, of_student, labels, teacher.classes)
-        errors = Errors.of(of_teacher, of_student, labels, teacher.classes)
-    made.model.doc_string = _origin(plan, trained.comparison, kind)
-    metadata = {
-        "zskd.version": __version__,
-        "zskd.teacher_sha256": teacher.source.sha256,
-        "zskd.recipe": plan.recipe.name,
-        "zskd.student": Path(plan.choice.name).name if is_onnx_file(plan.choice.name) else plan.choice.name,
-        "zskd.seed": str(plan.recipe.seed),
-    }
-    source = made.model if isinstance(student, OnnxStudent) else teacher.source.proto
-    others = {p.key: p.value for p in source.metadata_props if not p.key.startswith("zskd.")}
-    save(made.model, folder / run_folder.STUDENT, {**others, **describe_teacher(teacher, metadata)})
-    return made, accuracy, errors
-
-
-def _origin(plan: Plan, comparison: Comparison, kind: str) -> str:
-    """Where the student comes from, for those who open its file in a viewer."""
-    source = plan.teacher.source
-    return (
-        f"Made by zskd-onnx {__version__} from {short_name(source.path.name)} (SHA-256 {source.sha256[:16]}...) with the recipe "
-        f"{plan.recipe.name}. It gives the teacher's class for {100 * comparison.agreement:.2f} % of {comparison.samples:,} "
-        f"held-out {kind}."
-    )

@@ -24,9 +24,10 @@ def resumed_settings(
     overrides: Iterable[str],
     seed: int | None,
     init: str | None,
+    time_budget: float | None,
     **options: Any,
 ) -> RunSettings:
-    """The settings of a run that is resumed; options may repeat them, and files may have moved.
+    """The settings of a run that is resumed; options may repeat them, files may have moved, and there may be another time budget.
 
     Raises:
         UsageError: there is no run, an option conflicts with it, or one of its files has changed or is missing.
@@ -57,6 +58,8 @@ def resumed_settings(
                 f"{_short(digests[key])}, then {_short(value)}); restore it, or start anew with --overwrite"
             )
     moved = {key: given.get(key, value) for key, value in recorded.options.items()}
+    if time_budget is not None:
+        moved["time_budget"] = time_budget
     return replace(recorded, options=moved)
 
 

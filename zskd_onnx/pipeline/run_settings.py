@@ -60,7 +60,8 @@ class RunSettings:
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of ``prepare``."""
         settled = UNITS if "student" in self.options else ()  # the student that a target gave stands for it
-        values = {key: value for key, value in self.options.items() if key != "transfer_set" and key not in settled}
+        own = ("transfer_set", "time_budget", *settled)
+        values = {key: value for key, value in self.options.items() if key not in own}
         if "fix" in values:
             values["fix"] = {
                 name: Path(value) if isinstance(value, str) else value for name, value in values["fix"].items()
@@ -68,6 +69,11 @@ class RunSettings:
         if self.asked["default"]:  # another recipe may take its place, if the teacher lacks what it needs
             return {**values, **{key: self.asked[key] for key in ("overrides", "seed", "init")}}
         return {**values, "recipe": self.recipe}
+
+    @property
+    def time_budget(self) -> float | None:
+        """Seconds that the run may take, or None."""
+        return self.options.get("time_budget")
 
     @property
     def transfer_set(self) -> Path | None:

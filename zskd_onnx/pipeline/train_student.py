@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,15 @@ class TrainedStudent:
     chosen: dict[str, int]
 
 
-def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listener: Listener) -> TrainedStudent:
+def train_student(
+    plan: Plan, samples: Samples | None, checkpoint: Path, listener: Listener, deadline: float | None = None
+) -> TrainedStudent:
     """Build and train the plan's student.
 
     Args:
         samples: the transfer set, or None.
         checkpoint: file for the state of training; the caller removes it once the student is saved.
+        deadline: seconds of ``time.monotonic`` at which training ends if it has not before; None for no limit.
     """
     recipe, teacher = plan.recipe, plan.teacher
     stored, held_out = split_samples(plan, samples)
@@ -100,6 +104,10 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
     elif plan.pruned and saved is None:
         listener(Event("note", "distillation", "pruning the teacher's channels to the student's widths"))
         _prune(plan, student, stored, stages[0][1])
+
+    def steps_of(settings: Distillation) -> int:
+        return settings.steps(sum(len(part.inputs) for part in stored))
+
     for stage, settings in stages:
         state.earlier = {"history": dict(history), "chosen": dict(chosen)}
         recorder: ActivationRecorder | BlockRecorder | None
@@ -107,7 +115,7 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
             view, recorder = _block_views(plan, student, remaining, settings)
         else:
             view, recorder = _views(plan, student, settings, listener)
-        steps = settings.steps(sum(len(part.inputs) for part in stored))
+        steps = steps_of(settings)
         sources = stage_sources(plan, stored, settings, view, steps, generator)
         selection = StudentSelection(
             teacher,
@@ -127,6 +135,7 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
             selection=selection,
             checkpoint=state,
             stage=stage,
+            deadline=_deadline_of(stage, {name: steps_of(each) for name, each in stages}, deadline),
             listener=listener,
         )
         generator = sources.generator or generator
@@ -138,6 +147,15 @@ def train_student(plan: Plan, samples: Samples | None, checkpoint: Path, listene
     if isinstance(student, OnnxStudent):
         fold_normalisation(student)
     return TrainedStudent(student, compare(student, teacher, held_out), held_out, history, chosen)
+
+
+def _deadline_of(stage: str, steps: dict[str, int], deadline: float | None) -> float | None:
+    """The end of a stage, if this and later stages share the time that is left by their steps."""
+    if deadline is None:
+        return None
+    now = time.monotonic()
+    left = sum(list(steps.values())[list(steps).index(stage) :])
+    return now + max(0.0, deadline - now) * steps[stage] / left
 
 
 def _prune(plan: Plan, student: nn.Module, stored: list[StoredSamples], settings: Distillation) -> None:
