@@ -86,11 +86,17 @@ def run_page(run: RecordedRun, repeat: str) -> str:
 
 def _gate(gate: Gate) -> dict[str, Any]:
     """A gate in words, and whether it was passed."""
-    value, limit = (
-        f"{number:.2f}" if gate.figure == "latency ratio" else percent(number) for number in (gate.value, gate.limit)
-    )
+
+    def in_words(number: float) -> str:
+        if gate.figure == "latency ratio":
+            return f"{number:.2f}"
+        return f"{100 * number:.2f} points" if gate.figure == "accuracy drop" else percent(number)
+
     verb = "passes" if gate.passed else "misses"
-    return {"passed": gate.passed, "text": f"{gate.figure} of {value} {verb} the gate of {limit}"}
+    return {
+        "passed": gate.passed,
+        "text": f"{gate.figure} of {in_words(gate.value)} {verb} the gate of {in_words(gate.limit)}",
+    }
 
 
 def _figures(m: Manifest) -> Iterator[dict[str, str]]:
