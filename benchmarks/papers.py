@@ -130,9 +130,18 @@ EXPERIMENTS = {
     },
     **{
         f"zskd-tensorflow, {share} %": Experiment(
-            "zskd-tensorflow", published, (f"synthesis.count={600 * share}", "held_out=100"), data=ENLARGED
+            "zskd-tensorflow",
+            published,
+            (f"synthesis.count={600 * share}", f"synthesis.learning_rate={rate}", "held_out=100"),
+            data=ENLARGED,
         )
-        for share, published in ((1, "92.15"), (5, "91.31"), (10, "96.69"), (25, "97.35"), (40, "97.92"))
+        for share, rate, published in (  # rates of the supplement, that of 20 % for 25 %
+            (1, 0.1, "92.15"),
+            (5, 0.1, "91.31"),
+            (10, 1.0, "96.69"),
+            (25, 2.0, "97.35"),
+            (40, 3.0, "97.92"),
+        )
     },
     **{
         f"Fashion-MNIST, {name}": Experiment(
