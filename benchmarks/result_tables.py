@@ -334,7 +334,6 @@ PARTS: dict[str, Callable[[Runs], str]] = {
     "ablations": ablations,
     "ablations, not run": not_run(*(f"ablation: {name}" for name in ABLATIONS)),
     "other problems": other_problems,
-    "fashion-mnist, not run": not_run("fashion-mnist"),
     "cifar-10, not run": published_cifar,
     "importer": importer,
     "conformance": conformance,

@@ -24,7 +24,7 @@ def resumed_settings(
     overrides: Iterable[str],
     seed: int | None,
     init: str | None,
-    time_budget: float | None,
+    time_budget: float | None = None,
     **options: Any,
 ) -> RunSettings:
     """The settings of a run that is resumed; options may repeat them, files may have moved, and there may be another time budget.
