@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -240,6 +241,15 @@ def digits_file() -> Path:
     """The teacher that ships with the package."""
     with resources.as_file(resources.files("zskd_onnx.assets") / "digits_teacher.onnx") as path:
         return path
+
+
+@pytest.fixture(scope="session")
+def digits_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled digits, x and y, which no model was trained on."""
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    x, y = held_out_digits()
+    np.savez(path, x=x, y=y)
+    return path
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
-    from zskd_onnx.pipeline.quantization_result import LatencyRatio, Quantization
+    from zskd_onnx.pipeline.quantization_result import Quantization
     from zskd_onnx.pipeline.quantize import quantize
     from zskd_onnx.pipeline.result import CompressionResult, InputRange, ModelFigures
     from zskd_onnx.pipeline.synthesize import SampleSet, synthesize
@@ -98,7 +98,6 @@ _MODULES = {
     "Labels": "teacher.signature.output",
     "Latency": "system.timings",
     "LatencyComparison": "system.timings",
-    "LatencyRatio": "pipeline.quantization_result",
     "Listener": "events",
     "ModelFigures": "pipeline.result",
     "NotebookProgress": "tracking.notebook_progress",
@@ -170,7 +169,6 @@ __all__ = [
     "Labels",
     "Latency",
     "LatencyComparison",
-    "LatencyRatio",
     "Listener",
     "MissingExtraError",
     "ModelFigures",

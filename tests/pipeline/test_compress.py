@@ -28,7 +28,6 @@ from zskd_onnx import (
 )
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event
-from zskd_onnx.pipeline.demo import held_out_digits
 
 FILES = {
     "student.onnx",
@@ -47,18 +46,10 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    x, y = held_out_digits()
-    path = tmp_path_factory.mktemp("evaluation") / "digits.npz"
-    np.savez(path, x=x, y=y)
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(digits_file: Path, evaluation: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
+def finished(digits_file: Path, digits_data: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
     """A complete run; tests read it and change nothing."""
     folder = tmp_path_factory.mktemp("finished") / "out"
-    return compress(digits_file, folder, overrides=SMALL, eval_data=evaluation)
+    return compress(digits_file, folder, overrides=SMALL, eval_data=digits_data)
 
 
 def weights(path: Path) -> dict[str, bytes]:
@@ -94,8 +85,8 @@ def test_manifest(finished: CompressionResult, digits_file: Path) -> None:
     assert metadata["zskd.recipe"] == "best"
 
 
-def test_figures_against_onnxruntime(finished: CompressionResult, digits_file: Path, evaluation: Path) -> None:
-    data = np.load(evaluation)
+def test_figures_against_onnxruntime(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
+    data = np.load(digits_data)
     teacher, student = (
         session(path).run(None, {"image": data["x"]})[0].argmax(1) for path in (digits_file, finished.student)
     )
@@ -311,8 +302,8 @@ def test_student_can_serve_as_a_teacher(finished: CompressionResult, digits_file
     assert result.student_size.parameters < finished.student_size.parameters
 
 
-def test_verification_of_a_run(finished: CompressionResult, digits_file: Path, evaluation: Path) -> None:
-    verification = verify(finished.student.parent, teacher=digits_file, eval_data=evaluation)
+def test_verification_of_a_run(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
+    verification = verify(finished.student.parent, teacher=digits_file, eval_data=digits_data)
     assert (verification.digest, verification.interface) == ("matches", "fits")
     assert verification.parity < 1e-4
     assert verification.accuracy is not None
@@ -323,10 +314,10 @@ def test_verification_of_a_run(finished: CompressionResult, digits_file: Path, e
     assert (without_teacher.interface, without_teacher.agreement) == ("no teacher given", None)
 
 
-def test_missed_gates(digits_file: Path, evaluation: Path, tmp_path: Path) -> None:
+def test_missed_gates(digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
     """The run writes the student and lists the gates that it missed; ``check`` raises an error."""
     gates = [*SMALL, "deployment.min_agreement=1.0", "deployment.min_accuracy=0.999"]
-    result = compress(digits_file, tmp_path / "out", overrides=gates, eval_data=evaluation)
+    result = compress(digits_file, tmp_path / "out", overrides=gates, eval_data=digits_data)
     assert len(result.missed_gates) == 2
     with pytest.raises(QualityError, match=r"agreement.*accuracy") as error:
         result.check()

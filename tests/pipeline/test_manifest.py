@@ -10,34 +10,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 
 from tests.conftest import SMALL
 from zskd_onnx import CompressionResult, compress, verify
-from zskd_onnx.pipeline.demo import held_out_digits
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    x, y = held_out_digits()
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    np.savez(path, x=x, y=y)
-    return path
 
 
 @pytest.fixture(scope="module")
 def run(
-    digits_file: Path, finished: CompressionResult, data: Path, tmp_path_factory: pytest.TempPathFactory
+    digits_file: Path, finished: CompressionResult, digits_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> CompressionResult:
     """A run with real samples of both kinds, and the transfer set of another run."""
     return compress(
         digits_file,
         tmp_path_factory.mktemp("run") / "out",
         overrides=SMALL,
-        data=data,
-        eval_data=data,
+        data=digits_data,
+        eval_data=digits_data,
         transfer_set=finished.student.parent / "transfer-set",
     )
 
@@ -51,14 +41,14 @@ def sha256(path: Path) -> str:
 
 
 def test_every_input_has_its_digest(
-    run: CompressionResult, finished: CompressionResult, digits_file: Path, data: Path
+    run: CompressionResult, finished: CompressionResult, digits_file: Path, digits_data: Path
 ) -> None:
     inputs = manifest_of(run)["inputs"]
     transfer_set = finished.student.parent / "transfer-set"
     assert inputs == {
         "teacher": {"path": str(digits_file), "sha256": sha256(digits_file)},
-        "data": {"path": str(data), "sha256": sha256(data)},
-        "eval_data": {"path": str(data), "sha256": sha256(data)},
+        "data": {"path": str(digits_data), "sha256": sha256(digits_data)},
+        "eval_data": {"path": str(digits_data), "sha256": sha256(digits_data)},
         "transfer_set": {"path": str(transfer_set), "sha256": sha256(transfer_set / "index.json")},
     }
     assert set(manifest_of(finished)["inputs"]) == {"teacher"}

@@ -7,24 +7,20 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
 from tests.conftest import SMALL
 from zskd_onnx import CompressionResult, compress
-from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.pipeline.model_card import model_card, write_model_card
 from zskd_onnx.pipeline.recorded_run import RecordedRun
 
 
 @pytest.fixture(scope="module")
-def folder(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(digits_file: Path, digits_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a run that was scored on real samples."""
-    home = tmp_path_factory.mktemp("card")
-    x, y = held_out_digits()
-    np.savez(home / "digits.npz", x=x, y=y)
-    return compress(digits_file, home / "out", overrides=SMALL, eval_data=home / "digits.npz").student.parent
+    output = tmp_path_factory.mktemp("card") / "out"
+    return compress(digits_file, output, overrides=SMALL, eval_data=digits_data).student.parent
 
 
 def test_the_hub_reads_the_front_matter(folder: Path) -> None:

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -29,16 +28,15 @@ class Net(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(torch.Size(shape).numel(), 16), nn.ReLU(), nn.Linear(16, classes))
 
 
-def test_objects_give_the_same_student_as_files(digits_file: Path, tmp_path: Path) -> None:
+def test_objects_give_the_same_student_as_files(digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
     x, y = held_out_digits()
-    np.savez(tmp_path / "digits.npz", x=x, y=y)
     by_files = compress(
         digits_file,
         tmp_path / "files",
         overrides=[*SMALL[:-1]],
         student=f"{__name__}:Net",
-        data=tmp_path / "digits.npz",
-        eval_data=tmp_path / "digits.npz",
+        data=digits_data,
+        eval_data=digits_data,
     )
     by_objects = compress(
         onnx.load(digits_file),

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,7 +14,6 @@ from tests.conftest import SMALL
 from tests.pipeline.run_folders import with_classes
 from tests.report.browser import Browser, needs_chromium, open_browser
 from zskd_onnx import CompressionResult, compress, sweep, write_report
-from zskd_onnx.pipeline.demo import held_out_digits
 
 pytestmark = needs_chromium
 
@@ -29,12 +27,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def pages(finished: CompressionResult, digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(
+    finished: CompressionResult, digits_file: Path, digits_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """Reports of a run with real samples, of many classes with hostile names, and of a sweep with a failed run."""
     home = tmp_path_factory.mktemp("pages")
-    x, y = held_out_digits()
-    np.savez(home / "digits.npz", x=x, y=y)
-    scored = compress(digits_file, home / "scored", overrides=SMALL, eval_data=home / "digits.npz")
+    scored = compress(digits_file, home / "scored", overrides=SMALL, eval_data=digits_data)
     swept = sweep(
         digits_file,
         home / "sweep",

@@ -21,20 +21,11 @@ from zskd_onnx.data.transfer_set import Samples, TransferSet
 from zskd_onnx.distillation.augmentation import Augmentation
 from zskd_onnx.distillation.batches import Sources, StoredSamples
 from zskd_onnx.events import Event
-from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.pipeline.training_samples import held_out_images, split_samples, stage_sources
 from zskd_onnx.teacher.probes.outputs import TeacherView
 from zskd_onnx.teacher.teacher import Teacher
 
 GENERATED = ("generator.width=4", "distillation.epochs=1", "distillation.epoch_samples=2560", "held_out=100")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    x, y = held_out_digits()
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    np.savez(path, x=x, y=y)
-    return path
 
 
 def weights(result: CompressionResult) -> dict[str, bytes]:
@@ -57,13 +48,13 @@ def small(name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_runs(name: str, digits_file: Path, data: Path, exports: Exports, tmp_path: Path) -> None:
+def test_every_recipe_runs(name: str, digits_file: Path, digits_data: Path, exports: Exports, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     if "penultimate" in recipe.needs:
         teacher = exports.path("lenet5", "dynamo")
     else:
         teacher = exports.path("wrn", "dynamo") if "batch_norm" in recipe.needs else digits_file
-    real = data if "data" in recipe.requires else None
+    real = digits_data if "data" in recipe.requires else None
     # The wide ResNet has random weights, so it predicts few classes.
     result = compress(teacher, tmp_path / "out", recipe=name, overrides=small(name), data=real, allow_degenerate=True)
     assert result.student.is_file()
@@ -84,12 +75,12 @@ def test_student_of_a_generator_depends_on_the_seed_only(digits_file: Path, tmp_
     assert first != other
 
 
-def test_real_samples_help(digits_file: Path, data: Path, tmp_path: Path) -> None:
+def test_real_samples_help(digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
     """Beside few impressions; without procedural images, with which the student is nearly as good."""
     few = (*SMALL, "distillation.epochs=30", "distillation.batch_size=64", "procedural=null")
     agreement = {}
-    for name, real in (("impressions", None), ("impressions-and-data", data)):
-        result = compress(digits_file, tmp_path / name, overrides=few, data=real, eval_data=data)
+    for name, real in (("impressions", None), ("impressions-and-data", digits_data)):
+        result = compress(digits_file, tmp_path / name, overrides=few, data=real, eval_data=digits_data)
         assert result.accuracy is not None
         agreement[name] = result.accuracy.agreement
     assert agreement["impressions-and-data"] > agreement["impressions"] + 0.02
@@ -172,7 +163,7 @@ def test_feature_distillation_is_left_out_without_features(digits_file: Path, tm
     ],
 )
 def test_training_that_is_interrupted_in_the_second_stage_resumes(
-    digits_file: Path, data: Path, tmp_path: Path, name: str, changes: tuple[str, ...]
+    digits_file: Path, digits_data: Path, tmp_path: Path, name: str, changes: tuple[str, ...]
 ) -> None:
     """The first stage is not trained again, and the student is that of an uninterrupted run."""
 
@@ -180,7 +171,7 @@ def test_training_that_is_interrupted_in_the_second_stage_resumes(
         if event.stage == "fine-tuning" and event.kind == "progress":
             signal.raise_signal(signal.SIGINT)
 
-    options = {"recipe": name, "overrides": changes, "data": data if name == "abm-few-shot" else None}
+    options = {"recipe": name, "overrides": changes, "data": digits_data if name == "abm-few-shot" else None}
     with pytest.raises(KeyboardInterrupt):
         compress(digits_file, tmp_path / "cut", listener=interrupt, **options)
     assert (tmp_path / "cut" / "checkpoint.pt").is_file()
@@ -231,8 +222,8 @@ def test_attention_transfer_is_left_out_without_activation_maps(
 
 
 @pytest.mark.parametrize("count", [2, 5, 39])
-def test_few_real_samples(count: int, digits_file: Path, data: Path, tmp_path: Path) -> None:
-    with np.load(data) as file:
+def test_few_real_samples(count: int, digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
+    with np.load(digits_data) as file:
         np.savez(tmp_path / "few.npz", x=file["x"][:count], y=file["y"][:count])
     changes = ("distillation.epochs=2",)
     result = compress(digits_file, tmp_path / "out", recipe="kd", overrides=changes, data=tmp_path / "few.npz")
@@ -269,10 +260,10 @@ def test_each_stage_has_its_own_order_of_samples(digits: Teacher) -> None:
     assert torch.equal(first.flatten(1).sort(0).values, tuned.flatten(1).sort(0).values)
 
 
-def test_samples_of_a_generator_select_no_student(digits_file: Path, data: Path, tmp_path: Path) -> None:
+def test_samples_of_a_generator_select_no_student(digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
     """Neither does fine-tuning; without validations the generator makes held-out samples at the end."""
     changes = (*small("abm-few-shot"), "fine_tuning.validations=5", "distillation.validations=0")
-    result = compress(digits_file, tmp_path / "out", recipe="abm-few-shot", overrides=changes, data=data)
+    result = compress(digits_file, tmp_path / "out", recipe="abm-few-shot", overrides=changes, data=digits_data)
     assert len(result.history["fine-tuning"]) == 5
     assert result.chosen["fine-tuning"] == result.history["fine-tuning"][-1]["step"]
 
@@ -292,10 +283,10 @@ def test_resume_after_training_does_not_train_again(
     assert weights(resumed) == weights(finished)
 
 
-def test_resume_with_other_real_samples_is_refused(digits_file: Path, data: Path, tmp_path: Path) -> None:
+def test_resume_with_other_real_samples_is_refused(digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
     """The same samples in another file are accepted."""
-    shutil.copy(data, tmp_path / "copy.npz")
-    with np.load(data) as file:
+    shutil.copy(digits_data, tmp_path / "copy.npz")
+    with np.load(digits_data) as file:
         np.savez(tmp_path / "other.npz", x=file["x"][::-1], y=file["y"][::-1])
     changes = ("distillation.epochs=20",)
 
@@ -304,11 +295,11 @@ def test_resume_with_other_real_samples_is_refused(digits_file: Path, data: Path
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        compress(digits_file, tmp_path / "cut", recipe="kd", overrides=changes, data=data, listener=interrupt)
+        compress(digits_file, tmp_path / "cut", recipe="kd", overrides=changes, data=digits_data, listener=interrupt)
     with pytest.raises(UsageError, match=r"--data \S+other\.npz with SHA-256 .*\(there: \S+digits\.npz with"):
         compress(digits_file, tmp_path / "cut", resume=True, data=tmp_path / "other.npz")
     resumed = compress(digits_file, tmp_path / "cut", resume=True, data=tmp_path / "copy.npz")
-    whole = compress(digits_file, tmp_path / "whole", recipe="kd", overrides=changes, data=data)
+    whole = compress(digits_file, tmp_path / "whole", recipe="kd", overrides=changes, data=digits_data)
     assert weights(resumed) == weights(whole)
 
 

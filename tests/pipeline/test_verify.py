@@ -174,10 +174,9 @@ def scores_of(path: Path, x: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x})[0])
 
 
-def test_figures_by_hand(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
+def test_figures_by_hand(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
     x, y = held_out_digits()
-    np.savez(tmp_path / "digits.npz", x=x, y=y)
-    result = verify(finished.student, teacher=digits_file, eval_data=tmp_path / "digits.npz")
+    result = verify(finished.student, teacher=digits_file, eval_data=digits_data)
     teacher, student = (scores_of(path, x) for path in (digits_file, finished.student))
     same = teacher.argmax(1) == student.argmax(1)
     confident = teacher.softmax(1).amax(1) >= 0.9
@@ -206,10 +205,8 @@ def gates_of(result: Verification) -> dict[str, bool]:
     return {gate.name: gate.passed for gate in result.gates}
 
 
-def test_gates(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
-    x, y = held_out_digits()
-    np.savez(tmp_path / "digits.npz", x=x, y=y)
-    options = {"teacher": digits_file, "eval_data": tmp_path / "digits.npz"}
+def test_gates(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
+    options = {"teacher": digits_file, "eval_data": digits_data}
     loose = {"min_agreement": 0.01, "min_accuracy": 0.01, "max_accuracy_drop": 1.0, "max_latency_ratio": 1e6}
     tight = {"min_agreement": 1.0, "min_accuracy": 1.0, "max_accuracy_drop": -1.0, "max_latency_ratio": 1e-6}
     assert gates_of(verify(finished.student, **options, **loose)) == dict.fromkeys(loose, True)

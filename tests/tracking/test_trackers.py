@@ -67,16 +67,13 @@ def test_a_tracker_that_fails_does_not_end_the_run(
     assert len(events) == 4
 
 
-def compressed(digits_file: Path, tmp_path: Path, name: str) -> CompressionResult:
-    x, y = held_out_digits()
-    np.savez(tmp_path / "digits.npz", x=x, y=y)
-    out = tmp_path / "out"
+def compressed(digits_file: Path, digits_data: Path, out: Path, name: str) -> CompressionResult:
     with tracked([name], out, lambda event: None) as (listener, finish):
         result = compress(
             digits_file,
             out,
             overrides=[*SMALL, "distillation.epochs=20"],
-            eval_data=tmp_path / "digits.npz",
+            eval_data=digits_data,
             listener=listener,
         )
         finish(result)
@@ -84,11 +81,11 @@ def compressed(digits_file: Path, tmp_path: Path, name: str) -> CompressionResul
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tensorboard_reads_the_curves(digits_file: Path, tmp_path: Path) -> None:
+def test_tensorboard_reads_the_curves(digits_file: Path, digits_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    result = compressed(digits_file, tmp_path, "tensorboard")
+    result = compressed(digits_file, digits_data, tmp_path / "out", "tensorboard")
     (folder,) = (tmp_path / "out" / "tensorboard").iterdir()
     events = EventAccumulator(str(folder)).Reload()
     steps = [scalar.step for scalar in events.Scalars("distillation/loss")]
@@ -111,11 +108,11 @@ def mlflow_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
 
 @pytest.mark.filterwarnings("ignore")  # of MLflow and of what it imports
 def test_mlflow_has_parameters_metrics_files_and_the_model(
-    mlflow_client: Any, digits_file: Path, tmp_path: Path
+    mlflow_client: Any, digits_file: Path, digits_data: Path, tmp_path: Path
 ) -> None:
     import mlflow
 
-    result = compressed(digits_file, tmp_path, "mlflow")
+    result = compressed(digits_file, digits_data, tmp_path / "out", "mlflow")
     (logged,) = mlflow_client.search_runs([mlflow_client.get_experiment_by_name("compression").experiment_id])
     assert logged.info.status == "FINISHED"
     assert logged.data.params["distillation.epochs"] == "20"

@@ -138,7 +138,7 @@ def quantization_rows(result: Quantization) -> dict[str, str]:
     if result.accuracy is not None:
         rows["accuracy"] = f"float {percent(result.accuracy.teacher)}, {result.form} {percent(result.accuracy.student)}"
     rows["latency"] = (
-        f"{latency.ratio:.2f} times that of the float file ({1000 * latency.quantized_file:.3g} and "
-        f"{1000 * latency.float_file:.3g} ms; {latency.conditions})"
+        f"{latency.ratio:.2f} times that of the float file ({1000 * latency.student.median:.3g} and "
+        f"{1000 * latency.teacher.median:.3g} ms; {latency.conditions})"
     )
     return rows | note_rows(result.notes)

@@ -21,5 +21,5 @@ def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
-            yield f"{prefix}{key}={text.removesuffix('...' + chr(10)).strip()}"
+            text = yaml.safe_dump(value, default_flow_style=True, width=float("inf")).strip()
+            yield f"{prefix}{key}={text.removesuffix('...').strip()}"  # PyYAML ends a document of one scalar with dots

@@ -251,7 +251,8 @@ def _run(
     made, accuracy, errors = write_student(plan, trained, kind, folder)
     outputs = [value.name for value in made.model.graph.output]
     timed = open_onnx_file(teacher.source, outputs, exact_integers=False)
-    latency = compare_latencies(timed, made.student, teacher.domain.mid_grey(fixed_batch(timed) or 1))
+    batch = fixed_batch(timed) or 1
+    latency = compare_latencies(timed, made.student, teacher.domain.mid_grey(batch), batch)
     ReportData(
         ShownSamples.of(trained.held_out, comparison, teacher.classes),
         ClassAnswers.of(comparison, teacher.classes),

@@ -97,7 +97,8 @@ def measure_student(
     scores = _Scores() if samples is None else _score(original, own, classifier, samples)
     stage("measuring the latency of both files")
     first, second = (open_onnx_file(file, outputs, exact_integers=False) for file in (source, classifier.source))
-    latency = compare_latencies(first, second, classifier.domain.mid_grey(fixed_batch(own) or 1))
+    batch = fixed_batch(own) or 1
+    latency = compare_latencies(first, second, classifier.domain.mid_grey(batch), batch)
     return replace(
         alone,
         teacher_digest=teacher_digest,
@@ -159,7 +160,7 @@ def _samples(classifier: Classifier, transfer_set: Path, eval_data: Path | None)
         return read_samples(eval_data, classifier.domain, classifier.classes, classifier.class_names)
     if not transfer_set.is_dir():
         return None
-    inputs = TransferSet.open(transfer_set).load().inputs[:TRANSFER_SAMPLES]
+    inputs = TransferSet.open(transfer_set).load(TRANSFER_SAMPLES).inputs
     return NpzSamples(classifier.domain.to_array(classifier.domain.to_file(inputs.to(torch.float32))), None, ())
 
 

@@ -10,25 +10,7 @@ from zskd_onnx.errors import QualityError
 from zskd_onnx.export.settings import Form
 from zskd_onnx.metrics.onnx_scores import Accuracies
 from zskd_onnx.quantization.stored_model import StoredModel
-
-
-@dataclass(frozen=True)
-class LatencyRatio:
-    """Median time of one batch in onnxruntime, in seconds.
-
-    Attributes:
-        float_file, quantized_file: of the two files.
-        conditions: in words, such as "CPU, 1 thread, batch 1".
-    """
-
-    float_file: float
-    quantized_file: float
-    conditions: str
-
-    @property
-    def ratio(self) -> float:
-        """Time of the quantised file, relative to that of the float file."""
-        return self.quantized_file / self.float_file
+from zskd_onnx.system.timings import Latency, LatencyComparison
 
 
 @dataclass(frozen=True)
@@ -43,7 +25,7 @@ class Quantization:
         confident: number of those of which the float file is confident (at least 90 %).
         agreement: share of the confident ones to which both files give the same class; None where there are none.
         accuracy: of the float file ("teacher") and the quantised one ("student") on the evaluation data, or None.
-        latency: of both files.
+        latency: of the float file ("teacher") and the quantised one ("student").
         missed_gates: quality gates that the quantised file missed, a sentence each.
         notes: what was assumed or decided, and warnings.
     """
@@ -56,7 +38,7 @@ class Quantization:
     confident: int
     agreement: float | None
     accuracy: Accuracies | None
-    latency: LatencyRatio
+    latency: LatencyComparison
     missed_gates: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -75,7 +57,12 @@ class Quantization:
             "judged": self.judged,
             "confident": self.confident,
             "agreement": self.agreement,
-            "latency": {**vars(self.latency), "ratio": self.latency.ratio},
+            "latency": {
+                "float": vars(self.latency.teacher),
+                "quantized": vars(self.latency.student),
+                "conditions": self.latency.conditions,
+                "ratio": self.latency.ratio,
+            },
             "missed_gates": list(self.missed_gates),
             "notes": list(self.notes),
         }
@@ -103,7 +90,9 @@ class Quantization:
             accuracy=None
             if accuracy is None
             else Accuracies(accuracy["float"], accuracy["quantized"], content["evaluation_agreement"]),
-            latency=LatencyRatio(latency["float_file"], latency["quantized_file"], latency["conditions"]),
+            latency=LatencyComparison(
+                Latency(**latency["float"]), Latency(**latency["quantized"]), latency["conditions"]
+            ),
             missed_gates=tuple(content["missed_gates"]),
             notes=tuple(content["notes"]),
         )

@@ -16,12 +16,13 @@ from zskd_onnx.importer.file.source import ORIGIN
 from zskd_onnx.importer.write_back import read_original
 from zskd_onnx.metrics.classification import agreement
 from zskd_onnx.metrics.onnx_scores import accuracies, log_probabilities
-from zskd_onnx.pipeline.quantization_result import LatencyRatio, Quantization
+from zskd_onnx.pipeline.quantization_result import Quantization
 from zskd_onnx.pipeline.quantization_samples import QuantizationSamples
 from zskd_onnx.quantization.calibration import feeds, fixed_batch
 from zskd_onnx.quantization.quantise_model import open_quantised, quantise_model
 from zskd_onnx.quantization.stored_model import read_stored_model
-from zskd_onnx.system.latency import latency_conditions, median_latency
+from zskd_onnx.system.latency import compare_latencies
+from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.parity import open_onnx_file
 from zskd_onnx.teacher.probes.answers import CONFIDENT
 from zskd_onnx.teacher.probes.outputs import TeacherView
@@ -64,11 +65,10 @@ def quantise_file(
     size = fixed_batch(classifier, original) or 1
     one_batch = feeds(classifier, original, samples.held_out[:1].expand(size, *classifier.domain.shape))
     save(model, output, _metadata(classifier, form))
-    latency = LatencyRatio(
-        median_latency(original.SerializeToString(), one_batch),
-        median_latency(output, one_batch),
-        latency_conditions(size),
+    first, second = (
+        open_session(file, on_cpu=True, exact_integers=False) for file in (original.SerializeToString(), output)
     )
+    latency = compare_latencies(first, second, one_batch, size)
     return Quantization(
         form=form,
         float_file=read_stored_model(source.path),

@@ -115,17 +115,15 @@ class QuantizedFile(_Part):
 class QuantizedAccuracy(_Part):
     """Accuracy of both files on the evaluation data."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False, populate_by_name=True)
-
-    float_file: Annotated[Share, Field(alias="float")]
-    quantized: Share
+    before: Annotated[Share, Field(alias="float")]
+    after: Annotated[Share, Field(alias="quantized")]
 
 
 class QuantizedTimes(_Part):
-    """Times of both files in seconds; see ``LatencyRatio``."""
+    """Times of both files; see ``LatencyComparison``."""
 
-    float_file: Amount
-    quantized_file: Amount
+    before: Annotated[Time, Field(alias="float")]
+    after: Annotated[Time, Field(alias="quantized")]
     conditions: str
 
 

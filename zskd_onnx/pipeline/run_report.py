@@ -99,61 +99,50 @@ def _gate(gate: Gate) -> dict[str, Any]:
     }
 
 
+def _row(name: str, form: Callable[[Any], str], before: float, after: float) -> dict[str, str]:
+    """A row of two figures, and how much smaller the second one is."""
+    return {"name": name, "before": form(before), "after": form(after), "change": times(before, after)}
+
+
+def _accuracy_row(before: float, after: float) -> dict[str, str]:
+    """The row of two accuracies on real samples, and their difference."""
+    change = f"{100 * (after - before):+.2f} points"
+    return {"name": "accuracy on real samples", "before": percent(before), "after": percent(after), "change": change}
+
+
+def _agreement_row(name: str, agreement: float) -> dict[str, str]:
+    return {"name": name, "before": "", "after": percent(agreement), "change": ""}
+
+
 def _figures(m: Manifest) -> Iterator[dict[str, str]]:
     """The rows of the table of teacher and student."""
     teacher, student = m.sizes.teacher, m.sizes.student
-    rows: tuple[tuple[str, Callable[[Any], str], float, float], ...] = (
-        ("parameters", count, teacher.parameters, student.parameters),
-        ("file size", size, teacher.bytes, student.bytes),
-        ("multiply-adds", count, teacher.multiply_adds, student.multiply_adds),
-        ("latency", _milliseconds, 1000 * m.latency.teacher.median, 1000 * m.latency.student.median),
-    )
-    for name, form, of_teacher, of_student in rows:
-        yield {
-            "name": name,
-            "teacher": form(of_teacher),
-            "student": form(of_student),
-            "comparison": times(of_teacher, of_student),
-        }
+    yield _row("parameters", count, teacher.parameters, student.parameters)
+    yield _row("file size", size, teacher.bytes, student.bytes)
+    yield _row("multiply-adds", count, teacher.multiply_adds, student.multiply_adds)
+    yield _row("latency", _milliseconds, m.latency.teacher.median, m.latency.student.median)
     if m.accuracy is not None:
-        yield {
-            "name": "accuracy on real samples",
-            "teacher": percent(m.accuracy.teacher),
-            "student": percent(m.accuracy.student),
-            "comparison": f"{100 * (m.accuracy.student - m.accuracy.teacher):+.2f} points",
-        }
-    yield {"name": "agreement with the teacher", "teacher": "", "student": percent(m.agreement), "comparison": ""}
+        yield _accuracy_row(m.accuracy.teacher, m.accuracy.student)
+    yield _agreement_row("agreement with the teacher", m.agreement)
     if m.confident.agreement is not None:
         least, share = f"{100 * CONFIDENT:.0f}{UNBROKEN}%", percent(m.confident.share)
         name = f"agreement where the teacher is at least {least} confident ({share} of samples)"
-        yield {"name": name, "teacher": "", "student": percent(m.confident.agreement), "comparison": ""}
+        yield _agreement_row(name, m.confident.agreement)
 
 
-def _quantized_figures(m: Manifest, q: Quantized) -> Iterator[dict[str, str]]:
+def _quantized_figures(m: Manifest, quantized: Quantized) -> Iterator[dict[str, str]]:
     """The rows of the table of the student and its quantised version."""
-    before, after = m.sizes.student.bytes, q.quantized.bytes
-    yield {"name": "file size", "teacher": size(before), "student": size(after), "comparison": times(before, after)}
-    before_ms, after_ms = 1000 * q.latency.float_file, 1000 * q.latency.quantized_file
-    yield {
-        "name": "latency",
-        "teacher": _milliseconds(before_ms),
-        "student": _milliseconds(after_ms),
-        "comparison": times(before_ms, after_ms),
-    }
-    if q.accuracy is not None:
-        yield {
-            "name": "accuracy on real samples",
-            "teacher": percent(q.accuracy.float_file),
-            "student": percent(q.accuracy.quantized),
-            "comparison": f"{100 * (q.accuracy.quantized - q.accuracy.float_file):+.2f} points",
-        }
-    if q.agreement is not None:
-        name = f"agreement on {count(q.confident)} held-out samples of which the student is confident"
-        yield {"name": name, "teacher": "", "student": percent(q.agreement), "comparison": ""}
+    yield _row("file size", size, m.sizes.student.bytes, quantized.quantized.bytes)
+    yield _row("latency", _milliseconds, quantized.latency.before.median, quantized.latency.after.median)
+    if quantized.accuracy is not None:
+        yield _accuracy_row(quantized.accuracy.before, quantized.accuracy.after)
+    if quantized.agreement is not None:
+        name = f"agreement on {count(quantized.confident)} held-out samples of which the student is confident"
+        yield _agreement_row(name, quantized.agreement)
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:.3g} ms"
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms"
 
 
 def _range(m: Manifest) -> str:

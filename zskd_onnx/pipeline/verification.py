@@ -29,8 +29,7 @@ class Verification:
 
     Attributes:
         student: the file.
-        parity: largest relative difference between onnxruntime and this package's import of the file, at several
-            batch sizes.
+        parity: largest relative difference between onnxruntime and this package's import of the file, at two batch sizes.
         digest: "matches" the manifest beside the file, or "no manifest".
         class_names: names of the classes, or None where the file has none.
         teacher_digest: "matches" what the manifest or the student's metadata has, "not recorded", or "no teacher

@@ -45,25 +45,28 @@ def latency_conditions(batch: int, device: str = "CPU") -> str:
     return f"{device}, {threads} thread{'s' * (threads > 1)}, batch {batch}"
 
 
-def compare_latencies(teacher: ort.InferenceSession, student: ort.InferenceSession, x: np.ndarray) -> LatencyComparison:
+def compare_latencies(
+    teacher: ort.InferenceSession, student: ort.InferenceSession, feeds: Mapping[str, np.ndarray], batch: int
+) -> LatencyComparison:
     """Measure two sessions in turns, so that what else the machine does meets both.
 
     Args:
         teacher, student: opened with ``exact_integers=False``, as onnxruntime does by itself.
-        x: one batch of the input.
+        feeds: input -> value, the same for both.
+        batch: number of samples in the feeds.
     """
-    sessions = (teacher, student)
+    sessions, inputs = (teacher, student), dict(feeds)
     seconds: tuple[list[float], list[float]] = ([], [])
     for session in sessions:
         for _ in range(WARM_UP):
-            session.run(None, {session.get_inputs()[0].name: x})
+            session.run(None, inputs)
     while len(seconds[0]) < MIN_RUNS or (len(seconds[0]) < MAX_RUNS and sum(map(sum, seconds)) < 2 * MAX_SECONDS):
         for session, durations in zip(sessions, seconds, strict=True):
             begin = time.perf_counter()
-            session.run(None, {session.get_inputs()[0].name: x})
+            session.run(None, inputs)
             durations.append(time.perf_counter() - begin)
     device = "CUDA" if student.get_providers()[0] == "CUDAExecutionProvider" else "CPU"
     of_teacher, of_student = (
         Latency(statistics.median(durations), float(np.percentile(durations, 95))) for durations in seconds
     )
-    return LatencyComparison(of_teacher, of_student, latency_conditions(len(x), device))
+    return LatencyComparison(of_teacher, of_student, latency_conditions(batch, device))

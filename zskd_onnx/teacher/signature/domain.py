@@ -152,9 +152,9 @@ class Domain:
             array = np.clip(np.rint(array), limits.min, limits.max)
         return array.astype(dtype)
 
-    def mid_grey(self, batch: int) -> np.ndarray:
-        """Return a batch whose values are all in the middle of the range, as the file takes it."""
-        return self.to_array(self.to_file(torch.full((batch, *self.shape), 0.5)))
+    def mid_grey(self, batch: int) -> dict[str, np.ndarray]:
+        """Return a feed of the file: its input -> samples whose values are all in the middle of the range."""
+        return {self.name: self.to_array(self.to_file(torch.full((batch, *self.shape), 0.5)))}
 
     def _affine(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return low and high - low, shaped to broadcast over channels; None where the map is the identity."""
