@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -69,6 +70,22 @@ def test_a_run_of_objects_is_resumed_without_them(digits_file: Path, tmp_path: P
     assert again.student.exists()
     with pytest.raises(UsageError, match="--eval-data"):
         compress(None, tmp_path / "out", resume=True, eval_data=(x[:100], y[:100]))
+
+
+def test_inputs_of_an_earlier_run_are_removed(digits_file: Path, tmp_path: Path) -> None:
+    x, y = held_out_digits()
+    options: dict[str, Any] = {"overrides": SETTINGS, "student": "cnn", "overwrite": True}
+    for count in (450, 400):
+        compress(digits_file, tmp_path / "out", eval_data=(x[:count], y[:count]), **options)
+    (kept,) = (tmp_path / "out" / "inputs").iterdir()
+    with np.load(kept) as file:
+        assert len(file["y"]) == 400
+
+
+def test_a_run_that_does_not_start_leaves_nothing(digits_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="student 'none'"):
+        compress(onnx.load(digits_file), tmp_path / "out", student="none")
+    assert not {"inputs", "run.json"} & {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_a_module_starts_with_its_weights(digits_file: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zskd_onnx.data.transfer_set import INDEX, TransferSet
 from zskd_onnx.errors import Cancelled, UsageError, ZskdError
-from zskd_onnx.pipeline.check_output import LOCK, check_output
+from zskd_onnx.pipeline.check_output import INPUTS, LOCK, check_output
 from zskd_onnx.pipeline.run_settings import RunSettings
 from zskd_onnx.system.lock import LockedError, exclusive
 
@@ -71,6 +71,9 @@ class OpenFolder:
             shutil.rmtree(self.path / TRANSFER_SET, ignore_errors=True)
             for name in _WORK:
                 (self.path / name).unlink(missing_ok=True)
+            for path in (self.path / INPUTS).glob("*"):
+                if str(path.absolute()) not in self.settings.options.values():  # of an earlier run
+                    path.unlink()
         self.record()
         self.started = True
 
@@ -113,6 +116,7 @@ def _opened(run: OpenFolder) -> Iterator[OpenFolder]:
             error.add_note(_how_to_resume(run.path))
         elif new:
             (run.path / SETTINGS).unlink()
+            shutil.rmtree(run.path / INPUTS, ignore_errors=True)
         raise
 
 
