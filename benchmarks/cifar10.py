@@ -2,11 +2,13 @@
 
     ZSKD_DATA=folder python benchmarks/cifar10.py --seconds 560      # repeat until all runs are done
     ZSKD_DATA=folder python benchmarks/cifar10.py --smoke            # minutes on a CPU; the figures mean nothing
+    ZSKD_DATA=folder python benchmarks/cifar10.py --only alexnet --teacher-epochs 10 --set distillation.epochs=5
     python benchmarks/cifar10.py --table
 
 The script is meant for one GPU, in parts of at most ten minutes. A part ends after ``--seconds``,
 and the next call resumes where it stopped: in the training of a teacher, in a synthesis, or in the
-training of a student. Every teacher is exported twice: by torch's default exporter, which folds
+training of a student. On a CPU, ``--teacher-epochs`` and ``--set`` cut the schedule to what there is time for.
+Every teacher is exported twice: by torch's default exporter, which folds
 batch normalisation where it can, and without folding. Rows of a data set that is not in the folder
 stay empty.
 """
@@ -18,165 +20,46 @@ import json
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from cifar10_runs import RUNS, Run
 from data import NoData, cifar10, data_folder, svhn
 from rows import commit, resolved, standing
 from teachers import export_default
 from torch import Tensor, nn
 
-from zskd_onnx import ZskdError, compress, load_recipe
+from zskd_onnx import ZskdError, compress
+from zskd_onnx.distillation.precision import computing_in
 from zskd_onnx.students.choose import choose
 
 SETS = {"cifar10": cifar10, "svhn": svhn}
 SHAPE = (3, 32, 32)
-COLOUR = (
-    *(f"augmentation.{change}" for change in ("flip=0.5", "pad=4", "rotation=15", "scale=[0.8,1.2]", "shift=0.1")),
-    "augmentation.fraction=0.8",
-    "augmentation.crop=0",
-)
-"""Augmentation for natural images: flips and padded crops, small rotations, no crops on a blank ground."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run, a row of the table.
-
-    Attributes:
-        teacher: architecture of the teacher.
-        student: architecture of the student.
-        recipe: name of the recipe.
-        published: the papers' accuracy, as text.
-        batch_norm: whether the teacher's file keeps its batch normalisation.
-        real: whether the recipe trains on real images.
-        overrides: changes of the recipe.
-        data: name of the data set.
-        description: what distinguishes the run, as a part of its name.
-    """
-
-    teacher: str
-    student: str
-    recipe: str
-    published: str
-    batch_norm: bool = False
-    real: bool = False
-    overrides: tuple[str, ...] = ()
-    data: str = "cifar10"
-    description: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name of the run in the table and of its files."""
-        prefix = "" if self.data == "cifar10" else f"{self.data}, "
-        description = f", {self.description}" if self.description else ""
-        return f"{prefix}{self.teacher} to {self.student}, {self.recipe}{description}{', BN kept' if self.batch_norm else ''}"
-
-
-PLAIN = ("distillation.augmentation.fraction=0", "procedural=null")
-"""No augmentation and no procedural images, as in the papers."""
-
-IMPRESSIONS = tuple(f"distillation.{change}" for change in COLOUR)
-ADVERSARIAL = (
-    *(f"generator.{change}" for change in ("width=128", "output=linear", "replay=0")),
-    "distillation.epochs=800",
-    *PLAIN,
-)
-SGD = tuple(
-    f"distillation.{change}" for change in ("optimiser=sgd", "learning_rate=0.1", "schedule=steps", "weight_decay=5e-4")
-)
-"""How wide ResNets are trained on real samples, also in the replication of ABM."""
-
-DAFL = (
-    *(
-        f"generator.{change}"
-        for change in ("width=128", "latent_dim=1000", "output=linear", "replay=0", "student_steps=1")
-    ),
-    *(f"generator.{change}" for change in ("learning_rate=0.02", "one_hot=0.05", "activation=0.01")),
-    *(f"distillation.{change}" for change in ("epochs=200", "epoch_samples=102400", "batch_size=256", "temperature=1")),
-    *SGD,
-    *PLAIN,
-)
-"""The authors' loss weights and learning rates for CIFAR-10; they train longer, in batches of 1,024."""
-
-NO_DEAD_LEAVES = ("procedural.dead_leaves=0",)
-DEAD_LEAVES = ("procedural.dead_leaves=1", "procedural.natural_images=true", "distillation.epochs=50")
-
-RUNS = (
-    Run("alexnet", "alexnet-half", "best", "-", overrides=IMPRESSIONS),
-    Run("alexnet", "alexnet-half", "zskd", "69.56", overrides=IMPRESSIONS),
-    Run(
-        "alexnet",
-        "alexnet-half",
-        "zskd",
-        "69.56",
-        overrides=(*IMPRESSIONS, *NO_DEAD_LEAVES),
-        description="no dead leaves",
-    ),
-    Run("alexnet", "alexnet-half", "zskd", "56.80", overrides=PLAIN, description="no augmentation"),
-    Run("alexnet", "alexnet-half", "zskd-uniform", "49.23", overrides=PLAIN, description="no augmentation"),
-    Run("alexnet", "alexnet-half", "mvn", "73.91", overrides=(*IMPRESSIONS, "init=random")),
-    Run("alexnet", "alexnet-half", "dafl", "70.23", overrides=DAFL),
-    Run("alexnet", "alexnet-half", "noise", "36.49", overrides=IMPRESSIONS),
-    Run(
-        "alexnet",
-        "alexnet-half",
-        "procedural",
-        "-",
-        overrides=(*IMPRESSIONS, *DEAD_LEAVES),
-        description="dead leaves alone",
-    ),
-    Run("alexnet", "alexnet-half", "kd", "80.08, 76.88", real=True, overrides=IMPRESSIONS),
-    Run("resnet34", "resnet18", "mvn-softmax", "93.31", overrides=(*IMPRESSIONS, "synthesis.activation=0.1")),
-    Run("resnet34", "resnet18", "best", "-", overrides=IMPRESSIONS),
-    Run("resnet34", "resnet18", "zskd", "91.99", overrides=IMPRESSIONS),
-    Run("resnet34", "resnet18", "deep-inversion", "93.26", batch_norm=True, overrides=IMPRESSIONS),
-    Run("resnet34", "resnet18", "dafl", "92.22", overrides=DAFL),
-    Run("resnet34", "resnet18", "kd", "94.40", real=True, overrides=IMPRESSIONS),
-    *(
-        Run("wrn-40-2", student, recipe, published, real=recipe == "kd-at", overrides=overrides)
-        for student, figures in (("wrn-16-1", ("83.63", "84.78", "82.85")), ("wrn-16-2", ("89.31", "91.12", "87.27")))
-        for recipe, published, overrides in (
-            ("abm", figures[0], ADVERSARIAL),
-            ("abm-modified", figures[1], ADVERSARIAL),
-            ("kd-at", figures[2], ("distillation.epoch_samples=50000", "distillation.epochs=200", *SGD, *IMPRESSIONS)),
-        )
-    ),
-    Run("wrn-40-2", "wrn-16-1", "abm", "94.00", overrides=ADVERSARIAL, data="svhn"),
-    Run(
-        "wrn-40-2",
-        "wrn-16-1",
-        "kd-at",
-        "80.75, of 100 images of each class",
-        real=True,
-        overrides=("data.per_class=100", "distillation.epoch_samples=73257", "distillation.epochs=100", *SGD, *PLAIN),
-        data="svhn",
-    ),
-)
-SMOKE = {
-    "synthesis": ("synthesis.count=200", "synthesis.iterations=2"),
-    "generator": ("generator.width=4",),
-    "all": ("held_out=100", "distillation.epochs=1", "distillation.epoch_samples=256", "distillation.batch_size=64"),
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--only", nargs="+", default=[], help="only runs whose name contains one of these")
+    parser.add_argument("--only", nargs="+", default=[], help="only runs of these names, or whose names contain them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=int, help="end this part after so many seconds")
+    parser.add_argument("--teacher-epochs", type=int, default=100)
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--smoke", action="store_true", help="a few images and steps, in a folder of its own")
     parser.add_argument("--table", action="store_true", help="print the finished runs, and run nothing")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/out/cifar10"))
     options = parser.parse_args()
     options.output = options.output / ("smoke" if options.smoke else f"seed-{options.seed}")
     options.output.mkdir(parents=True, exist_ok=True)
-    runs = [run for run in RUNS if not options.only or any(part in run.name for part in options.only)]
+    names = {run.name for run in RUNS}
+    runs = [
+        run
+        for run in RUNS
+        if not options.only or any(run.name == part if part in names else part in run.name for part in options.only)
+    ]
     if not options.table:
         if options.seconds:
             signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -246,7 +129,6 @@ def train(
     labels: np.ndarray,
     state: Path,
     options: argparse.Namespace,
-    epochs: int = 100,
     batch: int = 128,
 ) -> None:
     """Train with Nesterov SGD, a one-cycle learning rate, random crops and, except for digits, flips.
@@ -261,7 +143,8 @@ def train(
     x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div(255)
     y = torch.from_numpy(labels).to(device)
     flip = 0.0 if state.parent.name == "svhn" else 0.5
-    epochs = 1 if options.smoke else epochs
+    epochs = 1 if options.smoke else options.teacher_epochs
+    precision = torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else torch.float32
     torch.manual_seed(options.seed)
     net.to(device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -279,7 +162,9 @@ def train(
         rng = torch.Generator().manual_seed(options.seed * 1000 + epoch)
         for indices in torch.randperm(len(x), generator=rng)[: len(x) // batch * batch].split(batch):
             part = _crop(x[indices.to(device)], flip, rng)
-            loss = F.cross_entropy(net(part), y[indices.to(device)])
+            with computing_in(precision, device):
+                scores = net(part)
+            loss = F.cross_entropy(scores.float(), y[indices.to(device)])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -304,7 +189,7 @@ def _crop(x: Tensor, flip: float, rng: torch.Generator) -> Tensor:
 def measure(run: Run, options: argparse.Namespace) -> None:
     """Make a run unless its row exists; an interrupted run is resumed."""
     path = options.output / f"{run.name}.json"
-    overrides = [*run.overrides, *(smoke(run) if options.smoke else ())]
+    overrides = [*run.overrides, *options.overrides]
     recipe = resolved(run.recipe, overrides)
     if standing(path, recipe):
         return
@@ -327,25 +212,16 @@ def measure(run: Run, options: argparse.Namespace) -> None:
             data=home / "train.npz" if run.real else None,
             resume=is_interrupted,
             overwrite=not is_interrupted,
+            smoke=options.smoke,
         )
     except ZskdError as error:
         row: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
     else:
         assert result.accuracy is not None
         row = {"teacher": result.accuracy.teacher, "student": result.accuracy.student}
-    row |= {"recipe": recipe, "commit": commit()}
+    row |= {"recipe": recipe, "teacher epochs": options.teacher_epochs, "commit": commit()}
     row["seconds of the last part"] = time.perf_counter() - begin
     path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
-
-
-def smoke(run: Run) -> tuple[str, ...]:
-    """Overrides with which a run takes seconds."""
-    recipe = load_recipe(run.recipe)
-    section = "generator" if recipe.generator is not None else "synthesis"
-    overrides = () if run.real or getattr(recipe, section) is None else SMOKE[section]
-    return tuple(
-        change for change in (*overrides, *SMOKE["all"]) if run.recipe != "noise" or "iterations" not in change
-    )
 
 
 def print_table(runs: list[Run], folder: Path) -> None:

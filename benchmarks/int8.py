@@ -23,7 +23,7 @@ from torch import Tensor
 
 from zskd_onnx import EvaluationData, Teacher, load_teacher
 from zskd_onnx.data.npz import as_file_input
-from zskd_onnx.metrics.onnx_scores import predict
+from zskd_onnx.metrics.onnx_scores import log_probabilities
 from zskd_onnx.pipeline.quantization_samples import QuantizationSamples, make_samples
 from zskd_onnx.pipeline.quantized_file import quantise_file
 from zskd_onnx.system.onnx_runtime import open_session
@@ -61,7 +61,7 @@ def measure(teacher: Teacher, images: tuple[np.ndarray, ...], seed: int) -> list
     real = to_unit(teacher, x_train[rng.permutation(len(x_train))[:count]])
     noise = torch.rand(real.shape, generator=torch.Generator().manual_seed(seed))
     x, _ = as_file_input(x_test, teacher.domain, "test images")
-    before = predict(open_session(teacher.source.path), x, teacher.output.name)
+    before = classes(teacher.source.path, x, teacher)
     confident = TeacherView(teacher).batched_logits(to_unit(teacher, x_test)).softmax(1).amax(1).numpy() >= CONFIDENT
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,7 @@ def measure(teacher: Teacher, images: tuple[np.ndarray, ...], seed: int) -> list
                 QuantizationSamples(samples, made.held_out, kind),
                 evaluation=EvaluationData(x, y_test),
             )
-            after = predict(open_session(result.quantized_file.path), x, teacher.output.name)
+            after = classes(result.quantized_file.path, x, teacher)
             assert result.accuracy is not None
             rows.append(
                 {
@@ -96,6 +96,11 @@ def measure(teacher: Teacher, images: tuple[np.ndarray, ...], seed: int) -> list
                 }
             )
     return rows
+
+
+def classes(path: str | Path, x: np.ndarray, teacher: Teacher) -> np.ndarray:
+    """The class numbers that a file predicts."""
+    return log_probabilities(open_session(path), x, teacher.output).argmax(1).numpy()
 
 
 def to_unit(teacher: Teacher, x: np.ndarray) -> Tensor:

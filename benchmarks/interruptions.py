@@ -1,12 +1,12 @@
 """Runs that are ended at random moments, and what resuming them gives.
 
-    python benchmarks/interruptions.py                  # six kinds, ten moments each, about 60 runs
+    python benchmarks/interruptions.py                  # seven kinds, ten moments each, about 70 runs
     python benchmarks/interruptions.py --jobs 2         # two at a time
     python benchmarks/interruptions.py --kinds kill disk --moments 3
 
 Every run compresses the bundled classifier of digits with a short recipe. It is ended by ``kill -9``, SIGTERM, SIGINT, a
-full disk, an exception of a listener, or meets a second process that wants its folder. The run is then resumed with the
-same command and ``--resume``. Every second run replaces the student of an earlier run with ``--overwrite``.
+full disk, an exception of a listener, or meets a second process that wants its folder. As "rank" it has two processes, and
+torchrun ends both after one was killed. The run is then resumed with the same command and ``--resume``. Every second run replaces the student of an earlier run with ``--overwrite``.
 
 One JSON line a case says: how the run ended, its last message, and
 
@@ -43,7 +43,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-KINDS = ("kill", "sigterm", "sigint", "disk", "listener", "second")
+KINDS = ("kill", "rank", "sigterm", "sigint", "disk", "listener", "second")
 
 SETTINGS = (
     *("synthesis.count=2400", "synthesis.batch_size=20", "synthesis.iterations=60", "held_out=200"),
@@ -52,7 +52,7 @@ SETTINGS = (
 """Seven shards and 1,920 steps: a few seconds of synthesis, a few of training."""
 
 SIGNALS = {"kill": signal.SIGKILL, "sigterm": signal.SIGTERM, "sigint": signal.SIGINT}
-EXIT_CODES = {"kill": -9, "sigterm": 143, "sigint": 130, "disk": 1, "listener": 1, "second": 0}
+EXIT_CODES = {"kill": -9, "sigterm": 143, "sigint": 130, "disk": 1, "listener": 1, "second": 0, "rank": 1}
 PAGE = 4096
 
 LISTENER = """
@@ -80,6 +80,7 @@ class Bench:
         teacher: path of the bundled teacher.
         earlier: output folder of a finished run with another seed.
         expected: SHA-256 of the undisturbed student.
+        expected_of_two: SHA-256 of the undisturbed student of two processes, which is rounded otherwise.
         seconds: duration of the undisturbed run, from its first file on.
         size: bytes of its output folder.
         events: number of its events.
@@ -89,6 +90,7 @@ class Bench:
     teacher: Path
     earlier: Path
     expected: str
+    expected_of_two: str
     seconds: float
     size: int
     events: int
@@ -125,8 +127,9 @@ def main() -> None:
 
 def undisturbed(work: Path, teacher: Path) -> Bench:
     """Measure a run that nothing disturbs, and make an earlier one to be replaced."""
-    earlier, folder = work / "earlier", work / "undisturbed"
+    earlier, folder, of_two = work / "earlier", work / "undisturbed", work / "of-two"
     run(command(teacher, earlier, "--seed", "1"))
+    run(command(teacher, of_two, ranks=2))
     process = start(command(teacher, folder))
     wait_for_start(process, folder, None)
     begin = time.monotonic()
@@ -136,13 +139,16 @@ def undisturbed(work: Path, teacher: Path) -> Bench:
     seconds = time.monotonic() - begin
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     counted = run(listener_command(teacher, work / "counted", 0, {}))
-    return Bench(work, teacher, earlier, digest(folder / "student.onnx"), seconds, size, int(counted.stdout))
+    one, two = (digest(each / "student.onnx") for each in (folder, of_two))
+    return Bench(work, teacher, earlier, one, two, seconds, size, int(counted.stdout))
 
 
 def run_case(bench: Bench, kind: str, number: int, share: float) -> dict[str, Any]:
     """End one run at a share of its duration, resume it, and compare."""
     folder = bench.work / f"{kind}-{number}" / "out"
     folder.parent.mkdir()
+    ranks = 2 if kind == "rank" else 1
+    undisturbed = bench.expected if ranks == 1 else bench.expected_of_two
     overwrite = number % 2 == 1
     with disk(folder.parent, kind, bench, share) as (place, preexec):
         if overwrite:  # a small disk has no room for the earlier transfer set
@@ -151,13 +157,13 @@ def run_case(bench: Bench, kind: str, number: int, share: float) -> dict[str, An
         before = run_name(folder)
         ended = disturbed(bench, kind, folder, share, overwrite=overwrite, preexec=preexec)
         state, begun = complete(folder), run_name(folder) != before
-        expected = bench.expected if begun else digest(bench.earlier / "student.onnx")
+        expected = undisturbed if begun else digest(bench.earlier / "student.onnx")
         kept = not overwrite or {"student.onnx", "manifest.json"} <= state.keys()
-        if overwrite and state.get("student.onnx") != bench.expected:
+        if overwrite and state.get("student.onnx") != undisturbed:
             kept = kept and state["student.onnx"] == digest(bench.earlier / "student.onnx")
         if place == "tmpfs":
             subprocess.run(["mount", "-o", "remount,size=256m", str(folder.parent)], check=True)
-        resumed = run(command(bench.teacher, folder, "--resume"), check=False)
+        resumed = run(command(bench.teacher, folder, "--resume", ranks=ranks), check=False)
         after = complete(folder)
         kept = (
             kept
@@ -165,7 +171,7 @@ def run_case(bench: Bench, kind: str, number: int, share: float) -> dict[str, An
             and all(after.get(name) == value for name, value in state.items() if name.startswith("shard"))
         )
         identical = after.get("student.onnx") == expected
-        clean = not list(folder.rglob("*.partial")) and not (folder / ".run.lock").exists()
+        clean = not [path for ending in ("*.partial", ".*.lock") for path in folder.rglob(ending)]
     shutil.rmtree(folder.parent, ignore_errors=True)
     row = {
         "kind": kind,
@@ -196,7 +202,7 @@ def disturbed(bench: Bench, kind: str, folder: Path, share: float, *, overwrite:
         message = next((line for line in lines if line.startswith("RuntimeError")), "")
         return {"exit": done.returncode, "event": moment, "message": " ".join([message, *lines[-1:]])}
     before = run_name(folder)
-    process = start(command(bench.teacher, folder, *how), preexec)
+    process = start(command(bench.teacher, folder, *how, ranks=2 if kind == "rank" else 1), preexec)
     if kind == "disk":
         _, errors = process.communicate()
         return {"exit": process.returncode, "message": last_line(errors)}
@@ -209,7 +215,12 @@ def disturbed(bench: Bench, kind: str, folder: Path, share: float, *, overwrite:
             refused = (second.returncode == 2 and "another run" in second.stderr) or process.poll() is not None
         _, errors = process.communicate()
         return {"exit": process.returncode, "refused": refused, "message": last_line(errors)}
-    process.send_signal(SIGNALS[kind])
+    if kind == "rank":
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
+        for worker in random.Random(share).sample(found.split(), min(1, len(found.split()))):
+            os.kill(int(worker), signal.SIGKILL)
+    else:
+        process.send_signal(SIGNALS[kind])
     _, errors = process.communicate()
     return {"exit": process.returncode, "message": last_line(errors)}
 
@@ -233,10 +244,11 @@ def disk(folder: Path, kind: str, bench: Bench, share: float) -> Iterator[tuple[
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def command(teacher: Path, folder: Path, *options: str) -> list[str]:
+def command(teacher: Path, folder: Path, *options: str, ranks: int = 1) -> list[str]:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     words = ["compress", str(teacher), "--output", str(folder), "--quiet", *settings, *options]
-    return [sys.executable, "-m", "zskd_onnx", *words]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    return [sys.executable, *(torchrun if ranks > 1 else []), "-m", "zskd_onnx", *words]
 
 
 def listener_command(teacher: Path, folder: Path, moment: int, options: dict[str, Any]) -> list[str]:

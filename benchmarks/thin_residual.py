@@ -4,6 +4,8 @@
     python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx --recipe boundary --set synthesis.count=16000
     python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx --init random       # without the teacher's weights
     python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx --real              # on the real training images
+    python benchmarks/thin_residual.py resnet20_cifar10_folded.onnx --recipe boundary --time-budget 15m \
+        --set distillation.epochs=100 --set synthesis.count=40000                       # as long as the time lasts
 
 The teacher takes CIFAR-10's images with ImageNet's mean and deviation. The student sees procedural images alone (recipe
 ``procedural``, which draws dead leaves for natural images), or with ``--real`` the 50,000 training images without their
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="procedural", help="for procedural images")
     parser.add_argument("--without", choices=PARTS, action="append", default=[], help="a part of the method")
     parser.add_argument("--steps", type=int, default=3600, help=f"of {BATCH} images")
+    parser.add_argument("--time-budget", help="of the whole run, in place of a number of steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="recipe overrides, KEY=VALUE")
     parser.add_argument("--data", type=Path, help="folder with CIFAR-10; default: ZSKD_DATA")
@@ -58,6 +61,13 @@ def main() -> None:
     options = parser.parse_args()
     training, _, images, labels = cifar10(data_folder(options.data))
     x = ((images / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    steps = [
+        "distillation.epochs=1",
+        f"distillation.epoch_samples={BATCH * options.steps}",
+        f"distillation.batch_size={BATCH}",
+    ]
+    if options.time_budget is not None:
+        steps = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         for part in options.without:
             stack.enter_context(PARTS[part])
@@ -75,12 +85,8 @@ def main() -> None:
             seed=options.seed,
             mean=MEAN,
             std=STD,
-            overrides=[
-                "distillation.epochs=1",
-                f"distillation.epoch_samples={BATCH * options.steps}",
-                f"distillation.batch_size={BATCH}",
-                *options.overrides,
-            ],
+            overrides=[*steps, *options.overrides],
+            time_budget=options.time_budget,
             overwrite=True,
         )
         seconds = time.perf_counter() - begin
@@ -90,7 +96,8 @@ def main() -> None:
         "student": options.student,
         "recipe": "kd" if options.real else options.recipe,
         "init": options.init or "inherit",
-        "steps": options.steps,
+        "steps": None if options.time_budget else options.steps,
+        "time budget": options.time_budget,
         "seed": options.seed,
         "overrides": options.overrides,
         "without": options.without,

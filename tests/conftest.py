@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
@@ -20,8 +21,11 @@ import torch
 import torch.nn.functional as F
 from onnx import helper
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 from zskd_onnx import CompressionResult, compress
+from zskd_onnx.cli.app import COLLECT_AFTER, app
+from zskd_onnx.pipeline import estimate
 from zskd_onnx.pipeline.demo import held_out_digits
 from zskd_onnx.students.zoo.architecture import STUDENTS
 from zskd_onnx.teacher.load import load_teacher
@@ -167,6 +171,13 @@ def exporter_reads_its_operators_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def collector_skips_the_libraries(exporter_reads_its_operators_once: None) -> None:
+    """Python's collector would go through the half million objects of imported libraries again and again, see ``main``."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 @dataclass
@@ -324,6 +335,23 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs a command in this process and in an empty folder; the result is as a process would give it.
+
+    It saves the seconds in which a process imports torch, and measures estimates for a shorter time.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimate, "estimate", partial(estimate.estimate, seconds=0.2))
+
+    def invoke(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, arguments))
+        result = CliRunner().invoke(app, words, prog_name="zskd-onnx", env=environment)
+        return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
+
+    return invoke
 
 
 @pytest.fixture(scope="module")

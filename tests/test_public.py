@@ -45,6 +45,7 @@ def test_importing_the_package_is_light(environment: dict[str, str]) -> None:
         ("UnsupportedTeacherError", 3),
         ("ParityError", 4),
         ("QualityError", 5),
+        ("PeerLostError", 1),
         ("Cancelled", 130),
     ],
 )

@@ -18,6 +18,7 @@ from zskd_onnx.errors import (
     DomainWarning,
     MissingExtraError,
     ParityError,
+    PeerLostError,
     QualityError,
     RecipeError,
     UnsupportedTeacherError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.compress import compress
     from zskd_onnx.pipeline.estimate import Estimate, estimate
     from zskd_onnx.pipeline.evaluate import Evaluation, Quality, evaluate
+    from zskd_onnx.pipeline.footprint import Footprint
     from zskd_onnx.pipeline.inspect import Inspection, Suitability, inspect
     from zskd_onnx.pipeline.inspect_thinning import ThinnableGroup, Thinning, inspect_thinning
     from zskd_onnx.pipeline.plan import Plan, prepare
@@ -88,6 +90,7 @@ _MODULES = {
     "EvaluationData": "data.npz",
     "Event": "events",
     "Fixed": "importer.file.fixed_inputs",
+    "Footprint": "pipeline.footprint",
     "Gate": "metrics.gates",
     "Head": "teacher.signature.head",
     "HeldChannels": "students.thinning.groups",
@@ -159,6 +162,7 @@ __all__ = [
     "EvaluationData",
     "Event",
     "Fixed",
+    "Footprint",
     "Gate",
     "Head",
     "HeldChannels",
@@ -178,6 +182,7 @@ __all__ = [
     "Pair",
     "Parity",
     "ParityError",
+    "PeerLostError",
     "Plan",
     "Quality",
     "QualityError",

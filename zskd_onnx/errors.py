@@ -7,6 +7,7 @@ ZskdError                      1
 ├── UnsupportedTeacherError    3   the ONNX file cannot serve as a teacher
 ├── ParityError                4   two runtimes disagree on the same model
 ├── QualityError               5   a quality gate was missed
+├── PeerLostError              1   another process of the run has ended
 └── Cancelled                130   a listener stopped the run
 
 The number is the exit code of the command line. Each message is one line: it names the node, key or file, what was
@@ -96,6 +97,16 @@ class QualityError(ZskdError):
     """
 
     exit_code = 5
+
+
+class PeerLostError(ZskdError):
+    """Another process of a run that torchrun started has ended, so that this one cannot go on.
+
+    try:
+        compress("teacher.onnx", "out")
+    except PeerLostError:
+        sys.exit(1)  # torchrun --max-restarts 3 starts all of them again, and the run continues
+    """
 
 
 class Cancelled(ZskdError):

@@ -17,8 +17,8 @@ class Event:
 
     Attributes:
         kind: "note" (a text), "progress" (a stage advanced) or "done" (a stage ended).
-        stage: "teacher", "plan", "synthesis", "distillation", "fine-tuning", "deployment", "belief matching",
-            "sweep" or "tracking".
+        stage: "teacher", "plan", "transfer set", "synthesis", "pruning", "distillation", "fine-tuning", "quantisation",
+            "deployment", "belief matching", "sweep" or "tracking".
         text: a message for people.
         completed, total: units of work of the stage; 0 for notes.
         figures: measured values.
@@ -36,6 +36,14 @@ class Event:
 
 Listener = Callable[[Event], None]
 """A function that is called with every event of a run. It may raise ``Cancelled`` to stop the run."""
+
+
+OnProgress = Callable[[float], None]
+"""A function that is called with the share of some work that is done, from 0 to 1."""
+
+
+def ignore_progress(share: float) -> None:
+    """An ``OnProgress`` that does nothing."""
 
 
 def silent(event: Event) -> None:

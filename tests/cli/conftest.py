@@ -1,4 +1,4 @@
-"""Fixtures for tests of the command line: commands without a process, and snapshots of what they print.
+"""Snapshots of what the command line prints.
 
 A snapshot is a text file in ``tests/cli/snapshots``. After a change of help texts, tables or progress,
 write them anew and look at the difference:
@@ -10,15 +10,10 @@ write them anew and look at the difference:
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from tests.conftest import Cli
-from zskd_onnx.cli.app import app
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -28,19 +23,6 @@ WIDTHS = (60, 80, 120)
 """Widths of the terminals of snapshots, in characters."""
 
 Snapshot = Callable[[str, str], None]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs a command in this process and in an empty folder; the result is as a process would give it."""
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        words = list(map(str, arguments))
-        result = CliRunner().invoke(app, words, prog_name="zskd-onnx", env=environment)
-        return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
-
-    return invoke
 
 
 @pytest.fixture

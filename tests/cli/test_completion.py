@@ -49,7 +49,7 @@ def complete(run: Cli) -> Complete:
         ("zskd-onnx inspect t.onnx --layout NH", ["NHWC"]),
         ("zskd-onnx inspect t.onnx --importer ", ["native", "onnx2torch"]),
         ("zskd-onnx doctor --format ", ["text", "json"]),
-        ("zskd-onnx sweep t.onnx --recipe zs", ["zskd", "zskd-uniform", "zskd-2019", "zskd-tensorflow"]),
+        ("zskd-onnx sweep t.onnx --recipe zs", ["zskd", "zskd-images", "zskd-uniform", "zskd-2019", "zskd-tensorflow"]),
         ("zskd-onnx recipes copy be", ["best"]),
         ("zskd-onnx compress t.onnx --student wrn-16", ["wrn-16-1", "wrn-16-2"]),
         ("zskd-onnx sweep t.onnx --student h", ["half"]),

@@ -16,7 +16,7 @@ from tests.conftest import Cli
 from zskd_onnx.cli.app import app
 from zskd_onnx.cli.help_page import PANELS, split_docstring
 from zskd_onnx.config.files import DEFAULT_RECIPE
-from zskd_onnx.pipeline.choose_recipe import NATURAL_RECIPE
+from zskd_onnx.pipeline.choose_recipe import DRAWING_RECIPE, NATURAL_RECIPE
 from zskd_onnx.version import __version__
 
 ROOT_COMMAND: Any = typer.main.get_command(app)
@@ -128,7 +128,7 @@ def test_every_option_is_described(path: tuple[str, ...]) -> None:
 def test_the_default_recipe_is_named(run: Cli) -> None:
     """The help text is a copy, because the constants' modules import YAML and torch."""
     assert f"(default: {DEFAULT_RECIPE})" in run("sweep", "--help", COLUMNS="200").stdout
-    both = f"(default: {DEFAULT_RECIPE}; {NATURAL_RECIPE} for natural images)"
+    both = f"(default: {DRAWING_RECIPE} for drawings, {NATURAL_RECIPE} for natural images, {DEFAULT_RECIPE} for others)"
     assert both in " ".join(run("compress", "--help", COLUMNS="200").stdout.split())
 
 

@@ -28,7 +28,7 @@ def test_list(run: Cli) -> None:
     published = [entry["name"] for entry in content["recipes"] if entry["as_published"]]
     assert published == recipe_names(AS_PUBLISHED)
     text = run("recipes", "list").stdout
-    [line] = [line for line in text.splitlines() if line.endswith("(default)")]
+    [line] = [line for line in text.splitlines() if line.endswith("(default for other inputs)")]
     assert line.split()[0] == content["default"] == "best"
     everyday, _, others = text.partition("With the settings of their papers")
     assert all(f"{name} " in others and f"{name} " not in everyday for name in published)

@@ -10,7 +10,7 @@ from tests.conftest import Cli
 
 CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "an unknown option": (("inspect", "t.onnx", "--nonsense"), "no such option --nonsense"),
-    "a misspelt option": (("compress", "t.onnx", "--see", "1"), "did you mean --resume or --seed or --set?"),
+    "a misspelt option": (("compress", "t.onnx", "--see", "1"), "did you mean --seed or --set or --smoke?"),
     "a missing argument": (("inspect",), "TEACHER.onnx is missing"),
     "a missing option": (("evaluate", "s.onnx"), "--teacher is missing; expected TEACHER.onnx"),
     "a missing value": (("compress", "t.onnx", "--seed"), "'--seed' requires an argument"),

@@ -21,6 +21,7 @@ from zskd_onnx.synthesis.base import Synthesis
 from zskd_onnx.synthesis.fill import fill
 from zskd_onnx.synthesis.impressions import Impressions
 from zskd_onnx.synthesis.noise import Noise
+from zskd_onnx.synthesis.parts import Parts
 from zskd_onnx.teacher.teacher import Teacher
 
 
@@ -34,7 +35,7 @@ def test_a_set_can_be_read_while_it_grows(tmp_path: Path) -> None:
     assert TransferSet.open(tmp_path).count == 0
     parts = [samples(5, 0), samples(3, 1)]
     for number, part in enumerate(parts, 1):
-        written.append(*part)
+        written.add(written.count, *part)
         opened = TransferSet.open(tmp_path)
         assert opened.identity == {"teacher": "a"}
         assert opened.count == sum(len(p[0]) for p in parts[:number])
@@ -45,7 +46,7 @@ def test_a_set_can_be_read_while_it_grows(tmp_path: Path) -> None:
 
 
 def test_safetensors_can_read_a_shard(tmp_path: Path) -> None:
-    TransferSet.create(tmp_path, {}).append(*samples(5))
+    TransferSet.create(tmp_path, {}).add(0, *samples(5))
     index = json.loads((tmp_path / "index.json").read_text())
     (shard,) = index["shards"]
     assert shard["count"] == 5
@@ -54,17 +55,17 @@ def test_safetensors_can_read_a_shard(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_no_trace(tmp_path: Path) -> None:
     transfer_set = TransferSet.create(tmp_path, {})
-    transfer_set.append(*samples(5))
+    transfer_set.add(transfer_set.count, *samples(5))
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with file_size_limit(1000), pytest.raises(OSError, match=r"shard-00001\.safetensors"):
-        transfer_set.append(*samples(50))
+    with file_size_limit(1000), pytest.raises(OSError, match=r"shard-00000005\.safetensors"):
+        transfer_set.add(transfer_set.count, *samples(50))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_the_index_records_the_largest_request(tmp_path: Path) -> None:
     written = TransferSet.create(tmp_path, {})
     written.request(7)
-    written.append(*samples(5))
+    written.add(written.count, *samples(5))
     assert TransferSet.open(tmp_path).requested == 7
     for count, requested in ((6, 7), (9, 9)):
         TransferSet.open(tmp_path).request(count)
@@ -73,7 +74,7 @@ def test_the_index_records_the_largest_request(tmp_path: Path) -> None:
 
 def test_an_index_of_earlier_versions(tmp_path: Path) -> None:
     """It has no "wanted" and no digests. A run that takes fewer samples than the set has does not limit later runs."""
-    TransferSet.create(tmp_path, {}).append(*samples(5))
+    TransferSet.create(tmp_path, {}).add(0, *samples(5))
     index = json.loads((tmp_path / "index.json").read_text())
     del index["wanted"], index["shards"][0]["sha256"]
     (tmp_path / "index.json").write_text(json.dumps(index))
@@ -82,10 +83,10 @@ def test_an_index_of_earlier_versions(tmp_path: Path) -> None:
         old.request(count)
         assert (old.requested, old.count) == (requested, 5)
         assert len(old.load().inputs) == 5
-    old.append(*samples(5))
+    old.add(old.count, *samples(5))
     assert ["sha256" in shard and shard["sha256"] is not None for shard in stored(tmp_path)["shards"]] == [False, True]
     assert TransferSet.open(tmp_path).damaged(10) == []
-    (tmp_path / "shard-00000.safetensors").write_bytes(b"no shard")
+    (tmp_path / "shard-00000000.safetensors").write_bytes(b"no shard")
     assert [first for first, _ in TransferSet.open(tmp_path).damaged(10)] == [0]
 
 
@@ -105,19 +106,19 @@ def flip_a_bit(path: Path) -> None:
 def test_one_changed_bit_is_noticed(tmp_path: Path) -> None:
     written = TransferSet.create(tmp_path, {})
     for number in range(3):
-        written.append(*samples(5, number))
-    flip_a_bit(tmp_path / "shard-00001.safetensors")
+        written.add(written.count, *samples(5, number))
+    flip_a_bit(tmp_path / "shard-00000005.safetensors")
     opened = TransferSet.open(tmp_path)
-    with pytest.raises(UsageError, match=r"shard-00001\.safetensors.*SHA-256.*--resume"):
+    with pytest.raises(UsageError, match=r"shard-00000005\.safetensors.*SHA-256.*--resume"):
         opened.load()
     assert len(opened.load(5).inputs) == 5
-    assert [(first, shard.file) for first, shard in opened.damaged(15)] == [(5, "shard-00001.safetensors")]
+    assert [(first, shard.file) for first, shard in opened.damaged(15)] == [(5, "shard-00000005.safetensors")]
     assert opened.damaged(5) == []
 
 
 def damage(folder: Path, how: str) -> None:
     """Damage a transfer set in one of the ways of the test below."""
-    index, shard = folder / "index.json", folder / "shard-00000.safetensors"
+    index, shard = folder / "index.json", folder / "shard-00000000.safetensors"
     content = json.loads(index.read_text())
     if how == "no index":
         index.unlink()
@@ -132,7 +133,7 @@ def damage(folder: Path, how: str) -> None:
     elif how == "wanted is negative":
         index.write_text(json.dumps({**content, "wanted": -3}))
     elif how == "a shard outside the folder":
-        content["shards"][0]["file"] = "../shard-00000.safetensors"
+        content["shards"][0]["file"] = "../shard-00000000.safetensors"
         index.write_text(json.dumps(content))
     elif how == "a shard is missing":
         shard.unlink()
@@ -160,7 +161,7 @@ def damage(folder: Path, how: str) -> None:
 )
 def test_a_damaged_set_is_an_error_that_names_it(tmp_path: Path, how: str) -> None:
     folder = tmp_path / "set"
-    TransferSet.create(folder, {}).append(*samples(5))
+    TransferSet.create(folder, {}).add(0, *samples(5))
     damage(folder, how)
     with pytest.raises(UsageError, match=str(folder)) as error:
         TransferSet.open(folder).load()
@@ -169,9 +170,9 @@ def test_a_damaged_set_is_an_error_that_names_it(tmp_path: Path, how: str) -> No
 
 def test_shards_of_several_shapes_are_refused(tmp_path: Path) -> None:
     written = TransferSet.create(tmp_path, {})
-    written.append(*samples(5))
-    written.append(torch.rand(5, 1, 5, 5), torch.rand(5, 3))
-    with pytest.raises(UsageError, match="shard-00001"):
+    written.add(written.count, *samples(5))
+    written.add(written.count, torch.rand(5, 1, 5, 5), torch.rand(5, 3))
+    with pytest.raises(UsageError, match="shard-00000005"):
         TransferSet.open(tmp_path).load()
 
 
@@ -180,7 +181,7 @@ def test_the_memory_format_does_not_depend_on_the_count(tmp_path: Path, shape: t
     parts = [torch.rand(count, *shape).half() for count in (5, 3)]
     written = TransferSet.create(tmp_path, {})
     for part in parts:
-        written.append(part, torch.rand(len(part), 3))
+        written.add(written.count, part, torch.rand(len(part), 3))
     joined = torch.cat(parts)
     if joined.ndim == 4:
         joined = joined.contiguous(memory_format=torch.channels_last)
@@ -199,7 +200,7 @@ def test_loading_takes_little_more_memory_than_the_set(tmp_path: Path) -> None:
     written = TransferSet.create(tmp_path / "set", {})
     part = torch.rand(100, 3, 64, 64).half()
     for _ in range(40):
-        written.append(part, torch.rand(100, 10))
+        written.add(written.count, part, torch.rand(100, 10))
     whole = 40 * part.numel() * part.element_size()
     outcome = in_process(load, tmp_path / "set", folder=tmp_path, limit=100)
     assert outcome.code == 0, outcome.stderr
@@ -207,10 +208,10 @@ def test_loading_takes_little_more_memory_than_the_set(tmp_path: Path) -> None:
 
 
 def test_a_wrong_count_in_the_index_allocates_no_memory(tmp_path: Path) -> None:
-    TransferSet.create(tmp_path, {}).append(*samples(5))
+    TransferSet.create(tmp_path, {}).add(0, *samples(5))
     index = tmp_path / "index.json"
     index.write_text(index.read_text().replace('"count": 5', '"count": 5000000000000'))
-    with pytest.raises(UsageError, match="shard-00000"):
+    with pytest.raises(UsageError, match="shard-00000000"):
         TransferSet.open(tmp_path).load()
 
 
@@ -260,7 +261,7 @@ def test_a_damaged_shard_is_made_again(
     monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_BATCHES", 1)
     filled(tmp_path / "set", digits, 60)
     before = {path.name: path.read_bytes() for path in (tmp_path / "set").iterdir()}
-    shard = tmp_path / "set" / "shard-00001.safetensors"
+    shard = tmp_path / "set" / "shard-00000020.safetensors"
     flip_a_bit(shard) if how == "changed" else shard.unlink()
     notes: list[str] = []
     filled(tmp_path / "set", digits, 60, listener=lambda event: notes.append(event.text))
@@ -269,8 +270,9 @@ def test_a_damaged_shard_is_made_again(
 
 
 def test_slow_batches_are_written_one_by_one(tmp_path: Path, digits: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[fill.__module__], "FEWEST_PARTS", 1)
     assert len(list(filled(tmp_path / "quick", digits, 60).folder.glob("*.safetensors"))) == 1
-    monkeypatch.setattr(sys.modules[fill.__module__], "SHARD_SECONDS", 0.0)
+    monkeypatch.setattr(sys.modules[Parts.__module__], "SHARD_SECONDS", 0.0)
     assert len(list(filled(tmp_path / "slow", digits, 60).folder.glob("*.safetensors"))) == 3
 
 

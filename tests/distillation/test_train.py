@@ -219,7 +219,7 @@ def test_label_loss_by_hand() -> None:
     """The cross-entropy is a mean over the samples with a label, whatever their number in a batch."""
     z, teacher = torch.randn((2, 6, 4), generator=torch.Generator().manual_seed(0)).unbind()
     labels = torch.tensor([2, NO_LABEL, 0, NO_LABEL, NO_LABEL, 3])
-    batch = Batch(torch.zeros(6, 1), Outputs(teacher), labels)
+    batch = Batch(torch.zeros(6, 1), Outputs(teacher), labels, 6)
     plain, labelled = (
         _loss(Outputs(z), batch, Distillation(temperature=1.0, loss_weights=LossWeights(labels=weight)), None)
         for weight in (0.0, 0.3)

@@ -20,7 +20,13 @@ from pathlib import Path
 ADDRESS_SPACE = 8 << 30
 """Limit in bytes, besides what the libraries map. It protects the machine; tests check ``Outcome.grown``."""
 
-PRELOAD = ["tests.importer.bounded", "zskd_onnx.cli.app", "zskd_onnx.pipeline.inspect", "torch._dynamo"]
+PRELOAD = [
+    "tests.importer.bounded",
+    "tests.importer.test_fuzz",  # if each of its processes imported it, that would take longer than the case
+    "zskd_onnx.cli.app",
+    "zskd_onnx.pipeline.inspect",
+    "torch._dynamo",
+]
 
 
 @dataclass(frozen=True)

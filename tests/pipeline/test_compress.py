@@ -124,7 +124,7 @@ def test_equal_seeds_give_equal_files(finished: CompressionResult, digits_file: 
     again = compress(digits_file, tmp_path / "again", overrides=SMALL)
     other = compress(digits_file, tmp_path / "other", overrides=SMALL, seed=1)
     assert again.student.read_bytes() == finished.student.read_bytes()
-    for name in ("impressions.png", "class_similarity.png", "recipe.yaml", "transfer-set/shard-00000.safetensors"):
+    for name in ("impressions.png", "class_similarity.png", "recipe.yaml", "transfer-set/shard-00000000.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (finished.student.parent / name).read_bytes(), name
     assert weights(other.student).keys() == weights(finished.student).keys()
     assert weights(other.student) != weights(finished.student)
@@ -174,7 +174,7 @@ def test_transfer_set_of_another_teacher_is_refused(
 def test_overwrite_removes_only_files_of_a_run(finished: CompressionResult, digits_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
-    (folder / "transfer-set" / "shard-00009.safetensors").write_bytes(b"old")
+    (folder / "transfer-set" / "shard-00000009.safetensors").write_bytes(b"old")
     (folder / "notes.txt").write_text("of the user")
     (folder / "empty").mkdir()
     with pytest.raises(UsageError, match="--overwrite"):
@@ -182,7 +182,7 @@ def test_overwrite_removes_only_files_of_a_run(finished: CompressionResult, digi
     assert (folder / "student.onnx").exists()
     result = compress(digits_file, folder, overrides=SMALL, seed=1, overwrite=True)
     assert {p.name for p in folder.iterdir()} == FILES | {"notes.txt", "empty"}
-    assert not (folder / "transfer-set" / "shard-00009.safetensors").exists()
+    assert not (folder / "transfer-set" / "shard-00000009.safetensors").exists()
     assert weights(result.student) != weights(finished.student)
 
 
@@ -260,7 +260,7 @@ def test_resume_of_a_finished_run_gives_its_result_and_writes_nothing(
 def test_resume_of_a_finished_run_makes_a_damaged_shard_again(finished: CompressionResult, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(finished.student.parent, folder)
-    shard = folder / "transfer-set" / "shard-00000.safetensors"
+    shard = folder / "transfer-set" / "shard-00000000.safetensors"
     before, student = shard.read_bytes(), content(folder)[folder / "student.onnx"]
     shard.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     compress(None, folder, resume=True)
@@ -298,19 +298,19 @@ def test_student_can_serve_as_a_teacher(finished: CompressionResult, digits_file
     assert (second.low, second.high, second.layout, second.shape) == (first.low, first.high, first.layout, first.shape)
     assert not second.assumed
     result = compress(finished.student, tmp_path / "out", overrides=SMALL, student="mlp-small", allow_degenerate=True)
-    assert verify(tmp_path / "out", teacher=finished.student).interface == "fits"
+    assert verify(tmp_path / "out", teacher=finished.student, isolate=False).interface == "fits"
     assert result.student_size.parameters < finished.student_size.parameters
 
 
 def test_verification_of_a_run(finished: CompressionResult, digits_file: Path, digits_data: Path) -> None:
-    verification = verify(finished.student.parent, teacher=digits_file, eval_data=digits_data)
+    verification = verify(finished.student.parent, teacher=digits_file, eval_data=digits_data, isolate=False)
     assert (verification.digest, verification.interface) == ("matches", "fits")
     assert verification.parity < 1e-4
     assert verification.accuracy is not None
     assert finished.accuracy is not None
     assert verification.accuracy.student == finished.accuracy.student
     assert verification.accuracy.teacher == finished.accuracy.teacher
-    without_teacher = verify(finished.student)
+    without_teacher = verify(finished.student, isolate=False)
     assert (without_teacher.interface, without_teacher.agreement) == ("no teacher given", None)
 
 
@@ -361,7 +361,7 @@ def test_student_has_the_teachers_type_layout_and_output_kind(pixels: Path, tmp_
     assert probabilities.shape == (5, 4)
     assert (probabilities >= 0).all()
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
-    assert verify(tmp_path / "out", teacher=pixels).interface == "fits"
+    assert verify(tmp_path / "out", teacher=pixels, isolate=False).interface == "fits"
     loaded, domain = load_teacher(result.student), load_teacher(pixels).domain
     assert loaded.output.kind == "softmax"
     np.testing.assert_allclose(loaded.domain.low, domain.low, atol=1e-9)

@@ -81,7 +81,7 @@ def test_a_run_that_is_ended_again_and_again(digits_file: Path, tmp_path: Path, 
     The full disk is a limit of the size of files, beyond which writing fails in the same way.
     """
     folder = tmp_path / "out"
-    with file_size_limit(50_000), pytest.raises(OSError, match=r"too large: '\S+shard-00000\.safetensors'") as full:
+    with file_size_limit(15_000), pytest.raises(OSError, match=r"too large: '\S+shard-00000000\.safetensors'") as full:
         compress(digits_file, folder, overrides=SETTINGS)
     assert full.value.__notes__[0].startswith("no sample was made yet; to continue: zskd-onnx compress --resume ")
     assert not list(folder.rglob("*.partial"))
@@ -152,7 +152,7 @@ def test_a_process_that_is_killed_and_one_that_is_terminated(
 ) -> None:
     folder = tmp_path / "out"
     command = ["compress", str(digits_file), "--output", str(folder), *OPTIONS]
-    with started(command, folder, environment, "transfer-set/shard-00000.safetensors") as process:
+    with started(command, folder, environment, "transfer-set/shard-00000000.safetensors") as process:
         process.kill()
     before = shards(folder)
     with started([*command, "--resume"], folder, environment, "checkpoint.pt") as process:

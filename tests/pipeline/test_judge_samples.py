@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import SMALL
 from tests.teacher.signature.writings import bytes_, unit
-from zskd_onnx import CompressionResult, compress
+from zskd_onnx import CompressionResult, compress, prepare
+from zskd_onnx.data.transfer_set import Samples
 from zskd_onnx.errors import QualityError
+from zskd_onnx.pipeline.judge_samples import judge_samples
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -41,6 +44,17 @@ def test_allow_degenerate_goes_on_and_warns(collapsed: tuple[Path, str]) -> None
     result = compress(None, folder / "out", resume=True, allow_degenerate=True)
     assert any("of 10 classes" in warning for warning in result.warnings)
     assert any("suggest the range 0..255" in warning for warning in result.warnings)
+
+
+def test_samples_whose_classes_come_in_turn_are_judged_fairly(digits_file: Path, digits_data: Path) -> None:
+    """25,000 samples: every 25th would have one of two classes."""
+    plan = prepare(digits_file, recipe="procedural")
+    with np.load(digits_data) as data:
+        by_class = [torch.from_numpy(data["x"][data["y"] == label][:10]) for label in range(10)]
+    inputs = plan.teacher.domain.to_unit(torch.stack(by_class, 1).flatten(0, 1)).half().repeat(250, 1, 1, 1)
+    answers = judge_samples(plan, Samples(inputs, torch.zeros((len(inputs), 10))), allow_degenerate=False)
+    assert len(inputs) == 25_000
+    assert answers.named == 10
 
 
 @pytest.fixture(scope="module")

@@ -55,8 +55,8 @@ def test_few_passes_of_a_costly_teacher_are_timed(digits_file: Path, monkeypatch
     monkeypatch.setattr(few.teacher, "cost", replace(few.teacher.cost, multiply_adds=10**11))
     timed = []
 
-    def recording(plan: Plan) -> Estimate:
-        timed.append(estimate(plan))
+    def recording(plan: Plan, seconds: float, *, has_transfer_set: bool) -> Estimate:
+        timed.append(estimate(plan, seconds, has_transfer_set=has_transfer_set))
         return timed[-1]
 
     monkeypatch.setattr(long_run, "estimate", recording)

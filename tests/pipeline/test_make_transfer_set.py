@@ -18,6 +18,7 @@ from zskd_onnx import UsageError, compress, prepare
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.pipeline.fingerprint import student_fingerprint, transfer_set_fingerprint
+from zskd_onnx.synthesis.base import MAX_BATCH
 
 SHORT = (
     *("held_out=100", "synthesis.count=200", "synthesis.batch_size=50", "synthesis.iterations=3"),
@@ -92,7 +93,7 @@ def test_a_damaged_shard_of_a_later_round_is_made_again(exports: Exports, whole:
     folder = shutil.copytree(whole, tmp_path / "out")
     shards = sorted((folder / "transfer-set").glob("*.safetensors"))
     before = [shard.read_bytes() for shard in shards]
-    assert len(shards) == 2
+    assert len(shards) == 6
     for shard in shards:
         shard.write_bytes(b"damaged")
     make(exports, folder, ROUNDS, resume=True)
@@ -200,3 +201,33 @@ def test_incomplete_transfer_set_has_a_note(digits_file: Path, tmp_path: Path, o
     notes = [event.text for event in events if event.kind == "note" and f"{count:,} of 4,100 samples" in event.text]
     assert len(notes) == (not old_index)
     assert set(notes) <= set(json.loads(result.manifest.read_text())["notes"])
+
+
+def test_a_set_that_another_device_began_is_continued_in_its_batches(
+    digits_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches are larger on a GPU; here a CPU with another default stands for it."""
+    folder, settings = (
+        tmp_path / "out",
+        ["synthesis.iterations=2", "synthesis.count=300", "held_out=100", "distillation.epochs=1", "student=cnn"],
+    )
+
+    def interrupt(event: Event) -> None:
+        if event.stage == "synthesis" and event.completed >= 120:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(MAX_BATCH, "cpu", 30)
+    with pytest.raises(KeyboardInterrupt):
+        compress(digits_file, folder, overrides=settings, listener=interrupt)
+    begun = samples(folder)
+    recorded = json.loads((folder / "run.json").read_text())
+    recorded["options"]["device"] = "cuda"
+    (folder / "run.json").write_text(json.dumps(recorded))
+    monkeypatch.setitem(MAX_BATCH, "cpu", 100)
+    notes: list[str] = []
+    compress(None, folder, resume=True, device="cpu", listener=lambda event: notes.append(event.text))
+    assert any("continued on cpu, begun on cuda" in note for note in notes)
+    assert torch.equal(samples(folder)[: len(begun)], begun)
+    monkeypatch.setitem(MAX_BATCH, "cpu", 30)
+    compress(digits_file, tmp_path / "whole", overrides=settings)
+    assert torch.equal(samples(folder), samples(tmp_path / "whole"))

@@ -40,7 +40,7 @@ def test_assumed_input_range_has_a_note(exports: Exports, tmp_path: Path) -> Non
 
 def test_estimate_grows_with_the_work(digits_file: Path) -> None:
     small, large = (
-        estimate(prepare(digits_file, overrides=[f"synthesis.count={n}", "distillation.epochs=20"])).seconds
+        estimate(prepare(digits_file, overrides=[f"synthesis.count={n}", "distillation.epochs=20"]), 1.0).seconds
         for n in (1000, 100_000)
     )
     assert large["synthesis"] > 5 * small["synthesis"] > 0
@@ -61,14 +61,14 @@ def test_estimate_grows_with_the_work(digits_file: Path) -> None:
 def test_estimate_names_stages_that_are_upper_bounds(
     digits_file: Path, recipe: str, changes: list[str], bounds: tuple[str, ...]
 ) -> None:
-    assert estimate(prepare(digits_file, recipe=recipe, overrides=changes)).at_most == bounds
+    assert estimate(prepare(digits_file, recipe=recipe, overrides=changes), 0.1).at_most == bounds
 
 
 def test_estimate_of_competing_rounds_with_patience(exports: Exports) -> None:
     """Training between the rounds may end early, so the duration of synthesis is an upper bound too."""
     patient = ["synthesis.competing_rounds=1", "distillation.patience=3"]
     plan = prepare(exports.path("wrn", "17"), recipe="deep-inversion", overrides=patient)
-    assert estimate(plan).at_most == ("synthesis", "distillation")
+    assert estimate(plan, 0.1).at_most == ("synthesis", "distillation")
 
 
 def test_estimate_without_synthesis(exports: Exports) -> None:
@@ -77,7 +77,8 @@ def test_estimate_without_synthesis(exports: Exports) -> None:
         estimate(
             prepare(
                 exports.path("lenet5", "dynamo"), recipe="procedural", overrides=[f"distillation.epoch_samples={count}"]
-            )
+            ),
+            1.0,
         )
         for count in (1280, 128_000)
     )

@@ -27,6 +27,7 @@ from zskd_onnx import (
     quantize,
     verify,
 )
+from zskd_onnx.events import silent
 from zskd_onnx.pipeline.quantization_samples import make_samples, real_samples, stored_samples
 
 INT8 = ("deployment.quantize=int8",)
@@ -150,12 +151,12 @@ def test_samples_of_a_transfer_set_and_real_ones(
     digits_file: Path, test_set: Path, run: CompressionResult, tmp_path: Path
 ) -> None:
     teacher = load_teacher(digits_file)
-    stored = stored_samples(run.student.parent / "transfer-set", teacher)
+    stored = stored_samples(run.student.parent / "transfer-set", teacher, silent)
     assert (len(stored.calibration), len(stored.held_out)) == (200, 200)
     assert len(real_samples(test_set, teacher, 0).calibration) == 225
     other = load_teacher(digits_file, input_range=(0, 1))
     with pytest.raises(UsageError, match=r"made for inputs with high \[16.0\], expected \[1.0\]"):
-        stored_samples(run.student.parent / "transfer-set", other)
+        stored_samples(run.student.parent / "transfer-set", other, silent)
 
 
 def test_faulty_arguments(digits_file: Path, tmp_path: Path) -> None:
@@ -188,8 +189,8 @@ def test_a_run_writes_a_quantised_student(run: CompressionResult) -> None:
     manifest = json.loads(run.manifest.read_text())
     digest = hashlib.sha256((folder / "student-int8.onnx").read_bytes()).hexdigest()
     assert manifest["quantization"]["quantized"]["sha256"] == digest
-    assert verify(folder / "student-int8.onnx").digest == "matches"
-    assert verify(folder).digest == "matches"
+    assert verify(folder / "student-int8.onnx", isolate=False).digest == "matches"
+    assert verify(folder, isolate=False).digest == "matches"
 
 
 def test_a_finished_run_gives_its_quantised_student_again(run: CompressionResult) -> None:

@@ -96,7 +96,7 @@ def colour_file(exports: Exports) -> Path:
     return exports.path("resnet", "dynamo")
 
 
-def test_natural_images_get_their_own_recipe(colour_file: Path) -> None:
+def test_images_get_their_own_recipe(colour_file: Path) -> None:
     """The notes say so, and how to say the opposite."""
     plan = prepare(colour_file, overrides=["distillation.epochs=3"], seed=4, student="cnn-2")
     assert (plan.recipe.name, plan.recipe.seed, plan.recipe.distillation.epochs) == ("boundary", 4, 3)
@@ -110,15 +110,28 @@ def test_natural_images_get_their_own_recipe(colour_file: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "overrides"),
     [
-        (None, ["procedural.natural_images=false"]),
         (None, ["prior.beta=[1.0]"]),  # a field that boundary lacks
         ("best", []),
     ],
 )
-def test_natural_images_get_best_where_that_is_asked_for(
-    colour_file: Path, recipe: str | None, overrides: list[str]
-) -> None:
+def test_images_get_best_where_that_is_asked_for(colour_file: Path, recipe: str | None, overrides: list[str]) -> None:
     assert prepare(colour_file, recipe=recipe, overrides=overrides, student="cnn-2").recipe.name == "best"
+
+
+def test_a_user_says_that_images_are_drawings(colour_file: Path) -> None:
+    plan = prepare(colour_file, overrides=["procedural.natural_images=false"], student="cnn-2")
+    assert plan.recipe.name == "zskd-images"
+    assert plan.images is not None
+    assert not plan.images.natural
+    assert "inputs are taken for" not in "".join(plan.notes)
+
+
+def test_drawings_of_many_classes_get_best(save_model: SaveModel) -> None:
+    for classes, expected in ((30, "zskd-images"), (31, "best")):
+        nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+        path = save_model(nodes, ["N", 1, 16, 16], ["N", classes], {"w": torch.randn(256, classes)})
+        plan = prepare(path, student="mlp-2", overrides=["procedural.natural_images=false"], input_range=(0, 1))
+        assert plan.recipe.name == expected
 
 
 def test_the_teacher_is_asked_once(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,5 +142,5 @@ def test_the_teacher_is_asked_once(exports: Exports, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("zskd_onnx.pipeline.resolve.infer_natural_images", ask)
     plan = prepare(exports.path("lenet5", "dynamo"), student="lenet5-half")
-    assert plan.recipe.name == "best"
+    assert plan.recipe.name == "zskd-images"
     assert any("inputs are taken for drawings" in note for note in plan.notes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from zskd_onnx import RecipeError, UsageError, load_recipe
 from zskd_onnx.pipeline.resumed_settings import resumed_settings
@@ -120,6 +121,18 @@ def test_a_conflict_names_both_values(files: Path, given: dict[str, Any], messag
     assert message in str(error.value)
     assert str(error.value).startswith("out: the run there has other settings: ")
     assert "--overwrite" in str(error.value)
+
+
+def test_a_run_continues_on_the_device_that_there_is(files: Path) -> None:
+    """It is asked for, or the one from before, or the CPU where the machine has no other."""
+    record()
+    path = Path("out/run.json")
+    content = json.loads(path.read_text())
+    assert content["options"]["device"] == "cpu" or torch.cuda.is_available()
+    content["options"]["device"] = "cuda"
+    path.write_text(json.dumps(content))
+    assert resume().options["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resume(device="cpu").options["device"] == "cpu"
 
 
 def test_a_recipe_file_that_changed_is_a_conflict(files: Path) -> None:

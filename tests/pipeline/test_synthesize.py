@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnxruntime.quantization import QuantFormat, quantize_static
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from tests.conftest import SMALL
 from zskd_onnx import CalibrationReader, Cancelled, Event, SampleSet, UsageError, compress, synthesize
@@ -51,6 +51,8 @@ def test_formats_hold_the_same_samples(samples: SampleSet, digits_file: Path, to
     else:
         read = np.load(other.samples) if to == "npy" else load_file(other.samples)[samples.input_name]
         np.testing.assert_array_equal(read, x)
+    if to == "safetensors":
+        assert other.samples.read_bytes() == save({samples.input_name: x})
 
 
 def test_a_run_takes_the_set(samples: SampleSet, digits_file: Path, tmp_path: Path) -> None:

@@ -78,9 +78,9 @@ def test_a_run_goes_on_with_another_budget(digits_file: Path, tmp_path: Path) ->
     assert json.loads((tmp_path / "out" / "run.json").read_text())["options"]["time_budget"] == RESERVE + 4
 
 
-def test_the_option(cli: Cli, digits_file: Path) -> None:
-    done = cli("compress", digits_file, "--time-budget", "soon")
+def test_the_option(run: Cli, digits_file: Path) -> None:
+    done = run("compress", digits_file, "--time-budget", "soon")
     assert done.returncode == 2
     assert "expected a duration such as 90s, 10m or 2h" in done.stderr
-    both = cli("compress", digits_file, "--time-budget", "10m", "--dry-run")
+    both = run("compress", digits_file, "--time-budget", "10m", "--dry-run")
     assert both.returncode == 2

@@ -43,6 +43,14 @@ def test_crops_have_the_colours_of_the_pictures(folder: Path) -> None:
     assert read.notes == (f"{folder}: 3 of 3 pictures are cropped; they need not resemble the teacher's data",)
 
 
+def test_grey_pictures_of_16_bits_keep_their_shades(tmp_path: Path) -> None:
+    dark, bright = (np.full((64, 64), value, dtype=np.uint16) for value in (1000, 40000))
+    Image.fromarray(np.concatenate([dark, bright])).save(tmp_path / "scan.png")
+    crops = read_pictures(tmp_path, (1, 8, 8)).draw(torch.empty(200, 1, 8, 8), rng_with())
+    assert abs(float(crops.amin()) - 1000 / 65535) < 0.005
+    assert abs(float(crops.amax()) - 40000 / 65535) < 0.005
+
+
 def test_crops_are_squares_of_all_sizes(tmp_path: Path) -> None:
     """A ramp from left to right: the difference across a crop tells its width."""
     ramp = np.tile(np.linspace(0, 255, 512, dtype=np.uint8), (256, 1))

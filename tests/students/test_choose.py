@@ -9,6 +9,7 @@ from torch import nn
 from zskd_onnx import UsageError
 from zskd_onnx.students.choose import build, choose
 from zskd_onnx.students.describe import parameters
+from zskd_onnx.students.zoo.alexnet import ResponseNorm
 from zskd_onnx.students.zoo.architecture import STUDENTS
 
 
@@ -45,7 +46,7 @@ def test_alexnet_has_the_layers_of_the_supplement() -> None:
 
 def kinds(module: nn.Module) -> str:
     """A letter for each layer, in order."""
-    letters = {nn.Conv2d: "C", nn.ReLU: "R", nn.LocalResponseNorm: "N", nn.MaxPool2d: "P", nn.BatchNorm2d: "B"}
+    letters = {nn.Conv2d: "C", nn.ReLU: "R", ResponseNorm: "N", nn.MaxPool2d: "P", nn.BatchNorm2d: "B"}
     letters |= {nn.Flatten: "-", nn.Linear: "F", nn.Dropout: "D", nn.BatchNorm1d: "B"}
     return "".join(letters[type(layer)] for layer in module.children())
 

@@ -215,7 +215,7 @@ def test_killed_sweep_continues(digits_file: Path, tmp_path: Path, environment: 
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     [first] = runs.glob("*seed0*/student.onnx")
-    [shard] = runs.glob("*seed1*/transfer-set/shard-00000.safetensors")
+    [shard] = runs.glob("*seed1*/transfer-set/shard-00000000.safetensors")
     written = {path: path.stat().st_mtime_ns for path in (first, shard)}
     rows = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
     assert [row["seed"] for row in rows] == [0]
@@ -239,3 +239,24 @@ def test_recipes_are_validated_before_any_run(
     with pytest.raises(RecipeError):
         sweep(digits_file, tmp_path / "out", recipes=recipes, settings=[*SETTINGS, setting])
     assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_run_the_same_sweep_share_its_runs(
+    digits_file: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Each run is made by one of them, and both print the whole table."""
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    command = [sys.executable, "-m", "zskd_onnx", "sweep", str(digits_file), "-o", str(tmp_path / "out"), *settings]
+    command += ["--seeds", "3", "--set", "distillation.epochs=1", "--format", "json"]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    first, second = (json.loads(stdout) for stdout, _ in outputs)
+    assert first == second
+    assert [run["seed"] for run in first["runs"]] == [0, 1, 2]
+    starts = [line for _, stderr in outputs for line in stderr.splitlines() if "run " in line and " of 3: " in line]
+    assert len(starts) == 3
+    assert not list((tmp_path / "out").glob(".*.lock"))

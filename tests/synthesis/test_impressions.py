@@ -274,6 +274,7 @@ def test_a_change_on_a_coarse_grid_is_smooth(exports: Exports) -> None:
     assert roughness(0.25) < 0.5 * roughness(1.0)
 
 
-def test_a_radius_needs_images() -> None:
+@pytest.mark.parametrize("field", [{"radius": 0.1}, {"candidates": 2}])
+def test_changes_of_images_need_images(field: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="set start to procedural"):
-        Impressions(radius=0.1)
+        Impressions(**field)

@@ -129,7 +129,7 @@ def test_mlflow_has_parameters_metrics_files_and_the_model(
     np.testing.assert_allclose(predicted, run(open_session(result.student), x)[0], atol=1e-5)
 
 
-def test_the_option_names_the_extra(cli: Cli, digits_file: Path) -> None:
-    done = cli("compress", digits_file, "--track", "wandb", "--format", "json")
+def test_the_option_names_the_extra(run: Cli, digits_file: Path) -> None:
+    done = run("compress", digits_file, "--track", "wandb", "--format", "json")
     assert done.returncode == 2
     assert "expected tensorboard or mlflow" in json.loads(done.stdout)["error"]["message"]

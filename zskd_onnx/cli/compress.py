@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,7 @@ from zskd_onnx.cli.targets import Targets
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.check_output import check_output
 from zskd_onnx.system.files import expect_file, expect_folder
+from zskd_onnx.system.ranks import ranks
 from zskd_onnx.tracking.base import check_trackers, tracked
 
 
@@ -47,10 +49,10 @@ def compress(
     eval_data: EvalDataOption = None,
     pictures: PicturesOption = None,
     transfer_set: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FOLDER",
-            help="Train on the transfer set of an earlier run with the same teacher.",
+            metavar="FOLDER|URL",
+            help="Train on the transfer set of an earlier run with the same teacher; one at a URL (s3://bucket/set) is copied.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -92,7 +94,17 @@ def compress(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the plan and an estimate of the time; train nothing.", rich_help_panel=RUN
+            "--dry-run",
+            help="Print the plan, and an estimate of time, memory and disk space; train nothing.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke",
+            help="Run every stage at toy size in under a minute, to see whether the run will end well; write nothing.",
+            rich_help_panel=RUN,
         ),
     ] = False,
     output: OutputOption = Path("zskd-out"),
@@ -120,6 +132,7 @@ def compress(
       zskd-onnx compress teacher.onnx --input-range 0,255
       zskd-onnx compress teacher.onnx --target-params 25%
       zskd-onnx compress teacher.onnx --quantize int8
+      zskd-onnx compress teacher.onnx --smoke
       zskd-onnx compress --resume --output zskd-out
 
     Exit codes:
@@ -132,13 +145,14 @@ def compress(
       130  interrupted
       143  terminated
     """
+    modes = {"--dry-run": dry_run, "--smoke": smoke, "--resume": resume}
     if teacher is not None:
         expect_file(teacher, "an ONNX model")  # before the imports, which take seconds
     elif not resume:
         raise UsageError("TEACHER.onnx is missing; 'zskd-onnx compress --help' lists the options")
-    if dry_run and resume:
-        raise UsageError("--dry-run and --resume exclude each other; give one of them")
-    if not (dry_run or resume):
+    for first, second in combinations((name for name, is_given in modes.items() if is_given), 2):
+        raise UsageError(f"{first} and {second} exclude each other; give one of them")
+    if not (dry_run or resume) and ranks().leads and not ranks().restarts:
         check_output(output, overwrite=overwrite)
     quantized = [] if quantize is None else [f"deployment.quantize={quantize.value}"]
     overrides = [*(set_ or []), *gates.overrides(), *quantized]
@@ -152,7 +166,7 @@ def compress(
 
     from zskd_onnx.pipeline.compress import compress as run
     from zskd_onnx.pipeline.estimate import estimate
-    from zskd_onnx.pipeline.make_transfer_set import reuse
+    from zskd_onnx.pipeline.make_transfer_set import check_reusable
     from zskd_onnx.pipeline.plan import prepare
 
     options: dict[str, Any] = {
@@ -170,10 +184,12 @@ def compress(
     if dry_run and teacher is not None:
         plan = prepare(teacher, **options)
         if transfer_set is not None:
-            plan, _ = reuse(transfer_set, plan)
-        print_plan(plan, estimate(plan), printed.format, reused=transfer_set is not None)
+            plan = check_reusable(transfer_set, plan)
+        estimated = estimate(plan, has_transfer_set=transfer_set is not None)
+        print_plan(plan, estimated, estimated.footprint.shortages(output), printed.format)
         return
-    with progress(printed) as shown, tracked(track or [], output, shown) as (listener, finish):
+    trackers = [] if smoke or not ranks().leads else track or []
+    with progress(printed) as shown, tracked(trackers, output, shown) as (listener, finish):
         result = run(
             teacher,
             output,
@@ -182,9 +198,11 @@ def compress(
             resume=resume,
             allow_degenerate=allow_degenerate,
             time_budget=time_budget,
+            smoke=smoke,
             listener=listener,
             **options,
         )
         finish(result)
-    print_compression(result, printed.format)
+    if ranks().leads:
+        print_compression(result, printed.format)
     result.check()

@@ -13,6 +13,7 @@ import typer
 from zskd_onnx.cli.results import print_json
 from zskd_onnx.errors import DomainWarning, QualityError, UsageError, ZskdError
 from zskd_onnx.system.interrupts import Terminated
+from zskd_onnx.system.ranks import ranks
 
 CONTINUING = dict.fromkeys(("sweep", "synthesize"), "run the same command again to continue")
 """What to do after an interrupt, for commands that continue a run in their own way."""
@@ -95,8 +96,12 @@ def warnings_in_one_line(*, quiet: bool) -> Iterator[None]:
 
 def report(kind: str, message: str, exit_code: int, *, as_json: bool) -> typer.Exit:
     """Print an error; return the exception that ends the program."""
-    print(f"error: {message}", file=sys.stderr)
-    if as_json:
+    place = ranks()
+    if place.leads:
+        print(f"error: {message}", file=sys.stderr)
+    elif exit_code not in (130, 143):
+        print(f"error: rank {place.rank}: {message}", file=sys.stderr)
+    if as_json and place.leads:
         print_json({"error": {"type": kind, "message": message, "exit_code": exit_code}})
     return typer.Exit(exit_code)
 

@@ -55,7 +55,7 @@ RecipeOption = Annotated[
         "-r",
         metavar="NAME|FILE",
         autocompletion=complete_recipe,
-        help="Built-in recipe, or a .yaml file (default: best; boundary for natural images).",
+        help="Built-in recipe, or a .yaml file (default: zskd-images for drawings, boundary for natural images, best for others).",
         rich_help_panel=RECIPE,
     ),
 ]

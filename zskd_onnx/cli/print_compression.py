@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from zskd_onnx.cli.choices import Format
 from zskd_onnx.cli.quantize import quantization_rows
-from zskd_onnx.cli.results import duration, latency_rows, percent, print_json, print_result, print_table
+from zskd_onnx.cli.results import (
+    between,
+    duration,
+    latency_rows,
+    percent,
+    print_json,
+    print_result,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from zskd_onnx.pipeline.estimate import Estimate
@@ -14,30 +23,59 @@ if TYPE_CHECKING:
     from zskd_onnx.pipeline.result import CompressionResult
 
 
-def print_plan(plan: Plan, estimated: Estimate, format: Format, *, reused: bool) -> None:
-    """Print the plan of a run; ``reused``: whether the transfer set exists already."""
-    seconds = {stage: value for stage, value in estimated.seconds.items() if stage != "synthesis" or not reused}
+def print_plan(plan: Plan, estimated: Estimate, shortages: Sequence[str], format: Format) -> None:
+    """Print the plan of a run; ``shortages``: what the machine lacks for it, a sentence each."""
+    from zskd_onnx.report.page import size  # here, because it would slow down every help page
+
+    takes = estimated.footprint
     if format == Format.JSON:
-        bounds = [stage for stage in estimated.at_most if stage in seconds]
-        print_json({"plan": {**plan.to_dict(), "estimate": seconds, "estimate_at_most": bounds}})
+        expected = {
+            "estimate": estimated.seconds,
+            "estimate_range": {stage: list(ends) for stage, ends in estimated.ranges.items()},
+            "estimate_at_most": list(estimated.at_most),
+            "memory_bytes": takes.memory,
+            "disk_bytes": takes.disk,
+            "shortages": list(shortages),
+        }
+        print_json({"plan": {**plan.to_dict(), **expected}})
         return
     for note in plan.notes:
         print(note)
-    print_table(
-        {
-            f"{stage} (estimate)": f"{'at most ' * (stage in estimated.at_most)}{duration(value)}"
-            for stage, value in seconds.items()
-        }
-    )
+    times = {
+        f"{stage} (estimate)": f"at most {duration(high)}" if stage in estimated.at_most else between(low, high)
+        for stage, (low, high) in estimated.ranges.items()
+    }
+    space = {"memory (estimate)": size(takes.memory), "disk (estimate)": size(takes.disk)}
+    print_table({**times, **space, **{f"warning {n}": text for n, text in enumerate(shortages, 1)}})
     print()
     print(plan.recipe_yaml(), end="")
 
 
 def print_compression(result: CompressionResult, format: Format) -> None:
-    """Print the result of a run; as text, the first line is the path of the student and nothing else."""
+    """Print the result of a run. As text, the first line is the path of the student and nothing else.
+
+    A smoke run has no student to name; its first line says that it was a smoke run.
+    """
+    if result.smoke:
+        from zskd_onnx.pipeline.result import SMOKE  # here, because it would slow down every help page
+
+        if format == Format.TEXT:
+            print(SMOKE)
+        print_result(result.to_dict(), smoke_rows(result), format)
+        return
     if format == Format.TEXT:
         print(result.student)
     print_result(result.to_dict(), result_rows(result), format)
+
+
+def smoke_rows(result: CompressionResult) -> dict[str, str]:
+    """The rows of a result that are true of a run in earnest, too."""
+    true = ("parity", "parameters", "multiply-adds", "file size", "latency", "time")
+    rows = {name: text for name, text in result_rows(result).items() if name in true or name.startswith("warning")}
+    if (quantization := result.quantization) is not None:
+        before, after = quantization.float_file.bytes, quantization.quantized_file.bytes
+        rows[f"{quantization.form} file size"] = f"{before:,} -> {after:,} bytes"
+    return rows
 
 
 def result_rows(result: CompressionResult) -> dict[str, str]:

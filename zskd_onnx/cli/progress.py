@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zskd_onnx.cli.results import duration, figures
 from zskd_onnx.cli.shared import Output
+from zskd_onnx.system.ranks import ranks
 
 if TYPE_CHECKING:
     from zskd_onnx.events import Event, Listener
@@ -25,7 +26,7 @@ def progress(output: Output) -> Iterator[Listener]:
     ``--quiet`` shows nothing, ``--verbose`` a line for every event; otherwise a terminal gets bars
     and a file or a pipe gets a line from time to time.
     """
-    if output.quiet:
+    if output.quiet or not ranks().leads:
         from zskd_onnx.events import silent
 
         yield silent

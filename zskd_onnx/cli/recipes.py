@@ -66,7 +66,7 @@ def list_(printed: Output) -> None:
         print_json({"recipes": entries, "default": DEFAULT_RECIPE})
         return
     summaries = {name: read_recipe(name)[0]["summary"] for name in recipe_names()}
-    rows = {name: text + " (default)" * (name == DEFAULT_RECIPE) for name, text in summaries.items()}
+    rows = {name: text + " (default for other inputs)" * (name == DEFAULT_RECIPE) for name, text in summaries.items()}
     print_result({}, rows, printed.format)
     print("\nWith the settings of their papers, for comparisons; they take hours:")
     published = {name: read_recipe(name)[0]["summary"] for name in recipe_names(AS_PUBLISHED)}

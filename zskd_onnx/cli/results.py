@@ -80,6 +80,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def between(low: float, high: float) -> str:
+    """A range of durations for people, such as "4 to 9 min"."""
+    first, last = duration(low), duration(high)
+    if first == last:
+        return last
+    number, unit = first.split()
+    return f"{number if unit == last.split()[1] else first} to {last}"
+
+
 def latency_rows(latency: LatencyComparison | None) -> dict[str, str]:
     """The rows of a table for the latencies of teacher and student; none for None."""
     if latency is None:

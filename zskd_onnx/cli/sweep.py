@@ -79,7 +79,7 @@ def sweep(
 
     Writes report.html, sweep.csv, sweep.json and a folder for each run; also sweep.png if exactly one
     numeric field varies. The same command again continues an interrupted sweep. A failed run becomes a row
-    with its error.
+    with its error. Several processes that run the same command share the runs.
 
     Examples:
       zskd-onnx sweep teacher.onnx -r best -r zskd --seeds 3

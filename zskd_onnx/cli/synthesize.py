@@ -23,6 +23,7 @@ from zskd_onnx.cli.progress import progress
 from zskd_onnx.cli.results import print_result
 from zskd_onnx.cli.shared import Output, TeacherInput, with_shared_options
 from zskd_onnx.system.files import expect_file, expect_folder
+from zskd_onnx.system.ranks import ranks
 
 if TYPE_CHECKING:
     from zskd_onnx.pipeline.synthesize import SampleSet
@@ -59,7 +60,8 @@ def synthesize(
     """Synthesise samples for TEACHER.onnx and stop: to calibrate a quantiser, or to look at.
 
     Values, layout and type are those of the teacher's input. The folder is also a transfer set, which
-    compress takes with --transfer-set. If interrupted, run the same command again.
+    compress takes with --transfer-set. If interrupted, run the same command again. Several processes
+    that run the same command share the work, also on several machines that share the folder.
 
     Examples:
       zskd-onnx synthesize teacher.onnx -o set
@@ -98,7 +100,8 @@ def synthesize(
             listener=listener,
             **described,
         )
-    print_result(result.to_dict(), _rows(result), printed.format)
+    if ranks().leads:
+        print_result(result.to_dict(), _rows(result), printed.format)
 
 
 def _rows(result: SampleSet) -> dict[str, str]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from zskd_onnx.errors import UsageError
 from zskd_onnx.system.files import atomic_write
+from zskd_onnx.system.rows import Rows, parts
 from zskd_onnx.teacher.signature.domain import Domain
 
 PART = 256
@@ -29,12 +32,12 @@ class StoredInputs:
 
     Attributes:
         domain: gives name, layout, range and type of the file's input.
-        inputs: (N, *shape) in the unit space.
+        inputs: (N, *shape) in the unit space; they may be on disk.
         classes: class numbers (N,) that the classifier predicts.
     """
 
     domain: Domain
-    inputs: Tensor
+    inputs: Rows
     classes: np.ndarray
 
     @property
@@ -44,7 +47,7 @@ class StoredInputs:
 
     def parts(self) -> Iterator[np.ndarray]:
         """The samples as the file takes them, in parts."""
-        for part in self.inputs.split(PART):
+        for part in parts(self.inputs, PART):
             yield self.domain.to_array(self.domain.to_file(part.float()))
 
 
@@ -85,32 +88,45 @@ def _write_npz(samples: StoredInputs, folder: Path) -> Path:
 
 
 def _write_array(samples: StoredInputs, file: IO[bytes]) -> None:
-    """The .npy format, part by part: all samples may need more memory than there is."""
+    """The .npy format."""
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(samples.domain.dtype)),
         "fortran_order": False,
         "shape": samples.shape,
     }
     np.lib.format.write_array_header_1_0(file, header)
-    for part in samples.parts():
-        file.write(np.ascontiguousarray(part).tobytes())
+    _write_values(samples, file)
 
 
 def _write_safetensors(samples: StoredInputs, folder: Path) -> Path:
     """``samples.safetensors`` with one tensor, which has the name of the file's input."""
-    from safetensors.numpy import save_file
-
+    dtype = np.dtype(samples.domain.dtype)
+    entry = {
+        "dtype": f"{dtype.kind.upper()}{8 * dtype.itemsize}",
+        "shape": samples.shape,
+        "data_offsets": [0, prod(samples.shape) * dtype.itemsize],
+    }
+    header = json.dumps({samples.domain.name: entry}, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
     path = folder / "samples.safetensors"
-    with atomic_write(path) as partial:
-        save_file({samples.domain.name: np.concatenate(list(samples.parts()))}, partial)
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        _write_values(samples, file)
     return path
+
+
+def _write_values(samples: StoredInputs, file: IO[bytes]) -> None:
+    """The values in C order, part by part: all samples may need more memory than there is."""
+    for part in samples.parts():
+        file.write(np.ascontiguousarray(part).tobytes())
 
 
 def _write_png(samples: StoredInputs, folder: Path) -> Path:
     """``png/CLASS/NUMBER.png``: pixels from 0 to 255, in a folder for each predicted class."""
     path, partial = folder / "png", folder / ".png.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    for number, (sample, predicted) in enumerate(zip(samples.inputs, samples.classes, strict=True)):
+    inputs = chain.from_iterable(parts(samples.inputs, PART))
+    for number, (sample, predicted) in enumerate(zip(inputs, samples.classes, strict=True)):
         place = partial / str(predicted)
         place.mkdir(parents=True, exist_ok=True)
         pixels = (sample.float().clamp(0, 1) * 255).round().byte().numpy().transpose(1, 2, 0)

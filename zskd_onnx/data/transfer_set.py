@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -16,24 +16,40 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from zskd_onnx.data.shard_file import DTYPES, ShardFile
+from zskd_onnx.data.stored_rows import StoredRows
 from zskd_onnx.errors import UsageError
+from zskd_onnx.system.available_memory import available_memory
+from zskd_onnx.system.devices import CPU_MEMORY
 from zskd_onnx.system.files import atomic_write, write_text
+from zskd_onnx.system.lock import waiting_for
+from zskd_onnx.system.rows import Rows, in_memory
 
 INDEX = "index.json"
+LOCK = ".index.lock"
+"""File that is locked while the index changes."""
+
 SCHEMA_VERSION = 1
+
+
+MEMORY_SHARE = 4
+"""Samples are read into memory if they fill at most this fraction of what is available: one fourth."""
+
+OPEN_SHARDS = 64
+"""Shards of a set on disk that stay open; a process may open 256 files or 1,024, depending on the system."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A transfer set in memory.
+    """The samples of a transfer set, as tensors, or on disk where they are larger than memory.
 
     Attributes:
         inputs: (N, *shape) in the unit space, float16; images are in channels-last memory format.
         targets: soft targets (N, K) that the inputs were made for, float32.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Rows
+    targets: Rows
 
 
 @dataclass(frozen=True)
@@ -42,17 +58,27 @@ class Shard:
 
     Attributes:
         file: its name.
+        first: index of its first sample in the set.
         count: number of its samples.
         sha256: digest of its content; None in an index of an earlier version.
     """
 
     file: str
+    first: int
     count: int
     sha256: str | None = None
+
+    @property
+    def end(self) -> int:
+        """Index of the first sample behind it."""
+        return self.first + self.count
 
 
 class TransferSet:
     """A transfer set as a folder of shards with an index.
+
+    Several processes may add shards at a time, also from several machines that share the folder. Each shard is a range of
+    the set's samples, so it does not matter who makes it.
 
     Inputs are stored as float16. Its steps are at most 2^-11 in [0, 1], finer than those of 8-bit pixels.
 
@@ -61,8 +87,9 @@ class TransferSet:
         identity: what the set was made from, and how. A run continues a set only if it would be the same.
         requested: number of samples that a run takes from the set, the largest of several runs;
             "wanted" in the index. None for an index of an earlier version.
-        count: number of samples that are written. It is below ``requested`` after an interruption, and
-            above it if the last batch was larger than needed.
+        count: number of samples that are written, from the first one to the first gap. It is below ``requested`` after
+            an interruption, and above it if the last batch was larger than needed.
+        written: number of all samples that are written.
     """
 
     def __init__(
@@ -75,7 +102,12 @@ class TransferSet:
 
     @property
     def count(self) -> int:
-        """Number of samples that are written."""
+        """See the attribute."""
+        return sum(shard.count for shard in self._without_gap())
+
+    @property
+    def written(self) -> int:
+        """See the attribute."""
         return sum(shard.count for shard in self._shards)
 
     @classmethod
@@ -100,7 +132,7 @@ class TransferSet:
             index = json.loads(path.read_text(encoding="utf-8"))
             if index["schema_version"] != SCHEMA_VERSION:
                 raise UsageError(f"{path}: schema version {index['schema_version']}, expected {SCHEMA_VERSION}")
-            shards = [Shard(str(s["file"]), int(s["count"]), s.get("sha256")) for s in index["shards"]]
+            shards = _read_shards(index["shards"])
             identity = dict(index["identity"])
             requested = None if index.get("wanted") is None else int(index["wanted"])
             if requested is not None and requested < 1:
@@ -113,16 +145,55 @@ class TransferSet:
             raise UsageError(f"{path}: a shard is outside the folder; expected plain file names")
         return cls(folder, identity, shards, requested)
 
+    @classmethod
+    def join(cls, folder: Path, identity: dict[str, Any]) -> TransferSet:
+        """The transfer set of a folder, which is created if there is none; several processes may call it at a time."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with waiting_for(folder / LOCK):
+            return cls.open(folder) if (folder / INDEX).is_file() else cls.create(folder, identity)
+
     def request(self, count: int) -> None:
         """Record in the index that a run takes ``count`` samples, unless an earlier run takes more."""
-        if count > (self.count if self.requested is None else self.requested):
-            self.requested = count
-            self._write_index()
+        with waiting_for(self.folder / LOCK):
+            self.refresh()
+            if count > (self.count if self.requested is None else self.requested):
+                self.requested = count
+                self._write_index()
 
-    def append(self, inputs: Tensor, targets: Tensor) -> None:
-        """Add a shard; the index lists it once it is completely written."""
-        self._shards.append(self._written(f"shard-{len(self._shards):05d}.safetensors", inputs, targets))
-        self._write_index()
+    def add(self, first: int, inputs: Tensor, targets: Tensor) -> None:
+        """Add a shard; the index lists it once it is completely written.
+
+        A range that another process has added in the meantime stays as it is.
+
+        Args:
+            first: index of its first sample in the set.
+        """
+        if self.missing(first, first + len(inputs)) != [range(first, first + len(inputs))]:
+            return
+        shard = self._saved(f"shard-{first:08d}.safetensors", first, inputs, targets)
+        with waiting_for(self.folder / LOCK):
+            self.refresh()
+            if self.missing(first, shard.end) == [range(first, shard.end)]:
+                self._shards = sorted((*self._shards, shard), key=lambda each: each.first)
+                self._write_index()
+
+    def refresh(self) -> None:
+        """Learn of the shards that other processes have added."""
+        now = TransferSet.open(self.folder)
+        self.requested, self._shards = now.requested, now._shards
+
+    def missing(self, first: int, end: int) -> list[range]:
+        """The ranges of samples from ``first`` to before ``end`` that are not written, in order."""
+        gaps = []
+        for shard in self._shards:
+            if shard.first > first:
+                gaps.append(range(first, min(shard.first, end)))
+            first = max(first, shard.end)
+            if first >= end:
+                break
+        else:
+            gaps.append(range(first, end))
+        return [gap for gap in gaps if gap]
 
     def damaged(self, below: int) -> list[tuple[int, Shard]]:
         """The shards that are missing or differ from their digest, each with the index of its first sample.
@@ -141,55 +212,48 @@ class TransferSet:
 
     def replace(self, shard: Shard, inputs: Tensor, targets: Tensor) -> None:
         """Write a shard again."""
-        self._shards[self._shards.index(shard)] = self._written(shard.file, inputs, targets)
-        self._write_index()
+        saved = self._saved(shard.file, shard.first, inputs, targets)
+        with waiting_for(self.folder / LOCK):
+            self.refresh()
+            self._shards = [saved if each.file == shard.file else each for each in self._shards]
+            self._write_index()
 
-    def load(self, count: int | None = None) -> Samples:
-        """The samples, read from the shards.
+    def load(self, count: int | None = None, limit: int | None = None) -> Samples:
+        """The samples, read from the shards, or where they are larger than a limit, left on disk and read as needed.
+
+        Both give the same values in the same memory format. Each shard is compared with its digest once, here.
 
         Args:
-            count: number of samples to read, from the first; None reads all.
+            count: number of samples to load, from the first; None loads all.
+            limit: bytes that may be read into memory; None takes a ``MEMORY_SHARE`` of what is available.
 
         Raises:
-            UsageError: a shard is missing or damaged, or the set is empty.
+            UsageError: a shard is missing or damaged, or the set is empty. On disk, reading raises it, too.
         """
-        if not self._shards:
+        if not self.count:
             raise UsageError(f"{self.folder}: the transfer set is empty; make it again, or complete it with --resume")
         count = self.count if count is None else min(count, self.count)
-        shards = [shard for _, shard in self._starting_below(count)]
-        sample, target = self._shapes(shards)  # before memory is allocated: a damaged index may claim any count
-        order = torch.channels_last if len(sample) == 3 and sample[0] > 1 else torch.contiguous_format
-        inputs = torch.empty((count, *sample), dtype=torch.float16, memory_format=order)
-        samples = Samples(inputs, torch.empty((count, *target)))
-        first = 0
-        for shard in shards:
-            last = min(first + shard.count, count)
-            with self._errors(shard), safe_open(self.folder / shard.file, framework="pt") as file:
-                samples.inputs[first:last] = file.get_slice("inputs")[: last - first]
-                samples.targets[first:last] = file.get_slice("targets")[: last - first]
-            first = last
-        return samples
+        files: list[ShardFile] = []
+        for _, shard in self._starting_below(count):
+            with self._errors(shard):
+                path, keep_open = self.folder / shard.file, len(files) < OPEN_SHARDS
+                files.append(ShardFile(path, shard.count, shard.sha256, keep_open=keep_open))
+                for name, tensor in files[-1].tensors.items():
+                    if tensor.shape != (expected := files[0].tensors[name].shape):
+                        raise ValueError(f"expected {name} of shape {list(expected)}")
+        inputs, targets = (StoredRows(files, name)[:count] for name in DTYPES)
+        if not fits_in_memory(inputs.nbytes + targets.nbytes, limit):
+            return Samples(inputs, targets)
+        return Samples(in_memory(inputs), in_memory(targets))
 
     def _starting_below(self, count: int) -> list[tuple[int, Shard]]:
         """The shards that hold the first ``count`` samples, each with the index of its first sample."""
-        starts = accumulate((shard.count for shard in self._shards), initial=0)
-        return [(first, shard) for first, shard in zip(starts, self._shards, strict=False) if first < count]
+        return [(shard.first, shard) for shard in self._without_gap() if shard.first < count]
 
-    def _shapes(self, shards: list[Shard]) -> tuple[list[int], list[int]]:
-        """Shapes of one sample and of its target, the same in every shard; digests and headers are checked."""
-        shapes: tuple[list[int], list[int]] | None = None
-        for shard in shards:
-            with self._opened(shard) as file:
-                (inputs, *sample), (targets, *target) = (
-                    file.get_slice(name).get_shape() for name in ("inputs", "targets")
-                )
-                if inputs != shard.count or targets != shard.count:
-                    raise ValueError(f"expected {shard.count} samples")
-                shapes = shapes or (sample, target)
-                if shapes != (sample, target):
-                    raise ValueError(f"expected samples of shape {shapes[0]} and targets of shape {shapes[1]}")
-        assert shapes is not None
-        return shapes
+    def _without_gap(self) -> list[Shard]:
+        """The shards from the first sample to the first gap."""
+        ends = accumulate((shard.count for shard in self._shards), initial=0)
+        return [shard for shard, end in zip(self._shards, ends, strict=False) if shard.first == end]
 
     @contextmanager
     def _opened(self, shard: Shard) -> Iterator[Any]:
@@ -214,7 +278,7 @@ class TransferSet:
                 "again, --overwrite the whole set"
             ) from error
 
-    def _written(self, file: str, inputs: Tensor, targets: Tensor) -> Shard:
+    def _saved(self, file: str, first: int, inputs: Tensor, targets: Tensor) -> Shard:
         """A shard, written to its file."""
         content = save(
             {
@@ -224,7 +288,7 @@ class TransferSet:
         )
         with atomic_write(self.folder / file) as partial:
             partial.write_bytes(content)
-        return Shard(file, len(inputs), hashlib.sha256(content).hexdigest())
+        return Shard(file, first, len(inputs), hashlib.sha256(content).hexdigest())
 
     def _write_index(self) -> None:
         index = {
@@ -234,3 +298,23 @@ class TransferSet:
             "shards": [asdict(shard) for shard in self._shards],
         }
         write_text(self.folder / INDEX, json.dumps(index, indent=2) + "\n")
+
+
+def _read_shards(entries: Sequence[dict[str, Any]]) -> list[Shard]:
+    """The shards of an index; those of earlier versions lie end to end."""
+    shards, end = list[Shard](), 0
+    for entry in entries:
+        shard = Shard(str(entry["file"]), int(entry.get("first", end)), int(entry["count"]), entry.get("sha256"))
+        if shard.first < end or shard.count < 1:
+            raise ValueError(f"{shard.file} holds samples {shard.first} to {shard.end}, expected a range behind {end}")
+        shards.append(shard)
+        end = shard.end
+    return shards
+
+
+def fits_in_memory(size: int, limit: int | None = None) -> bool:
+    """Whether samples of a number of bytes are read into memory; see ``TransferSet.load`` for the limit."""
+    if limit is None:
+        available = available_memory()
+        limit = (CPU_MEMORY if available is None else available) // MEMORY_SHARE
+    return size <= limit

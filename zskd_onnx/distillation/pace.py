@@ -34,11 +34,13 @@ class Pace:
         """Whether the training is at its end."""
         return self.position >= self.steps
 
-    def advance(self) -> int:
-        """Move by one step of the optimiser; returns by how much the position has grown, 1 or more."""
-        before = self.position
-        self.position = min(self.steps, max(before + 1, self._by_time()))
-        return self.position - before
+    def next_move(self) -> int:
+        """By how much a step of the optimiser that ends now moves the position, 1 or more."""
+        return min(self.steps, max(self.position + 1, self._by_time())) - self.position
+
+    def move(self, by: int) -> None:
+        """Move the position; where several processes work together, by the move of one of them."""
+        self.position += by
 
     def _by_time(self) -> int:
         """The position at which the time that has gone by puts the training."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from zskd_onnx.distillation.augmentation import Augmentation
+from zskd_onnx.distillation.precision import Precision
 from zskd_onnx.settings import Settings
 
 SampleKind = Literal["transfer_set", "data", "procedural", "generator"]
@@ -63,6 +64,9 @@ class Distillation(Settings):
         validations: number of validations on held-out samples in the stage; the best student is kept. 0 keeps
             the last.
         patience: validations without a better student after which training ends; None trains to the end.
+        precision: number type of the convolutions and matrix products of training, "float32" or "bfloat16". "auto" takes
+            bfloat16 on CPUs with instructions for it, for costly teachers whose answers it hardly changes.
+            Weights, normalisation and losses are float32 in either case, and so is the exported student.
     """
 
     epochs: Annotated[int, Field(gt=0, le=10**6)] = 50
@@ -80,6 +84,7 @@ class Distillation(Settings):
     augmentation: Augmentation = Augmentation()
     validations: NonNegativeInt = 20
     patience: PositiveInt | None = None
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _patience_needs_validations(self) -> Distillation:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from zskd_onnx.distillation.batches import NO_LABEL, Batch, Sources
 from zskd_onnx.distillation.checkpoint import Checkpoint
 from zskd_onnx.distillation.pace import Pace
+from zskd_onnx.distillation.precision import computing_in
 from zskd_onnx.distillation.selection import StudentSelection
 from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.events import Event, Listener
@@ -21,7 +22,10 @@ from zskd_onnx.losses import FeatureLoss, attention_loss, block_loss, soft_targe
 from zskd_onnx.students.activations import ActivationRecorder
 from zskd_onnx.students.matched_blocks import BlockRecorder
 from zskd_onnx.system.interrupts import deferred_interrupts
+from zskd_onnx.system.process_group import from_rank_0, share_weights, sum_gradients, together, wait_for_all
 from zskd_onnx.system.randomness import seed_for
+from zskd_onnx.system.ranks import ranks
+from zskd_onnx.system.synchronised_normalisation import synchronised_normalisation
 from zskd_onnx.teacher.probes.outputs import Outputs, TeacherView
 
 EVENT_STEPS = 20
@@ -47,6 +51,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     stage: str = "distillation",
     deadline: float | None = None,
+    precision: torch.dtype = torch.float32,
     listener: Listener,
 ) -> None:
     """Train a student in place. It ends in inference mode with the selected weights.
@@ -61,6 +66,7 @@ def train(
         checkpoint: file for the state of training; a state of this stage in it is continued.
         stage: "distillation" or "fine-tuning".
         deadline: seconds of ``time.monotonic`` at which training ends if it has not before, see ``Pace``.
+        precision: see ``choose_precision``.
     """
     device = next(student.parameters()).device
     if len(view.teacher.domain.shape) == 3:
@@ -70,17 +76,22 @@ def train(
     optimiser = _optimiser(parameters, settings)
     schedule = _schedule(optimiser, settings, steps)
     state = _State(student, optimiser, schedule, sources, selection, feature_loss, stage)
+    leads = ranks().leads
     forward: Forward = recorder or (lambda x: Outputs(student(x)))
     interval = math.ceil(steps / settings.validations) if selection is not None and settings.validations else steps + 1
     student.train()
     with torch.random.fork_rng():
         torch.manual_seed(seed_for(seed, "dropout" if stage == "distillation" else f"dropout, {stage}"))
         first = state.load(checkpoint, device)
-        if selection is not None and settings.validations and selection.needs_first_validation(stage):
+        if selection is not None and settings.validations and leads and selection.needs_first_validation(stage):
             selection.validate(student, 0)  # a later student may not be better
-        if checkpoint is not None and not first:
+        wait_for_all()  # until they have read the state, which rank 0 writes again
+        if checkpoint is not None and leads and not first:
             state.save(checkpoint, 0)  # so that an earlier stage is not trained again
-        batches = sources.batches(range(first, steps), steps, view, settings.augmentation, seed, student, stage)
+        share_weights(student)
+        batches = sources.batches(
+            range(first, steps), steps, view, settings.augmentation, seed, student, stage, precision
+        )
         step = first
         pace = Pace(steps, deadline, schedule.last_epoch)
         figures: dict[str, Any] = {}
@@ -88,16 +99,23 @@ def train(
             listener(Event("progress", stage, completed=pace.position, total=steps))  # the first step may take long
         with deferred_interrupts() as interrupts:
             for step, batch in enumerate(batches, first + 1):
-                loss = _loss(forward(batch.x), batch, settings, feature_loss)
+                with computing_in(precision, device), synchronised_normalisation():
+                    outputs = forward(batch.x)
+                loss = _loss(outputs.float(), batch, settings, feature_loss)
                 optimiser.zero_grad()
-                loss.backward()
+                (loss * (len(batch.x) / batch.whole) if together() else loss).backward()
+                signals = sum_gradients(parameters, (pace.next_move() if leads else 0, interrupts.pending))
                 if settings.grad_clip is not None:
                     nn.utils.clip_grad_norm_(parameters, settings.grad_clip)
                 optimiser.step()
-                due = pace.position // interval
-                for _ in range(pace.advance()):
+                due, moves = pace.position // interval, round(signals[0])
+                pace.move(moves)
+                for _ in range(moves):
                     schedule.step()
-                if selection is not None and (pace.position // interval > due or (pace.ended and settings.validations)):
+                validated = selection is not None and (
+                    pace.position // interval > due or (pace.ended and settings.validations)
+                )
+                if selection is not None and validated and leads:
                     figures = _validate(selection, sources, student, step)
                 if step % EVENT_STEPS == 0 or pace.ended:
                     values = {"loss": round(float(loss.detach()), 6), **figures}
@@ -107,15 +125,19 @@ def train(
                         if checkpoint is not None:
                             state.save(checkpoint, step)
                         raise
-                if checkpoint is not None and (checkpoint.due or interrupts.pending):
+                if checkpoint is not None and leads and (checkpoint.due or interrupts.pending or signals[1]):
                     state.save(checkpoint, step)
                 interrupts.deliver()
-                if pace.ended or (selection is not None and selection.exhausted(settings.patience)):
+                exhausted = selection is not None and selection.exhausted(settings.patience)
+                if settings.patience is not None and validated:
+                    exhausted = from_rank_0(exhausted)
+                if pace.ended or exhausted:
                     break
-            if checkpoint is not None:
+            if checkpoint is not None and leads:
                 state.save(checkpoint, steps)
     if selection is not None:
         selection.restore(student)
+    share_weights(student)  # the selected ones
     student.eval()
     listener(Event("done", stage, f"{step:,} steps", steps, steps))
 

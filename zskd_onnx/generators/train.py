@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from zskd_onnx.generators.base import Generator
 from zskd_onnx.generators.network import build_generator
 from zskd_onnx.generators.replay import ReplayBuffer
+from zskd_onnx.system.process_group import own_share, sum_gradients
 from zskd_onnx.system.randomness import rng_for, seed_for
+from zskd_onnx.system.synchronised_normalisation import synchronised_normalisation
 from zskd_onnx.teacher.probes.outputs import Outputs, TeacherView
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -81,7 +83,7 @@ class GeneratorTraining:
                 self._replay.add(x)
             if not settings.fresh_batches:
                 self._samples, self._outputs = x, Outputs(logits) if self._view.logits_only else None
-        samples = self.samples(self.batch_size, "student", step) if settings.fresh_batches else self._samples
+        samples = self._fresh(step) if settings.fresh_batches else self._samples
         assert samples is not None
         if self._replay.capacity:
             # The purpose "memory" is part of the seed, so renaming it would change results.
@@ -95,6 +97,13 @@ class GeneratorTraining:
         return samples, self._outputs
 
     @torch.no_grad()
+    def _fresh(self, step: int) -> Tensor:
+        """Samples for a step of the student, those that this process takes."""
+        noise = self._noise(self.batch_size, "student", step)
+        with synchronised_normalisation():
+            return self.net(noise[own_share(len(noise))])
+
+    @torch.no_grad()
     def samples(self, count: int, *purpose: object) -> Tensor:
         """Samples (count, *shape) of the unit space from the generator in its present state.
 
@@ -106,16 +115,19 @@ class GeneratorTraining:
     def _train(self, iteration: int, update: int, student: nn.Module) -> tuple[Tensor, Tensor]:
         """The samples of a generator step and the teacher's logits for them; the step has been taken."""
         settings = self.settings
-        x = self.net(self._noise(self.batch_size, "update", iteration, update))
+        noise = self._noise(self.batch_size, "update", iteration, update)
         activations: tuple[Tensor, ...] = ()
-        if self._probe is None:
-            logits = self._view.logits(x)
-        else:
-            logits, activations = self._probe(self.teacher.domain.to_file(x))
-            logits = logits.float()
-        loss = settings.loss(x, logits, activations, student)
+        with synchronised_normalisation():
+            x = self.net(noise[own_share(len(noise))])
+            if self._probe is None:
+                logits = self._view.logits(x)
+            else:
+                logits, activations = self._probe(self.teacher.domain.to_file(x))
+                logits = logits.float()
+            loss = settings.loss(x, logits, activations, student) * (len(x) / len(noise))
         for parameter, gradient in zip(self._parameters, torch.autograd.grad(loss, self._parameters), strict=True):
             parameter.grad = gradient
+        sum_gradients(self._parameters)
         if settings.grad_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, settings.grad_clip)
         share = (iteration * settings.updates + update) / self._updates

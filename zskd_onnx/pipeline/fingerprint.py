@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.real_samples import RealSamples
@@ -17,6 +17,7 @@ from zskd_onnx.importer.file.external_files import external_files
 from zskd_onnx.importer.file.source import read_onnx_file
 from zskd_onnx.pipeline.plan import Plan
 from zskd_onnx.students.own_files import is_onnx_file, own_file
+from zskd_onnx.system.rows import Rows, parts
 from zskd_onnx.teacher.teacher import Teacher
 from zskd_onnx.version import __version__
 
@@ -25,6 +26,9 @@ DESCRIPTIVE = {"name", "summary", "paper", "expected", "deployment"}
 
 TRAINING = {"student", "init", "data", "generator", "procedural", "distillation", "fine_tuning", "held_out"}
 """Fields of a recipe that the students between competing rounds depend on."""
+
+PART = 1024
+"""Samples of which the digest is continued at once."""
 
 DATA_OPTIONS = ("eval_data", "data")
 """Options of a run that name a file whose content the result depends on."""
@@ -85,7 +89,7 @@ def training_fingerprint(plan: Plan, student: nn.Module, samples: Samples | None
             "student": student_fingerprint(plan.choice.name),
             "weights": {name: list(value.shape) for name, value in student.state_dict().items()},
             "teacher": teacher_fingerprint(plan.teacher),
-            "samples": None if samples is None else _tensor(samples.inputs),
+            "samples": None if samples is None else _content(samples.inputs),
             "data": _samples(plan.data),
             **_pictures(plan),
         }
@@ -136,9 +140,12 @@ def _listing(folder: Path) -> str:
 
 
 def _samples(data: RealSamples | None) -> list[str | None] | None:
-    return None if data is None else [_tensor(data.inputs), None if data.labels is None else _tensor(data.labels)]
+    return None if data is None else [_content(data.inputs), None if data.labels is None else _content(data.labels)]
 
 
-def _tensor(values: Tensor) -> str:
-    """SHA-256 of a tensor on the CPU."""
-    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()
+def _content(rows: Rows) -> str:
+    """SHA-256 of the values of rows on the CPU or on disk."""
+    content = hashlib.sha256()
+    for part in parts(rows, PART):
+        content.update(part.contiguous().numpy().data)
+    return content.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from zskd_onnx.data.transfer_set import Samples
@@ -9,6 +10,7 @@ from zskd_onnx.errors import QualityError
 from zskd_onnx.pipeline.plan import Plan
 from zskd_onnx.pipeline.training_samples import held_out_images
 from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.system.rows import Rows, in_memory
 from zskd_onnx.teacher.probes.answers import Answers, summarise
 from zskd_onnx.teacher.probes.domain_samples import domain_samples
 from zskd_onnx.teacher.probes.outputs import TeacherView
@@ -45,20 +47,26 @@ def judge_samples(plan: Plan, samples: Samples | None, *, allow_degenerate: bool
     return answers
 
 
+def judged_count(plan: Plan) -> int:
+    """Largest number of samples that a run judges."""
+    return plan.at_most(JUDGED_BY_LARGE if plan.teacher.cost.multiply_adds >= LARGE_TEACHER else JUDGED)
+
+
 def _judged(plan: Plan, samples: Samples | None) -> tuple[Tensor, str]:
     """Samples to judge, and their kind."""
     teacher = plan.teacher
-    count = JUDGED_BY_LARGE if teacher.cost.multiply_adds >= LARGE_TEACHER else JUDGED
+    count = judged_count(plan)
     if samples is not None:
-        return _spread(samples.inputs, count), "synthesised samples"
+        return _drawn(samples.inputs, count, plan.recipe.seed), "synthesised samples"
     if plan.data is not None:
-        return _spread(plan.data.inputs, count), "real samples"
+        return _drawn(plan.data.inputs, count, plan.recipe.seed), "real samples"
     shape = teacher.domain.shape
     if plan.images is not None and plan.images.share:
         return held_out_images(plan, count), "procedural images"
     return domain_samples(count, shape, rng_for(plan.recipe.seed, "judged samples")), "procedural samples"
 
 
-def _spread(inputs: Tensor, count: int) -> Tensor:
-    """At most ``count`` samples, from the first to the last."""
-    return inputs[:: -(-len(inputs) // count)]
+def _drawn(inputs: Rows, count: int, seed: int) -> Tensor:
+    """At most ``count`` samples, drawn at random: classes may come in turn, and every tenth sample would have one class."""
+    order = torch.randperm(len(inputs), generator=rng_for(seed, "judged samples"))
+    return in_memory(inputs[order[:count].sort().values])

@@ -8,6 +8,9 @@ from zskd_onnx.pipeline.plan import Plan
 LONG = 3600.0
 """Seconds from which a run is long."""
 
+SECONDS = 1.0
+"""Seconds for the measurement of each stage; the note needs no narrow range."""
+
 FEW_PASSES, LITTLE_WORK = 1000, 1e13
 """A run of fewer passes and steps, with fewer multiply-adds of the teacher, is not timed: the few passes that an estimate takes would
 be a part of its duration."""
@@ -22,10 +25,8 @@ def long_run_note(plan: Plan, *, has_transfer_set: bool) -> str | None:
     recipe, synthesis = plan.recipe, None if has_transfer_set else plan.recipe.synthesis
     if _is_short(plan):
         return None
-    expected = estimate(plan)
-    seconds = {
-        stage: value for stage, value in expected.seconds.items() if stage != "synthesis" or synthesis is not None
-    }
+    expected = estimate(plan, SECONDS, has_transfer_set=has_transfer_set)
+    seconds = expected.seconds
     total = sum(seconds.values())
     if total < LONG:
         return None
@@ -36,7 +37,7 @@ def long_run_note(plan: Plan, *, has_transfer_set: bool) -> str | None:
     is_procedural = recipe.sources(plan.data is not None) == ("procedural",)
     if len(plan.teacher.domain.shape) > 1 and not is_procedural and "data" not in recipe.requires:
         options.append("--recipe procedural")
-    bound = "up to" if set(expected.at_most) & set(seconds) else "about"
+    bound = "up to" if expected.at_most else "about"
     stages = ", ".join(f"{stage} {value / 3600:.1f} h" for stage, value in seconds.items())
     ways = f"; to shorten it, give {' or '.join(options)}" if options else ""
     return f"this run will take {bound} {total / 3600:.1f} h in all ({stages}){ways}"

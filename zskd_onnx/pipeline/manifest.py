@@ -17,7 +17,7 @@ from zskd_onnx.pipeline import run_folder
 from zskd_onnx.pipeline.plan import Plan
 from zskd_onnx.pipeline.result import CompressionResult
 from zskd_onnx.pipeline.run_folder import OpenFolder
-from zskd_onnx.pipeline.run_settings import FILES, RunSettings
+from zskd_onnx.pipeline.run_settings import FILES
 from zskd_onnx.system.files import write_text
 from zskd_onnx.system.invocation import invocation
 from zskd_onnx.version import __version__
@@ -32,6 +32,7 @@ def write_manifest(plan: Plan, run: OpenFolder, result: CompressionResult, held_
         held_out: the held-out samples: "kind", in words, and number of "samples".
     """
     now = datetime.now(UTC)
+    recipe = plan.recipe if plan.smoke_of is None else plan.smoke_of
     content = {
         "run": run.settings.run,
         "schema_version": SCHEMA_VERSION,
@@ -39,7 +40,7 @@ def write_manifest(plan: Plan, run: OpenFolder, result: CompressionResult, held_
         "held_out": held_out,
         "class_names": plan.teacher.class_names,
         "input": _input(plan),
-        "inputs": _inputs(plan, run.settings),
+        "inputs": _inputs(plan, run),
         "evaluation_samples": None if plan.evaluation is None else len(plan.evaluation.y),
         "started": run.opened.isoformat(timespec="seconds"),
         "duration": round((now - run.opened).total_seconds(), 2),
@@ -55,7 +56,7 @@ def write_manifest(plan: Plan, run: OpenFolder, result: CompressionResult, held_
         "teacher_sha256": plan.teacher.source.sha256,
         "student_sha256": hashlib.sha256(result.student.read_bytes()).hexdigest(),
         "architecture": plan.choice.name,
-        "recipe": plan.recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
         "seed": plan.recipe.seed,
         "history": result.history,
         "device": str(plan.device),
@@ -92,12 +93,12 @@ def _input(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _inputs(plan: Plan, settings: RunSettings) -> dict[str, dict[str, str]]:
-    """The files and folders that the run read, each with its path and a SHA-256."""
-    digests = dict(settings.digests)
-    if settings.transfer_set is not None:  # the index has the digest of each shard
-        digests["transfer_set"] = hashlib.sha256((settings.transfer_set / INDEX).read_bytes()).hexdigest()
+def _inputs(plan: Plan, run: OpenFolder) -> dict[str, dict[str, str]]:
+    """The files and folders that the run read, each with its path or URL and a SHA-256."""
+    digests = dict(run.settings.digests)
+    if run.reused_set is not None:  # the index has the digest of each shard
+        digests["transfer_set"] = hashlib.sha256((run.reused_set / INDEX).read_bytes()).hexdigest()
     if plan.images is not None and plan.images.pictures is not None:
         digests["pictures"] = plan.images.pictures.digest
     names = [key for key in (*FILES, "student", "transfer_set", "pictures") if key in digests]
-    return {name: {"path": str(settings.options[name]), "sha256": digests[name]} for name in names}
+    return {name: {"path": str(run.settings.options[name]), "sha256": digests[name]} for name in names}

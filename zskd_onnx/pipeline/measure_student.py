@@ -28,6 +28,7 @@ from zskd_onnx.system.child_process import Stage
 from zskd_onnx.system.latency import compare_latencies
 from zskd_onnx.system.onnx_runtime import fixed_batch
 from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.system.rows import in_memory
 from zskd_onnx.teacher.class_labels import find_labels
 from zskd_onnx.teacher.classifier import Classifier
 from zskd_onnx.teacher.load import load_classifier
@@ -160,7 +161,7 @@ def _samples(classifier: Classifier, transfer_set: Path, eval_data: Path | None)
         return read_samples(eval_data, classifier.domain, classifier.classes, classifier.class_names)
     if not transfer_set.is_dir():
         return None
-    inputs = TransferSet.open(transfer_set).load(TRANSFER_SAMPLES).inputs
+    inputs = in_memory(TransferSet.open(transfer_set).load(TRANSFER_SAMPLES).inputs)
     return NpzSamples(classifier.domain.to_array(classifier.domain.to_file(inputs.to(torch.float32))), None, ())
 
 

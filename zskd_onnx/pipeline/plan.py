@@ -45,6 +45,9 @@ class Plan:
         data: real samples to train on, or None.
         images: images that the run draws, or None.
         notes: what was assumed or decided.
+        smoke_of: the recipe of a smoke run, whose ``recipe`` has toy sizes; None for any other run.
+        most_samples: largest number of samples that a smoke run measures anything on; None for no limit.
+        by_norm: whether a thinned student gets the channels with the largest weights, which takes no time.
     """
 
     teacher: Teacher
@@ -58,6 +61,13 @@ class Plan:
     data: RealSamples | None
     images: DrawnImages | None
     notes: tuple[str, ...]
+    smoke_of: Recipe | None = None
+    most_samples: int | None = None
+    by_norm: bool = False
+
+    def at_most(self, count: int) -> int:
+        """The number of samples to measure something on, where a run takes ``count``."""
+        return count if self.most_samples is None else min(count, self.most_samples)
 
     def __repr__(self) -> str:
         return (

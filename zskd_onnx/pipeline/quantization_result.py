@@ -14,6 +14,27 @@ from zskd_onnx.system.timings import Latency, LatencyComparison
 
 
 @dataclass(frozen=True)
+class ChangedWeights:
+    """How an int8 file's weights differ from the float file's, because those missed the gate.
+
+    Attributes:
+        equalised: whether the channels of activations were brought to equal ranges, which keeps the function.
+        steps: of the quantisation-aware fine-tuning; 0 without one.
+        agreement_before: agreement of the int8 file with the float file's own weights.
+    """
+
+    equalised: bool
+    steps: int
+    agreement_before: float
+
+    def __str__(self) -> str:
+        done = ["equalised"] if self.equalised else []
+        if self.steps:
+            done.append(f"fine-tuned for {self.steps:,} steps")
+        return " and ".join(done)
+
+
+@dataclass(frozen=True)
 class Quantization:
     """A quantised file beside the float file. Accuracies and agreement are fractions in [0, 1].
 
@@ -24,6 +45,8 @@ class Quantization:
         judged: number of held-out samples.
         confident: number of those of which the float file is confident (at least 90 %).
         agreement: share of the confident ones to which both files give the same class; None where there are none.
+        changed_weights: how the weights of an int8 file were changed because it missed the gate; None if they are the
+            float file's.
         accuracy: of the float file ("teacher") and the quantised one ("student") on the evaluation data, or None.
         latency: of the float file ("teacher") and the quantised one ("student").
         missed_gates: quality gates that the quantised file missed, a sentence each.
@@ -41,6 +64,7 @@ class Quantization:
     latency: LatencyComparison
     missed_gates: tuple[str, ...]
     notes: tuple[str, ...]
+    changed_weights: ChangedWeights | None = None
 
     def check(self) -> None:
         """Raise QualityError if the quantised file missed a quality gate."""
@@ -66,6 +90,8 @@ class Quantization:
             "missed_gates": list(self.missed_gates),
             "notes": list(self.notes),
         }
+        if self.changed_weights is not None:
+            content["changed_weights"] = vars(self.changed_weights)
         if self.accuracy is not None:
             content["accuracy"] = {"float": self.accuracy.teacher, "quantized": self.accuracy.student}
             content["evaluation_agreement"] = self.accuracy.agreement
@@ -79,6 +105,7 @@ class Quantization:
             KeyError, TypeError: the content is something else.
         """
         latency, accuracy = content["latency"], content.get("accuracy")
+        changed = content.get("changed_weights")
         return cls(
             form=content["form"],
             float_file=_stored_model(content["float"], folder),
@@ -95,6 +122,7 @@ class Quantization:
             ),
             missed_gates=tuple(content["missed_gates"]),
             notes=tuple(content["notes"]),
+            changed_weights=None if changed is None else ChangedWeights(**changed),
         )
 
 

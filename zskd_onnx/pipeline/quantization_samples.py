@@ -12,7 +12,9 @@ from torch import Tensor
 from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.load import load_recipe
 from zskd_onnx.config.recipe import Recipe
+from zskd_onnx.data.copy_set import copy_set
 from zskd_onnx.data.real_samples import read_real_samples
+from zskd_onnx.data.remote_folder import absolute_location, is_url
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.errors import UsageError
 from zskd_onnx.events import Listener
@@ -22,6 +24,7 @@ from zskd_onnx.pipeline.training_samples import DRAWN
 from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.synthesis.fill import fill
 from zskd_onnx.system.randomness import rng_for, seed_for
+from zskd_onnx.system.rows import in_memory
 from zskd_onnx.teacher.teacher import Teacher
 
 CALIBRATION, HELD_OUT = 512, 1024
@@ -71,26 +74,38 @@ def make_samples(teacher: Teacher, seed: int, device: torch.device, listener: Li
     return QuantizationSamples(make("calibration", calibration), make("held out", held_out), kind)
 
 
-def stored_samples(folder: Path, teacher: Teacher) -> QuantizationSamples:
+def stored_samples(location: str | Path, teacher: Teacher, listener: Listener) -> QuantizationSamples:
     """Samples of the transfer set of an earlier run, on the classifier or on its teacher.
 
+    Args:
+        location: a folder, or a URL, of which the shards are copied that are needed.
+
     Raises:
-        UsageError: the folder has none, or its samples have another shape or range.
+        UsageError: there is no set, or its samples have another shape or range.
     """
-    transfer_set, domain = TransferSet.open(folder), teacher.domain
+    if not is_url(place := absolute_location(location)):
+        return _of_set(TransferSet.open(Path(place)), str(location), teacher)
+    with tempfile.TemporaryDirectory() as folder:
+        copy_set(place, Path(folder), listener, sum(_counts(teacher)))
+        return _of_set(TransferSet.open(Path(folder)), place, teacher)
+
+
+def _of_set(transfer_set: TransferSet, location: str, teacher: Teacher) -> QuantizationSamples:
+    """The first samples of a transfer set, if they fit."""
+    domain = teacher.domain
     recorded, expected = transfer_set.identity.get("domain"), {"low": list(domain.low), "high": list(domain.high)}
     if isinstance(recorded, dict):
         for key, value in {"shape": list(domain.shape), **expected}.items():
             if recorded.get(key, value) != value:
                 raise UsageError(
-                    f"{folder}: made for inputs with {key} {recorded[key]}, expected {value}; remove --transfer-set"
+                    f"{location}: made for inputs with {key} {recorded[key]}, expected {value}; remove --transfer-set"
                 )
-    inputs = transfer_set.load(sum(_counts(teacher))).inputs
+    inputs = in_memory(transfer_set.load(sum(_counts(teacher))).inputs)
     if inputs.shape[1:] != domain.shape:
         raise UsageError(
-            f"{folder}: has samples of shape {list(inputs.shape[1:])}, expected {list(domain.shape)}; remove --transfer-set"
+            f"{location}: has samples of shape {list(inputs.shape[1:])}, expected {list(domain.shape)}; remove --transfer-set"
         )
-    return _split(inputs, teacher, f"samples of {folder}")
+    return _split(inputs, teacher, f"samples of {location}")
 
 
 def real_samples(path: Path, teacher: Teacher, seed: int) -> QuantizationSamples:
@@ -140,4 +155,4 @@ def _synthesise(
         transfer_set = TransferSet.create(Path(folder), {})
         fill(transfer_set, teacher.to(device), recipe.prior, synthesis, count, seed, device, listener, images=images)
         teacher.to("cpu")
-        return transfer_set.load(count).inputs
+        return in_memory(transfer_set.load(count).inputs)

@@ -11,7 +11,8 @@ from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.export.settings import Form
 from zskd_onnx.pipeline.quantization_result import Quantization
 from zskd_onnx.pipeline.quantization_samples import make_samples, real_samples, stored_samples
-from zskd_onnx.pipeline.quantized_file import quantise_file
+from zskd_onnx.pipeline.quantized_file import LOW, quantise_file
+from zskd_onnx.pipeline.recover_agreement import Recovery
 from zskd_onnx.quantization.quantise_model import STORED
 from zskd_onnx.system.devices import choose_device
 from zskd_onnx.system.files import expect_parent
@@ -41,12 +42,13 @@ def quantize(
         model: the ONNX file, in single precision.
         output: the new file; an existing one is replaced.
         to: "int8" or "fp16".
-        transfer_set: folder of the transfer set of an earlier run, whose samples calibrate and judge.
+        transfer_set: folder or URL of the transfer set of an earlier run, whose samples calibrate and judge.
         data: an .npz with real samples ``x`` for the same.
         eval_data: an .npz with real samples ``x`` and class numbers ``y`` to score both files on.
-        min_agreement: quality gate: smallest agreement on held-out samples of which the float file is confident.
+        min_agreement: quality gate: smallest agreement on held-out samples of which the float file is confident. An int8
+            file below it, or below 0.95 without a gate, is made again from equalised and fine-tuned weights.
         seed: of every random draw. On one machine the same seed gives the same file.
-        device: "auto", "cpu" or "cuda", for synthesis.
+        device: "auto", "cpu" or "cuda", for synthesis and fine-tuning.
         listener: is called with every progress ``Event``.
         teacher_options: as ``load_teacher`` takes them.
 
@@ -76,11 +78,19 @@ def quantize(
     if eval_data is not None:
         evaluation = read_evaluation_data(Path(eval_data), teacher.domain, teacher.classes, teacher.class_names)
     if transfer_set is not None:
-        samples = stored_samples(Path(transfer_set), teacher)
+        samples = stored_samples(transfer_set, teacher, listener)
     elif data is not None:
         samples = real_samples(Path(data), teacher, seed)
     else:
         samples = make_samples(teacher, seed, place, listener)
-    result = quantise_file(teacher, target, to, samples, evaluation=evaluation, min_agreement=min_agreement)
+    result = quantise_file(
+        teacher,
+        target,
+        to,
+        samples,
+        evaluation=evaluation,
+        min_agreement=min_agreement,
+        recovery=Recovery(min_agreement or LOW, seed, place, listener),
+    )
     listener(Event("done", "deployment", str(target)))
     return result

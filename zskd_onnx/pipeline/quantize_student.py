@@ -8,6 +8,7 @@ import onnx
 from torch import Tensor
 
 from zskd_onnx.data.transfer_set import Samples
+from zskd_onnx.events import Listener
 from zskd_onnx.importer.file.fixed_inputs import fixed_values
 from zskd_onnx.importer.file.source import present_inputs
 from zskd_onnx.pipeline.plan import Plan
@@ -35,7 +36,9 @@ def check_quantisable(plan: Plan) -> None:
         expect_float(plan.teacher.source.proto, plan.teacher.source.path)
 
 
-def quantize_student(plan: Plan, samples: Samples | None, held_out: Tensor, student: Path) -> Quantization | None:
+def quantize_student(
+    plan: Plan, samples: Samples | None, held_out: Tensor, student: Path, listener: Listener
+) -> Quantization | None:
     """Write the quantised student that the recipe asks for, and remove those of earlier runs in the folder.
 
     Args:
@@ -49,7 +52,9 @@ def quantize_student(plan: Plan, samples: Samples | None, held_out: Tensor, stud
             (student.parent / name).unlink(missing_ok=True)
     if gates.quantize is None:
         return None
-    from zskd_onnx.pipeline.quantized_file import quantise_file  # here, because onnxruntime's tools are slow to load
+    # here, because onnxruntime's tools are slow to load
+    from zskd_onnx.pipeline.quantized_file import quantise_file
+    from zskd_onnx.pipeline.recover_agreement import Recovery
 
     source = plan.teacher.source
     fixed = present_inputs(student, fixed_values(source.proto, source.fixed))
@@ -60,6 +65,7 @@ def quantize_student(plan: Plan, samples: Samples | None, held_out: Tensor, stud
         _samples(plan, samples, held_out),
         evaluation=plan.evaluation,
         min_agreement=gates.min_quantized_agreement,
+        recovery=Recovery(gates.min_quantized_agreement, plan.recipe.seed, plan.device, listener),
     )
 
 
@@ -67,7 +73,7 @@ def _samples(plan: Plan, samples: Samples | None, held_out: Tensor) -> Quantizat
     """Samples as the student was trained on, and the held-out ones; of a generator there are held-out ones alone."""
     stored, _ = split_samples(plan, samples)
     if stored or plan.images is not None:
-        shown = shown_samples(plan, stored, plan.recipe.distillation, "quantisation", CALIBRATION)
+        shown = shown_samples(plan, stored, plan.recipe.distillation, "quantisation", plan.at_most(CALIBRATION))
         return QuantizationSamples(shown, held_out, "those of the student's training")
     half = len(held_out) // 2
     return QuantizationSamples(held_out[:half], held_out[half:], "those of the generator")

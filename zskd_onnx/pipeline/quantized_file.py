@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from zskd_onnx.metrics.classification import agreement
 from zskd_onnx.metrics.onnx_scores import accuracies, log_probabilities
 from zskd_onnx.pipeline.quantization_result import Quantization
 from zskd_onnx.pipeline.quantization_samples import QuantizationSamples
+from zskd_onnx.pipeline.recover_agreement import Candidate, Recovery, recover_agreement
 from zskd_onnx.quantization.calibration import feeds, fixed_batch
 from zskd_onnx.quantization.quantise_model import open_quantised, quantise_model
 from zskd_onnx.quantization.stored_model import read_stored_model
@@ -41,6 +44,7 @@ def quantise_file(
     *,
     evaluation: EvaluationData | None = None,
     min_agreement: float = 0.0,
+    recovery: Recovery | None = None,
 ) -> Quantization:
     """Write a classifier's file in another form, and compare both files in onnxruntime.
 
@@ -48,19 +52,27 @@ def quantise_file(
         output: the new file; it appears when it is complete.
         evaluation: real samples to score on, or None.
         min_agreement: quality gate: smallest agreement on the samples of which the float file is confident.
+        recovery: when and how an int8 file is made again from changed weights; None leaves them as they are.
 
     Raises:
         UnsupportedTeacherError, ParityError: see ``quantise_model``.
     """
     source, name = classifier.source, classifier.output.name
-    model = quantise_model(classifier, form, samples.calibration)
-    sessions = open_onnx_file(source, [name]), open_quantised(model, classifier)
+    model, changed = quantise_model(classifier, form, samples.calibration), None
+    recovered: tuple[str, ...] = ()
+    reference = open_onnx_file(source, [name])
+    confident = TeacherView(classifier).batched_logits(samples.held_out).softmax(1).amax(1) >= CONFIDENT
+    judge = partial(_agreement, reference, classifier, samples.held_out[confident])
+    agreed = judge(model) if confident.any() else None
+    if form == "int8" and recovery is not None and agreed is not None and agreed < recovery.gate:
+        first = Candidate(model, agreed)
+        best, recovered = recover_agreement(first, classifier, samples.calibration, judge, recovery)
+        model, agreed, changed = best.model, best.agreement, best.changed
     accuracy = None
     if evaluation is not None:
+        sessions = reference, open_quantised(model, classifier)
         before, after = (log_probabilities(session, evaluation.x, classifier.output).argmax(1) for session in sessions)
         accuracy = accuracies(before, after, torch.from_numpy(evaluation.y), classifier.classes)
-    confident = TeacherView(classifier).batched_logits(samples.held_out).softmax(1).amax(1) >= CONFIDENT
-    agreed = _agreement(sessions, classifier, samples.held_out[confident])
     original = read_original(source.model.meta[ORIGIN])
     size = fixed_batch(classifier, original) or 1
     one_batch = feeds(classifier, original, samples.held_out[:1].expand(size, *classifier.domain.shape))
@@ -80,17 +92,22 @@ def quantise_file(
         accuracy=accuracy,
         latency=latency,
         missed_gates=_missed_gates(agreed, min_agreement),
-        notes=(*samples.notes, *(evaluation.notes if evaluation else ()), *_doubts(int(confident.sum()), agreed)),
+        changed_weights=changed,
+        notes=(
+            *samples.notes,
+            *recovered,
+            *(evaluation.notes if evaluation else ()),
+            *_doubts(int(confident.sum()), agreed),
+        ),
     )
 
 
 @torch.no_grad()
-def _agreement(sessions: tuple[Any, Any], classifier: Teacher, unit: Tensor) -> float | None:
-    """Share of samples to which both sessions give the same class."""
-    if not len(unit):
-        return None
+def _agreement(reference: Any, classifier: Teacher, unit: Tensor, model: onnx.ModelProto) -> float:
+    """Share of samples to which a quantised model gives the same class as the session ``reference``."""
     domain = classifier.domain
     x = domain.to_array(domain.to_file(unit.float()))
+    sessions = reference, open_quantised(model, classifier)
     return agreement(*(log_probabilities(session, x, classifier.output) for session in sessions))
 
 

@@ -127,6 +127,14 @@ class QuantizedTimes(_Part):
     conditions: str
 
 
+class Changed(_Part):
+    """What was done to the weights of an int8 file; see ``ChangedWeights``."""
+
+    equalised: bool
+    steps: NonNegativeInt
+    agreement_before: Share
+
+
 class Quantized(_Part):
     """The quantised student; see ``Quantization``."""
 
@@ -134,6 +142,7 @@ class Quantized(_Part):
     quantized: QuantizedFile
     confident: NonNegativeInt
     agreement: Share | None
+    changed_weights: Changed | None = None
     accuracy: QuantizedAccuracy | None = None
     latency: QuantizedTimes
 
@@ -215,6 +224,7 @@ class Manifest(_Part):
     seed: int
     device: str
     threads: int
+    smoke: bool = False
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

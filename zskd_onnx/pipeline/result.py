@@ -17,6 +17,9 @@ from zskd_onnx.system.timings import LatencyComparison
 from zskd_onnx.teacher.probes.answers import Answers
 from zskd_onnx.teacher.signature.domain import Domain
 
+SMOKE = "This is a smoke run: every stage ran at toy size, so the student is useless and was not judged."
+"""What begins the texts about a smoke run."""
+
 
 @dataclass(frozen=True)
 class ModelFigures:
@@ -82,6 +85,8 @@ class CompressionResult:
         latency: of both files in onnxruntime; None for runs of earlier versions.
         manifest: path of the manifest.
         quantization: the quantised student beside the float one; None without it.
+        smoke: whether this was a smoke run. Its files are removed, its student is a toy, and no gate was judged; sizes,
+            parity and latency are those of the architecture.
     """
 
     student: Path
@@ -104,6 +109,7 @@ class CompressionResult:
     latency: LatencyComparison | None
     manifest: Path
     quantization: Quantization | None = None
+    smoke: bool = False
 
     @property
     def report(self) -> Path:
@@ -124,7 +130,8 @@ class CompressionResult:
         return f"<table>{''.join(rows)}</table>"
 
     def _summary(self) -> dict[str, str]:
-        rows = {"student": str(self.student), "agreement": f"{self.agreement:.4f}"}
+        rows = {"smoke run": SMOKE} if self.smoke else {}
+        rows |= {"student": str(self.student), "agreement": f"{self.agreement:.4f}"}
         if self.confident_agreement is not None:
             rows["confident agreement"] = f"{self.confident_agreement:.4f}"
         rows["answers"] = f"{self.answers}, {self.domain.words}"
@@ -159,6 +166,8 @@ class CompressionResult:
             "missed_gates": list(self.missed_gates),
             "latency": None if self.latency is None else self.latency.to_dict(),
         }
+        if self.smoke:
+            content = {"smoke": True, **content, "student": None, "manifest": None, "report": None}
         if self.accuracy is not None:
             content["accuracy"] = {"teacher": self.accuracy.teacher, "student": self.accuracy.student}
             content["evaluation_agreement"] = self.accuracy.agreement
@@ -197,6 +206,7 @@ class CompressionResult:
             latency=None if content.get("latency") is None else LatencyComparison.from_dict(content["latency"]),
             manifest=folder / Path(content["manifest"]).name,
             quantization=None if quantization is None else Quantization.from_dict(quantization, folder),
+            smoke=content.get("smoke", False),
         )
 
 

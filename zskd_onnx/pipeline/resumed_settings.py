@@ -13,7 +13,7 @@ from zskd_onnx.pipeline.choose_recipe import chosen_recipe
 from zskd_onnx.pipeline.run_settings import RunSettings, file_digests, plain_options, read_settings
 from zskd_onnx.system.devices import choose_device
 
-DEFAULTS = {"device": "auto", "importer": "native"}
+DEFAULTS = {"importer": "native"}
 """Values that count as left out, because the command line cannot tell them from options that are left out."""
 
 
@@ -24,10 +24,13 @@ def resumed_settings(
     overrides: Iterable[str],
     seed: int | None,
     init: str | None,
+    device: str = "auto",
     time_budget: float | None = None,
     **options: Any,
 ) -> RunSettings:
-    """The settings of a run that is resumed; options may repeat them, files may have moved, and there may be another time budget.
+    """The settings of a run that is resumed; options may repeat them, and files may have moved.
+
+    The device and the time budget may be others. A device that this machine lacks gives way to the CPU.
 
     Raises:
         UsageError: there is no run, an option conflicts with it, or one of its files has changed or is missing.
@@ -35,8 +38,6 @@ def resumed_settings(
     recorded, folder = read_settings(path), path.parent
     conflicts = _recipe_conflicts(recorded, recipe, list(overrides), seed, init)
     given = {key: value for key, value in plain_options(options).items() if value != DEFAULTS.get(key)}
-    if "device" in given:
-        given["device"] = choose_device(given["device"]).type
     present = {"student": recorded.recipe.student, **recorded.options}
     digests = file_digests({**recorded.options, **given}, folder)
     for key, value in given.items():
@@ -60,7 +61,15 @@ def resumed_settings(
     moved = {key: given.get(key, value) for key, value in recorded.options.items()}
     if time_budget is not None:
         moved["time_budget"] = time_budget
+    moved["device"] = _device(device, recorded.options.get("device", "auto"))
     return replace(recorded, options=moved)
+
+
+def _device(asked: str, before: str) -> str:
+    """The device that is asked for, or else the one from before, or else the CPU."""
+    if asked != "auto":
+        return choose_device(asked).type
+    return before if before == choose_device("auto").type else "cpu"
 
 
 def _recipe_conflicts(

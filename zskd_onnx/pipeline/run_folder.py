@@ -28,6 +28,7 @@ REPORT = "report.html"
 REPORT_DATA = "report.npz"
 CARD = "README.md"
 TRANSFER_SET = "transfer-set"
+COPIED_SET = "copied-set"
 CHECKPOINT = "checkpoint.pt"
 
 _RESULT = (STUDENT, *QUANTIZED.values(), MANIFEST, REPORT, REPORT_DATA, CARD)
@@ -36,7 +37,7 @@ _WORK = (CHECKPOINT, RECIPE, EVENTS, METRICS, IMPRESSIONS, SIMILARITY)
 
 def check_inputs(folder: Path, inputs: Iterable[str | Path]) -> None:
     """Raise UsageError if a run would write over one of its inputs: a file, or the folder of a transfer set."""
-    written = [(folder / name).resolve() for name in (*_RESULT, *_WORK, SETTINGS, TRANSFER_SET)]
+    written = [(folder / name).resolve() for name in (*_RESULT, *_WORK, SETTINGS, TRANSFER_SET, COPIED_SET)]
     for path in map(Path, inputs):
         if any(path.resolve().is_relative_to(target) for target in written):
             raise UsageError(f"{path}: this run would remove or replace it; choose another --output, or move it")
@@ -60,6 +61,11 @@ class OpenFolder:
         self.opened = datetime.now(UTC)
         self.started = False
 
+    @property
+    def reused_set(self) -> Path | None:
+        """Folder of the transfer set of another run that this run uses; a set at a URL has its copy here."""
+        return self.settings.transfer_set if self.settings.transfer_set_url is None else self.path / COPIED_SET
+
     def record(self) -> None:
         """Write the settings."""
         self.settings.write(self.path / SETTINGS)
@@ -67,8 +73,9 @@ class OpenFolder:
     def start(self) -> None:
         """Begin to work: a new run replaces the work of an earlier one, but not its student, whose successor does."""
         if not self.resumed:
-            (self.path / TRANSFER_SET / INDEX).unlink(missing_ok=True)
-            shutil.rmtree(self.path / TRANSFER_SET, ignore_errors=True)
+            for samples in (TRANSFER_SET, COPIED_SET):
+                (self.path / samples / INDEX).unlink(missing_ok=True)
+                shutil.rmtree(self.path / samples, ignore_errors=True)
             for name in _WORK:
                 (self.path / name).unlink(missing_ok=True)
             for path in (self.path / INPUTS).glob("*"):

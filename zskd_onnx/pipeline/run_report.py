@@ -12,6 +12,7 @@ from zskd_onnx.config.fields import as_yaml, recipe_fields
 from zskd_onnx.errors import UsageError
 from zskd_onnx.metrics.gates import Gate
 from zskd_onnx.pipeline import run_folder
+from zskd_onnx.pipeline.quantization_result import ChangedWeights
 from zskd_onnx.pipeline.recorded_run import Manifest, Quantized, RecordedRun
 from zskd_onnx.pipeline.repeat_command import repeat_command
 from zskd_onnx.pipeline.report_data import SHOWN_CLASSES, SHOWN_SAMPLES, Errors, Similarity, largest
@@ -139,6 +140,9 @@ def _quantized_figures(m: Manifest, quantized: Quantized) -> Iterator[dict[str, 
     if quantized.agreement is not None:
         name = f"agreement on {count(quantized.confident)} held-out samples of which the student is confident"
         yield _agreement_row(name, quantized.agreement)
+    if (changed := quantized.changed_weights) is not None:
+        done = ChangedWeights(changed.equalised, changed.steps, changed.agreement_before)
+        yield _agreement_row(f"the same before the weights were {done}", changed.agreement_before)
 
 
 def _milliseconds(seconds: float) -> str:

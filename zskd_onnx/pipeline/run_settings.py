@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.recipe import Recipe
+from zskd_onnx.data.remote_folder import absolute_location, is_url
 from zskd_onnx.errors import UsageError
 from zskd_onnx.pipeline.choose_recipe import chosen_recipe
 from zskd_onnx.pipeline.fingerprint import student_fingerprint
@@ -33,8 +34,8 @@ FILES = {
 }
 """Settings that name a file, which a resumed run recognises by its SHA-256."""
 
-FOLDERS = ("pictures", "transfer_set")
-"""Settings that name a folder."""
+FOLDERS = ("pictures",)
+"""Settings that name a folder; ``transfer_set`` names one or a URL."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,15 @@ class RunSettings:
 
     @property
     def transfer_set(self) -> Path | None:
-        """Folder of the transfer set of another run that this run uses."""
-        path = self.options.get("transfer_set")
-        return None if path is None else Path(path)
+        """Folder of the transfer set of another run that this run uses, if it is on this machine."""
+        location = self.options.get("transfer_set")
+        return None if location is None or is_url(location) else Path(location)
+
+    @property
+    def transfer_set_url(self) -> str | None:
+        """URL of the transfer set of another run that this run copies and uses."""
+        location = self.options.get("transfer_set")
+        return location if location is not None and is_url(location) else None
 
     def with_student(self, name: str) -> RunSettings:
         """The settings with the student that a target gave, which another search might not give again."""
@@ -155,6 +162,8 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for key in (*FILES, *FOLDERS):
         if key in plain:
             plain[key] = str(Path(plain[key]).absolute())
+    if "transfer_set" in plain:
+        plain["transfer_set"] = absolute_location(plain["transfer_set"])
     if "student" in plain:
         plain["student"] = with_absolute_path(plain["student"])
     return plain

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -21,6 +23,7 @@ from zskd_onnx.pipeline.make_transfer_set import check_same_run, make_transfer_s
 from zskd_onnx.pipeline.plan import prepare
 from zskd_onnx.pipeline.run_folder import CHECKPOINT, locked_folder
 from zskd_onnx.system.files import atomic_write
+from zskd_onnx.system.lock import waiting_for
 from zskd_onnx.teacher.load import TeacherOptions
 from zskd_onnx.teacher.probes.answers import Answers, summarise
 from zskd_onnx.teacher.probes.outputs import TeacherView
@@ -113,17 +116,22 @@ def synthesize(
     check_format(to, plan.teacher.domain)
     for note in plan.notes:
         listener(Event("note", "teacher", note))
-    with locked_folder(folder):
+    with ExitStack() as stack:
+        # A student between rounds is trained by one process. Other sets are shared by all that are started for them.
+        stack.enter_context(_shared_folder(folder) if synthesis.rounds == 1 else locked_folder(folder))
         _check_folder(folder, overwrite=overwrite)
         check_same_run(folder, plan)
+        if synthesis.rounds == 1:
+            stack.close()
         plan.teacher.to(plan.device)
         train_between = student_between(plan, folder / CHECKPOINT, listener)
         made = make_transfer_set(plan, folder, train_between, listener)
         (folder / CHECKPOINT).unlink(missing_ok=True)
-        inputs = made.inputs[plan.recipe.held_out :][: synthesis.count]
-        logits = TeacherView(plan.teacher).batched_logits(inputs)
-        classes = logits.argmax(1).numpy()
-        stored = StoredInputs(plan.teacher.domain, inputs, classes)
+    inputs = made.inputs[plan.recipe.held_out :][: synthesis.count]
+    logits = TeacherView(plan.teacher).batched_logits(inputs)
+    classes = logits.argmax(1).numpy()
+    stored = StoredInputs(plan.teacher.domain, inputs, classes)
+    with _shared_folder(folder):
         path = write_samples(to, stored, folder)
         with atomic_write(folder / PREDICTIONS) as partial, partial.open("wb") as file:
             np.savez(file, classes=classes, probabilities=logits.softmax(1).numpy())
@@ -140,6 +148,17 @@ def synthesize(
         warnings=(*stored.domain.warnings, *(doubt for doubt in doubts if doubt is not None)),
         notes=tuple(plan.notes),
     )
+
+
+@contextmanager
+def _shared_folder(folder: Path) -> Iterator[None]:
+    """A folder that is created and, within the context, changed by one process alone; another one waits."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with waiting_for(folder / LOCK):
+            yield
+    except PermissionError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
 
 
 def _check_folder(folder: Path, *, overwrite: bool) -> None:

@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 
 from zskd_onnx.errors import UsageError
-from zskd_onnx.pipeline.estimate import estimate
 from zskd_onnx.pipeline.plan import Plan
+from zskd_onnx.pipeline.time_synthesis import time_synthesis
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -16,6 +16,9 @@ SYNTHESIS_SHARE = 0.3
 
 FEWEST = 500
 """Smallest number of samples."""
+
+MEASURED = 2.0
+"""Seconds in which samples are made to measure how long they take."""
 
 HELD_OUT = 0.2
 """Largest part of the samples that is held out."""
@@ -57,7 +60,7 @@ def fit_synthesis(plan: Plan, seconds: float, requested: int | None) -> Plan:
     full = synthesis.count + recipe.held_out
     total = requested
     if total is None:
-        expected = estimate(plan).seconds["synthesis"]
+        expected = time_synthesis(plan, MEASURED).usual
         total = min(full, max(FEWEST, int(full * SYNTHESIS_SHARE * seconds / max(expected, 1e-9))))
     if total >= full:
         return plan

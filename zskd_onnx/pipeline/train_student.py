@@ -14,6 +14,7 @@ from zskd_onnx.data.npz import EvaluationData
 from zskd_onnx.data.transfer_set import Samples
 from zskd_onnx.distillation.batches import StoredSamples
 from zskd_onnx.distillation.checkpoint import Checkpoint
+from zskd_onnx.distillation.precision import choose_precision
 from zskd_onnx.distillation.selection import Metric, StudentSelection
 from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.distillation.train import train
@@ -37,6 +38,7 @@ from zskd_onnx.students.inserted_normalisation import fold_normalisation, insert
 from zskd_onnx.students.matched_blocks import BlockProbe, BlockRecorder, Remaining
 from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.students.pruning.inherit import inherit
+from zskd_onnx.system.process_group import wait_for_all
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.probes.outputs import BATCH, TeacherView
 from zskd_onnx.teacher.probes.probe import activation_maps_probe, features_probe
@@ -47,6 +49,9 @@ PRUNING_SAMPLES = 4096
 
 NORMALISATION_BATCH = 256
 """Samples of a batch from which the statistics of inserted normalisations are measured."""
+
+PRECISION_SAMPLES = 256
+"""Samples on which the teacher's answers in bfloat16 are compared with those in float32."""
 
 STAGES = ("distillation", "fine-tuning")
 
@@ -82,10 +87,11 @@ def train_student(
     """
     recipe, teacher = plan.recipe, plan.teacher
     stored, held_out = split_samples(plan, samples)
-    student, remaining = _new_student(plan, stored, listener)
+    student, remaining = new_student(plan, stored, listener)
     student = student.to(plan.device)
     state = Checkpoint(checkpoint, training_fingerprint(plan, student, samples))
     saved = state.load(plan.device)
+    wait_for_all()  # until they have read the state, which rank 0 writes again
     stages = [
         (name, settings)
         for name, settings in zip(STAGES, (recipe.distillation, recipe.fine_tuning), strict=True)
@@ -100,7 +106,7 @@ def train_student(
     growing = not len(held_out)
     real = holds_out_real_samples(plan, samples)
     if isinstance(student, OnnxStudent):
-        _normalise(plan, student, stored, listener)
+        normalise(plan, student, stored, listener)
     elif plan.pruned and saved is None:
         listener(Event("note", "distillation", "pruning the teacher's channels to the student's widths"))
         _prune(plan, student, stored, stages[0][1])
@@ -110,17 +116,16 @@ def train_student(
 
     for stage, settings in stages:
         state.earlier = {"history": dict(history), "chosen": dict(chosen)}
-        recorder: ActivationRecorder | BlockRecorder | None
-        if isinstance(student, OnnxStudent):
-            view, recorder = _block_views(plan, student, remaining, settings)
-        else:
-            view, recorder = _views(plan, student, settings, listener)
+        view, recorder = stage_views(plan, student, remaining, settings, listener)
         steps = steps_of(settings)
+        precision = stage_precision(plan, view, stored, settings)
+        if precision == torch.bfloat16:
+            listener(Event("note", stage, "convolutions are computed in bfloat16"))
         sources = stage_sources(plan, stored, settings, view, steps, generator)
         selection = StudentSelection(
             teacher,
             as_trained(plan, held_out, settings, "held out", real=real) if len(held_out) else held_out,
-            _accuracy(plan.evaluation, teacher.domain, plan.device),
+            accuracy_metric(plan.evaluation, teacher.domain, plan.device),
             temperature=settings.temperature,
             growing=growing,
         )
@@ -136,6 +141,7 @@ def train_student(
             checkpoint=state,
             stage=stage,
             deadline=_deadline_of(stage, {name: steps_of(each) for name, each in stages}, deadline),
+            precision=precision,
             listener=listener,
         )
         generator = sources.generator or generator
@@ -147,6 +153,13 @@ def train_student(
     if isinstance(student, OnnxStudent):
         fold_normalisation(student)
     return TrainedStudent(student, compare(student, teacher, held_out), held_out, history, chosen)
+
+
+def stage_precision(plan: Plan, view: TeacherView, stored: list[StoredSamples], settings: Distillation) -> torch.dtype:
+    """The number type of a training stage, see ``choose_precision``."""
+    return choose_precision(
+        settings.precision, view, shown_samples(plan, stored, settings, "precision", PRECISION_SAMPLES)
+    )
 
 
 def _deadline_of(stage: str, steps: dict[str, int], deadline: float | None) -> float | None:
@@ -168,7 +181,7 @@ def _prune(plan: Plan, student: nn.Module, stored: list[StoredSamples], settings
     )
 
 
-def _new_student(plan: Plan, stored: list[StoredSamples], listener: Listener) -> tuple[nn.Module, Remaining]:
+def new_student(plan: Plan, stored: list[StoredSamples], listener: Listener) -> tuple[nn.Module, Remaining]:
     """The untrained student, and the channels that remain of the teacher's where it is thinned from them.
 
     Such a student gets the channels that matter for the samples of its training.
@@ -176,11 +189,20 @@ def _new_student(plan: Plan, stored: list[StoredSamples], listener: Listener) ->
     recipe, teacher = plan.recipe, plan.teacher
     if plan.choice.thinned is None or not plan.pruned:
         return build(plan.choice, teacher.domain.shape, teacher.classes, recipe.seed), {}
-    listener(Event("note", "distillation", "choosing the channels of the teacher's graph that remain"))
-    return plan.choice.thinned.build(_pruning_samples(plan, stored, recipe.distillation).float(), recipe.seed)
+    if plan.by_norm:
+        return plan.choice.thinned.build()
+    samples = _pruning_samples(plan, stored, recipe.distillation).float()
+
+    def on_progress(share: float) -> None:
+        listener(Event("progress", "pruning", completed=round(100 * share), total=100))
+
+    listener(Event("note", "pruning", "choosing the channels of the teacher's graph that remain"))
+    built = plan.choice.thinned.build(samples, recipe.seed, on_progress)
+    listener(Event("done", "pruning", "channels chosen", 100, 100))
+    return built
 
 
-def _normalise(plan: Plan, student: OnnxStudent, stored: list[StoredSamples], listener: Listener) -> None:
+def normalise(plan: Plan, student: OnnxStudent, stored: list[StoredSamples], listener: Listener) -> None:
     """Insert normalisation behind convolutions that have none; where the user's own weights were trained with some, none."""
     if plan.recipe.init == "file" and is_normalised(student):
         return
@@ -192,7 +214,16 @@ def _normalise(plan: Plan, student: OnnxStudent, stored: list[StoredSamples], li
 
 def _pruning_samples(plan: Plan, stored: list[StoredSamples], settings: Distillation) -> Tensor:
     """Samples as the student will be trained on, to judge the teacher's channels by."""
-    return shown_samples(plan, stored, settings, "inherit", PRUNING_SAMPLES)
+    return shown_samples(plan, stored, settings, "inherit", plan.at_most(PRUNING_SAMPLES))
+
+
+def stage_views(
+    plan: Plan, student: nn.Module, remaining: Remaining, settings: Distillation, listener: Listener
+) -> tuple[TeacherView, ActivationRecorder | BlockRecorder | None]:
+    """Teacher and student with what the losses of a stage compare."""
+    if isinstance(student, OnnxStudent):
+        return _block_views(plan, student, remaining, settings)
+    return _views(plan, student, settings, listener)
 
 
 def _block_views(
@@ -236,7 +267,7 @@ def _views(
     return TeacherView(teacher, maps, recorder.sizes, features), recorder
 
 
-def _accuracy(data: EvaluationData | None, domain: Domain, device: torch.device) -> Metric | None:
+def accuracy_metric(data: EvaluationData | None, domain: Domain, device: torch.device) -> Metric | None:
     """The accuracy of a student on the evaluation data; it is recorded and selects nothing."""
     if data is None:
         return None

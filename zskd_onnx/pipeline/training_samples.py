@@ -11,6 +11,7 @@ from zskd_onnx.distillation.settings import Distillation
 from zskd_onnx.generators.train import GeneratorTraining
 from zskd_onnx.pipeline.plan import Plan
 from zskd_onnx.system.randomness import rng_for
+from zskd_onnx.system.rows import in_memory
 from zskd_onnx.teacher.probes.outputs import BATCH, TeacherView
 
 DRAWN = 128
@@ -25,7 +26,7 @@ def split_samples(plan: Plan, samples: Samples | None) -> tuple[list[StoredSampl
     held_out, stored = torch.zeros((0, *plan.teacher.domain.shape), dtype=torch.float16), []
     count = plan.recipe.held_out
     if samples is not None:
-        held_out = samples.inputs[:count]
+        held_out = in_memory(samples.inputs[:count])
         stored.append(StoredSamples("transfer_set", samples.inputs[count:], None, 0))
     if plan.data is not None:
         inputs, labels = plan.data.inputs, plan.data.labels
@@ -89,7 +90,7 @@ def shown_samples(plan: Plan, stored: list[StoredSamples], settings: Distillatio
         purpose: of the random draws.
     """
     if stored:
-        samples = stored[0].inputs[:count]
+        samples = in_memory(stored[0].inputs[:count])
     else:
         samples = torch.rand((count, *plan.teacher.domain.shape), generator=rng_for(plan.recipe.seed, purpose, "noise"))
     return as_trained(plan, samples, settings, purpose, real=bool(stored) and stored[0].real)

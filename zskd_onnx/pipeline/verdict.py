@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from zskd_onnx.pipeline.recorded_run import Manifest
+from zskd_onnx.pipeline.result import SMOKE
 from zskd_onnx.report.page import percent
 
 
 def verdict(manifest: Manifest) -> str:
     """What was measured of the student, and what was not."""
+    if manifest.smoke:
+        return SMOKE
     if manifest.accuracy is not None:
         return (
             f"On {manifest.evaluation_samples:,} real samples, the student's accuracy is "

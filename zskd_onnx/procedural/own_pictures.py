@@ -155,7 +155,14 @@ def _read(path: Path, mode: str, side: int) -> Tensor | None:
             factor = min(1.0, side / min(width, height))
             reduced = (max(1, round(width * factor)), max(1, round(height * factor)))
             picture.draft(mode, reduced)
-            array = np.asarray(picture.convert(mode).resize(reduced, Image.Resampling.BILINEAR))
+            array = np.asarray(_eight_bits(picture).convert(mode).resize(reduced, Image.Resampling.BILINEAR))
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
     return torch.from_numpy(array.reshape(*array.shape[:2], -1).copy()).movedim(2, 0).contiguous()
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """The picture with 8 bits a value; Pillow would clip 16-bit grey values at 255."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))

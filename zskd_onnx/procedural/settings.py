@@ -40,6 +40,11 @@ def drawable_kinds(shape: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if kind != "pen_strokes" or min(shape[1:]) >= MIN_SIDE)
 
 
+def has_all_kinds(shape: tuple[int, ...]) -> bool:
+    """Whether every kind can be drawn for samples of a shape: images (C, H, W) of at least 16 x 16."""
+    return len(drawable_kinds(shape)) == len(KINDS)
+
+
 class Procedural(Settings):
     """Images that are drawn at random by a procedure, as a source of training samples; the teacher labels them.
 

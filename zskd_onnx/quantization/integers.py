@@ -43,10 +43,12 @@ def to_integers(model: onnx.ModelProto, classifier: Classifier, unit: Tensor) ->
         classifier: what the model computes.
         unit: calibration samples (N, *shape) in the unit space.
     """
+    own = onnx.ModelProto()
+    own.CopyFrom(model)  # onnxruntime moves its large weights into a temporary file
     with tempfile.TemporaryDirectory() as folder, _silence():
         path = Path(folder) / "quantised.onnx"
         quantize_static(
-            model,
+            own,
             path,
             CalibrationSamples(classifier, model, unit),
             quant_format=QuantFormat.QDQ,

@@ -36,7 +36,16 @@ def quantise_model(classifier: Classifier, form: Form, unit: Tensor) -> onnx.Mod
             "fp16", or onnxruntime cannot do it.
         ParityError: the quantised model has another interface.
     """
-    path, prepared = classifier.source.path, prepare(classifier)
+    return convert(prepare(classifier), classifier, form, unit)
+
+
+def convert(prepared: onnx.ModelProto, classifier: Classifier, form: Form, unit: Tensor) -> onnx.ModelProto:
+    """A prepared model in another form; see ``quantise_model``.
+
+    Args:
+        prepared: from ``prepare``, perhaps with other weights; it stays as it is.
+    """
+    path = classifier.source.path
     try:
         if form == "int8":
             model = to_integers(prepared, classifier, unit)

@@ -40,11 +40,17 @@ class BlockProbe:
     def __call__(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Logits (N, K) and the blocks' outputs, for inputs as the file takes them."""
         logits, values = self._probe(inputs)
-        cut = (
-            value if indices is None else value.index_select(axis, indices)
-            for value, (axis, indices) in zip(values, self._remaining, strict=True)
-        )
+        cut = (_cut(value, axis, indices) for value, (axis, indices) in zip(values, self._remaining, strict=True))
         return logits, tuple(cut)
+
+
+def _cut(value: Tensor, axis: int, indices: Tensor | None) -> Tensor:
+    """Some channels of a value; an activation map of images stays channels last, as the student's is."""
+    if indices is None:
+        return value
+    if axis == 1 and value.ndim == 4:
+        return value.permute(0, 2, 3, 1).index_select(3, indices).permute(0, 3, 1, 2)
+    return value.index_select(axis, indices)
 
 
 class BlockRecorder:

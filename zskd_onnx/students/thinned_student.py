@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor, nn
 
 from zskd_onnx.errors import UsageError
+from zskd_onnx.events import OnProgress, ignore_progress
 from zskd_onnx.students.matched_blocks import Remaining
 from zskd_onnx.students.onnx_student import OnnxStudent
 from zskd_onnx.students.thinning.groups import ChannelGroups
@@ -36,13 +37,15 @@ class ThinnedTeacher:
     groups: ChannelGroups
     widths: Widths
 
-    def build(self, samples: Tensor | None = None, seed: int = 0) -> tuple[OnnxStudent, Remaining]:
+    def build(
+        self, samples: Tensor | None = None, seed: int = 0, on_progress: OnProgress = ignore_progress
+    ) -> tuple[OnnxStudent, Remaining]:
         """The student with the teacher's weights, and the channels that remain of each value.
 
         Args:
-            samples, seed: see ``thin``.
+            samples, seed, on_progress: see ``thin``.
         """
-        thinned = thin(self.teacher, self.groups, self.widths, samples, seed)
+        thinned = thin(self.teacher, self.groups, self.widths, samples, seed, on_progress)
         remaining = {value: (axis, torch.from_numpy(places)) for value, (axis, places) in thinned.remaining.items()}
         return OnnxStudent(thinned.model, self.teacher), remaining
 

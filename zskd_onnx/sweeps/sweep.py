@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,17 @@ from zskd_onnx.sweeps.recorded_sweep import CSV, JSON, PLOT, RUNS, SCHEMA_VERSIO
 from zskd_onnx.sweeps.sweep_report import write_sweep_report
 from zskd_onnx.sweeps.table import Row, Summary, summarise, to_csv
 from zskd_onnx.system.files import write_text
+from zskd_onnx.system.lock import LockedError, exclusive, waiting_for
+from zskd_onnx.system.ranks import ranks
 
 NOT_RECORDED = ("listener", "allow_degenerate")
 """Arguments of ``compress`` that a run folder does not record."""
+
+LOCK = ".sweep.lock"
+"""File that is locked while the table and the report are written."""
+
+WAITING_SECONDS = 1.0
+"""Time between two looks at what other processes have made."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ def sweep(
     of the program makes all runs anew. Equal runs are made once. Runs that differ only in distillation share a
     transfer set, unless it is made in competing rounds and so depends on the student.
 
+    Several processes that are called with the same arguments share the runs. Each ends when all runs are made.
+
     Args:
         teacher: the ONNX file.
         output: folder for the table and the runs.
@@ -101,6 +112,8 @@ def sweep(
         RecipeError: a recipe or a value of the grid does not validate.
         UnsupportedTeacherError: the teacher's file cannot be read.
     """
+    if ranks().count > 1:
+        raise UsageError("a sweep needs no torchrun; start the same command once for each device, see --help")
     folder = Path(output)
     requested = run_grid(recipes, settings, seeds)
     if folder.exists() and not folder.is_dir():
@@ -113,26 +126,41 @@ def sweep(
     for run in requested:
         runs.setdefault(_place(folder, run, fingerprint), run)
     rows: dict[Path, Row] = {}
-    for place, run in runs.items():
-        if (place / run_folder.MANIFEST).is_file():
-            rows[place] = _finished(run, place)
     folder.mkdir(parents=True, exist_ok=True)
-    listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
     once = _NotesOnce(listener)
-    for number, (place, run) in enumerate(runs.items(), 1):
-        if place in rows:
-            continue
-        listener(Event("note", "sweep", f"run {number} of {len(runs)}: {run}, seed {run.seed}"))
-        finished = {done: row.run.resolve() for done, row in rows.items() if row.error is None}
-        rows[place] = _run(teacher, run, place, finished, {**options, "listener": once})
-        _write(Sweep(folder, tuple(rows[p] for p in runs if p in rows)))
-        listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
+    _read_finished(runs, rows)
+    listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
+    while len(rows) < len(runs):
+        before = len(rows)
+        for number, (place, run) in enumerate(runs.items(), 1):
+            _read_finished(runs, rows)  # another process may have made some
+            if place in rows:
+                continue
+            try:
+                with exclusive(folder / f".{place.name}.lock"):
+                    listener(Event("note", "sweep", f"run {number} of {len(runs)}: {run}, seed {run.seed}"))
+                    finished = {done: row.run.resolve() for done, row in rows.items() if row.error is None}
+                    rows[place] = _run(teacher, run, place, finished, {**options, "listener": once})
+            except LockedError:  # another process makes it
+                continue
+            _write(Sweep(folder, tuple(rows[p] for p in runs if p in rows)))
+            listener(Event("progress", "sweep", completed=len(rows), total=len(runs)))
+        if len(rows) == before:
+            time.sleep(WAITING_SECONDS)
     result = Sweep(folder, tuple(rows[p] for p in runs))
     _write(result)
-    draw(result.summaries, folder / PLOT)
-    write_sweep_report(folder)
+    with waiting_for(folder / LOCK):
+        draw(result.summaries, folder / PLOT)
+        write_sweep_report(folder)
     listener(Event("done", "sweep", f"{len(runs):,} runs", len(runs), len(runs)))
     return result
+
+
+def _read_finished(runs: Mapping[Path, Run], rows: dict[Path, Row]) -> None:
+    """Add the rows of runs that are finished on disk."""
+    for place, run in runs.items():
+        if place not in rows and (place / run_folder.MANIFEST).is_file():
+            rows[place] = _finished(run, place)
 
 
 class _NotesOnce:
@@ -201,6 +229,7 @@ def _synthesis(recipe: Recipe) -> tuple[Any, ...]:
 
 
 def _write(result: Sweep) -> None:
-    write_text(result.folder / CSV, to_csv(result.rows))
     content = {"schema_version": SCHEMA_VERSION, **result.to_dict()}
-    write_text(result.folder / JSON, json.dumps(content, indent=2) + "\n")
+    with waiting_for(result.folder / LOCK):
+        write_text(result.folder / CSV, to_csv(result.rows))
+        write_text(result.folder / JSON, json.dumps(content, indent=2) + "\n")

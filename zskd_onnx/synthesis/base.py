@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.settings import Settings
 from zskd_onnx.system.devices import memory
 from zskd_onnx.teacher.teacher import Teacher
@@ -75,6 +76,12 @@ class Synthesis(Settings):
     def starts_from_images(self) -> bool:
         """Whether samples are made from procedural images instead of noise."""
         return False
+
+    def starts(
+        self, teacher: Teacher, images: DrawnImages | None, targets: Tensor, rng: torch.Generator
+    ) -> Tensor | None:
+        """Images (N, *teacher.domain.shape) that samples for ``targets`` (N, K) start from; None without any."""
+        return images.draw(len(targets), rng) if images is not None and self.starts_from_images else None
 
     @property
     def ends_early(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
@@ -14,6 +15,7 @@ from zskd_onnx.events import Event, Listener
 from zskd_onnx.priors.base import Prior
 from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, activation_bytes
+from zskd_onnx.synthesis.parts import Batch, Parts
 from zskd_onnx.system.devices import memory
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.system.threads import Steps, map_in_order
@@ -22,8 +24,14 @@ from zskd_onnx.teacher.teacher import Teacher
 
 SHARD_BYTES = 32 << 20
 SHARD_BATCHES = 20
-SHARD_SECONDS = 60.0
-"""Longest time between two shards: a process that is killed loses the samples that no shard holds yet."""
+FEWEST_PARTS = 8
+"""Number of parts that a set has at least, if it has as many batches, so that several processes can share the work."""
+
+MOST_PARTS = 4000
+"""Number of parts that a set has at most, because the index is written again for each."""
+
+WAITING_SECONDS = 0.5
+"""Time between two looks at what other processes have made."""
 
 
 def fill(
@@ -47,6 +55,9 @@ def fill(
     whole batches. So a set that was interrupted or enlarged equals a set made in one run. An
     interruption loses the few batches that threads are working on, and they end at their next pass.
 
+    Other processes may fill the same set, see ``Parts``. Each takes parts that no other one is making, and ends when the
+    set is complete. If a process is killed, the others make its part.
+
     Args:
         prior: draws the soft targets; None stores the teacher's own answers as targets.
         images: draws the images that samples are made from, where ``synthesis.starts_from_images``; None has none.
@@ -56,64 +67,70 @@ def fill(
     draw = None if prior is None else prior.sampler(teacher)
     view, chunk = TeacherView(teacher), synthesis.chunk_size(teacher)
 
-    def make(on_step: OnStep, first: int) -> tuple[Tensor, Tensor]:
+    def make(on_step: OnStep, first: int) -> Batch:
         rng = rng_for(seed, "synthesis", first, device=device)
-        start = None
-        if images is not None and synthesis.starts_from_images:
-            start = images.draw(chunk, rng)
-        if draw is None:
-            unused = torch.zeros((chunk, teacher.classes), device=device)
-            x = synthesis.make(teacher, unused, rng, student, on_step, start)
-            return x.cpu(), _answers(view, x).cpu()
-        targets = draw(first, chunk, rng_for(seed, "prior", first)).to(device)
-        return synthesis.make(teacher, targets, rng, student, on_step, start).cpu(), targets.cpu()
+        targets = torch.zeros((chunk, teacher.classes))
+        if draw is not None:
+            targets = draw(first, chunk, rng_for(seed, "prior", first))
+        targets = targets.to(device)
+        x = synthesis.make(teacher, targets, rng, student, on_step, synthesis.starts(teacher, images, targets, rng))
+        return x.cpu(), (_answers(view, x) if draw is None else targets).cpu()
 
-    sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
-    samples_in_shard = min(SHARD_BATCHES * synthesis.effective_batch_size, SHARD_BYTES // sample_bytes)
-    batches_in_shard = max(1, samples_in_shard // chunk)
-    batches = range(transfer_set.count, count, chunk)
-    pending: list[tuple[Tensor, Tensor]] = []
-
-    def write() -> None:
-        inputs, targets = zip(*pending, strict=True)
-        pending.clear()
-        transfer_set.append(torch.cat(inputs), torch.cat(targets))
-
-    workers = _workers(teacher, synthesis.effective_batch_size, device)
+    workers = synthesis_threads(teacher, synthesis.effective_batch_size, device)
     for start, shard in transfer_set.damaged(count):
         listener(
             Event("note", "synthesis", f"{transfer_set.folder / shard.file}: damaged or missing; it is made again")
         )
         repair = Steps(report=lambda: None)
-        lost = range(start, start + shard.count, chunk)
-        parts = map_in_order(partial(make, repair), lost, workers, steps=repair)
-        inputs, targets = zip(*parts, strict=True)
+        lost = range(start, shard.end, chunk)
+        again = map_in_order(partial(make, repair), lost, workers, steps=repair)
+        inputs, targets = zip(*again, strict=True)
         transfer_set.replace(shard, torch.cat(inputs), torch.cat(targets))
 
-    begun = done = min(transfer_set.count, count)
+    begun = _written(transfer_set, count)
+    mine = 0
 
-    def report() -> None:
-        """Tell of the finished batches, and of the share of the passes that the next one has made."""
-        passed = steps.count * synthesis.effective_batch_size // max(1, synthesis.passes) - (done - begun)
-        share = min(max(0, passed // max(1, workers)), chunk - 1)
-        listener(Event("progress", "synthesis", completed=min(done + share, count), total=count))
+    def report(next_one: int = 0) -> None:
+        """Tell of the finished batches, and of a share of the next one."""
+        done = max(begun + mine, _written(transfer_set, count))
+        listener(Event("progress", "synthesis", completed=min(done + next_one, count), total=count))
 
-    steps = Steps(report)
+    def report_passes() -> None:
+        """Tell of the share of its passes that the next batch has made, too."""
+        passed = steps.count * synthesis.effective_batch_size // max(1, synthesis.passes) - mine
+        report(min(max(0, passed // max(1, workers)), chunk - 1))
+
+    steps = Steps(report_passes)
     report()
-    written = time.monotonic()
-    try:
-        with closing(map_in_order(partial(make, steps), batches, workers, steps=steps)) as made:
-            for first, batch in zip(batches, made, strict=True):
-                pending.append(batch)
-                if len(pending) == batches_in_shard or time.monotonic() - written >= SHARD_SECONDS:
-                    write()
-                    written = time.monotonic()
-                done = min(first + chunk, count)
-                listener(Event("progress", "synthesis", completed=done, total=count))
-    finally:
-        if pending:
-            write()
+    parts = Parts(transfer_set, count, chunk, _part_size(teacher, synthesis, count, chunk))
+    with closing(parts):
+        while transfer_set.missing(0, count):
+            with closing(map_in_order(partial(_with_index, partial(make, steps)), parts, workers, steps=steps)) as made:
+                for first, batch in made:
+                    parts.put(first, batch)
+                    mine += len(batch[0])
+                    report()
+            if transfer_set.missing(0, count):  # another process makes what is missing
+                time.sleep(WAITING_SECONDS)
+                transfer_set.refresh()
+                report()
     listener(Event("done", "synthesis", f"{count:,} samples", count, count))
+
+
+def _with_index(make: Callable[[int], Batch], first: int) -> tuple[int, Batch]:
+    return first, make(first)
+
+
+def _written(transfer_set: TransferSet, count: int) -> int:
+    """Number of the first ``count`` samples that are written."""
+    return count - sum(map(len, transfer_set.missing(0, count)))
+
+
+def _part_size(teacher: Teacher, synthesis: Synthesis, count: int, chunk: int) -> int:
+    """Number of samples of a part, which one process makes and which becomes a shard."""
+    sample_bytes = 2 * torch.Size(teacher.domain.shape).numel()
+    most = min(SHARD_BATCHES * synthesis.effective_batch_size, SHARD_BYTES // sample_bytes, count // FEWEST_PARTS)
+    return max(1, max(most, count // MOST_PARTS) // chunk) * chunk
 
 
 @torch.no_grad()
@@ -122,7 +139,7 @@ def _answers(view: TeacherView, x: Tensor) -> Tensor:
     return view.logits(x).softmax(1)
 
 
-def _workers(teacher: Teacher, batch_size: int, device: torch.device) -> int:
+def synthesis_threads(teacher: Teacher, batch_size: int, device: torch.device) -> int:
     """Number of threads that make batches: as many as torch has, fewer if memory is short, 0 on a GPU."""
     if device.type != "cpu":
         return 0

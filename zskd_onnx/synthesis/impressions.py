@@ -13,8 +13,10 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import Tensor
 
+from zskd_onnx.procedural.drawn_images import DrawnImages
 from zskd_onnx.settings import Requirement
 from zskd_onnx.synthesis.base import Logits, OnStep, Synthesis, ignore_step
+from zskd_onnx.synthesis.choose_starts import choose_starts
 from zskd_onnx.synthesis.coarse_grid import CoarseGrid
 from zskd_onnx.synthesis.descent import descend_each, most_passes
 from zskd_onnx.synthesis.objectives import activation_loss, target_loss
@@ -65,6 +67,8 @@ class Impressions(Synthesis):
             images, whose kinds and shares section ``procedural`` has. A few steps from there cross the teacher's
             boundaries between classes. What is optimised is the change of the image, and samples stay in [0, 1] whatever
             ``clamp`` is. Vectors have no such images.
+        candidates: number of procedural images that are drawn for each sample. The sample starts from one that the teacher
+            predicts as its class, or else from the one with the highest probability of it, see ``choose_starts``.
         radius: largest change of a value of a procedural image, in the unit space; None for any.
         clamp: when values are clamped to [0, 1]: "end" after the last step, "step" after every step.
         resolution: sizes of the grid on which samples are optimised, as shares of their sides; each batch
@@ -80,6 +84,7 @@ class Impressions(Synthesis):
     activation: NonNegativeFloat = 0.0
     confidence: tuple[Share, Share] | None = None
     start: Literal["normal", "uniform", "procedural"] = "normal"
+    candidates: Annotated[int, Field(gt=0, le=1000)] = 1
     radius: PositiveFloat | None = None
     clamp: Literal["end", "step"] = "end"
     resolution: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.375, 0.5)
@@ -92,15 +97,27 @@ class Impressions(Synthesis):
         return value
 
     @model_validator(mode="after")
-    def _radius_has_a_centre(self) -> Impressions:
-        if self.radius is not None and self.start != "procedural":
-            raise ValueError("radius limits changes of images; set start to procedural, or leave it out")
+    def _changes_images(self) -> Impressions:
+        if self.start != "procedural":
+            if self.radius is not None:
+                raise ValueError("radius limits changes of images; set start to procedural, or leave it out")
+            if self.candidates > 1:
+                raise ValueError("candidates are images; set start to procedural, or leave candidates out")
         return self
 
     @property
     def starts_from_images(self) -> bool:
         """See ``Synthesis.starts_from_images``."""
         return self.start == "procedural"
+
+    def starts(
+        self, teacher: Teacher, images: DrawnImages | None, targets: Tensor, rng: torch.Generator
+    ) -> Tensor | None:
+        """See ``Synthesis.starts``: of several candidates for each sample, as ``candidates`` says."""
+        if images is None or self.candidates == 1:
+            return super().starts(teacher, images, targets, rng)
+        view, classes = TeacherView(teacher), targets.argmax(1)
+        return choose_starts(images, view, classes, self.candidates, rng, self.effective_batch_size)
 
     @property
     def needs(self) -> dict[Requirement, str]:

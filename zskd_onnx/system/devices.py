@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from zskd_onnx.errors import UsageError
+from zskd_onnx.system.ranks import ranks
 
 CPU_MEMORY = 4 << 30
 """Bytes of a CPU's memory that activations may take; other processes share it."""
@@ -20,6 +21,8 @@ def memory(device: torch.device) -> int:
 def choose_device(name: str) -> torch.device:
     """The torch device for "auto", "cpu" or "cuda"; "auto" is CUDA if it is available, otherwise the CPU.
 
+    Each process of a run that torchrun started has a GPU of its own, as far as there are enough.
+
     Raises:
         UsageError: the name is another one, or CUDA is not available.
     """
@@ -29,4 +32,7 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(
             "device 'cuda': no CUDA device is available; use --device cpu (zskd-onnx doctor lists the devices)"
         )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    place = ranks()
+    return torch.device("cuda") if place.count == 1 else torch.device("cuda", place.local % torch.cuda.device_count())

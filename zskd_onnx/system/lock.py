@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -15,6 +16,10 @@ else:
 
 LOCKED_BYTE = 1 << 30
 """Position of the locked byte on Windows; a lock there would keep others from reading the process number."""
+
+
+PAUSE = 0.02
+"""Seconds between two attempts to lock."""
 
 
 class LockedError(Exception):
@@ -52,6 +57,19 @@ def exclusive(path: Path) -> Iterator[None]:
             path.unlink()
         if sys.platform != "win32":
             os.close(descriptor)
+
+
+@contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """As ``exclusive``, but wait while another process holds the lock."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(exclusive(path))
+                break
+            except LockedError:
+                time.sleep(PAUSE)
+        yield
 
 
 def _locked(path: Path) -> int:

@@ -74,14 +74,14 @@ def test_a_constant_from_a_file(three_inputs: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(teacher.logits(x), x @ W.T / 4)
 
 
-def test_command_line(cli: Cli, three_inputs: Path) -> None:
-    done = cli("inspect", three_inputs)
+def test_command_line(run: Cli, three_inputs: Path) -> None:
+    done = run("inspect", three_inputs)
     assert (done.returncode, "--fix" in done.stderr) == (3, True)
-    assert cli("inspect", three_inputs, "--fix", "mask=1,1,1,1", "--fix", "temperature=1").returncode == 0
+    assert run("inspect", three_inputs, "--fix", "mask=1,1,1,1", "--fix", "temperature=1").returncode == 0
     fixed = ("--fix", "mask=1", "--fix", "temperature=1")
-    done = cli("compress", three_inputs, *fixed, *options(SMALL), "--student", "mlp-small")
+    done = run("compress", three_inputs, *fixed, *options(SMALL), "--student", "mlp-small")
     assert done.returncode == 0, done.stderr
-    done = cli("verify", "zskd-out", "--teacher", three_inputs, "--fix", "mask=1", "--fix", "temperature=1")
+    done = run("verify", "zskd-out", "--teacher", three_inputs, "--fix", "mask=1", "--fix", "temperature=1")
     assert done.returncode == 0, done.stderr
 
 

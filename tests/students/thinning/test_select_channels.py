@@ -35,9 +35,17 @@ def test_copies_are_removed_and_the_readers_of_the_others_make_up_for_them() -> 
     (group,) = groups.groups
     x = np.random.default_rng(1).normal(size=(400, 5)).astype(np.float32)
 
+    shares: list[float] = []
     selection = select_by_error(
-        groups, read_weights(model), {group.name: different}, [{"x": x}], len(x), torch.Generator().manual_seed(0)
+        groups,
+        read_weights(model),
+        {group.name: different},
+        [{"x": x[:300]}, {"x": x[300:]}],
+        len(x),
+        torch.Generator().manual_seed(0),
+        shares.append,
     )
+    assert 0 < shares[0] < shares[1] < shares[2] == 1
 
     remaining = [place for place, channel in enumerate(group.channels) if channel not in selection.removed]
     assert sorted(place % different for place in remaining) == list(range(different))

@@ -21,16 +21,13 @@ from zskd_onnx.errors import UsageError
 from zskd_onnx.students.pruning.compare_interlayer import compare_interlayer
 from zskd_onnx.students.pruning.layer_inputs import layer_inputs
 from zskd_onnx.students.pruning.match_layers import LayerPair, match_layers
-from zskd_onnx.students.pruning.optimal_brain_surgeon import mean_products, prune_channels
+from zskd_onnx.students.pruning.optimal_brain_surgeon import mean_products, prune_channels, sufficient_rows
 from zskd_onnx.students.pruning.recalibrate import recalibrate
 from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer, chain_layers
 from zskd_onnx.teacher.probes.probe import inputs_probe
 from zskd_onnx.teacher.teacher import Teacher
 
 MAX_BATCH = 256
-
-MIN_ROWS = 20_000
-"""Smallest number of rows that a layer's mean products are estimated from."""
 
 Assignments = list[tuple[Tensor, Tensor]]
 """Pairs of a tensor of the student and its new value."""
@@ -125,7 +122,7 @@ def _input_products(
         _, values = probe(teacher.domain.to_file(part.to(device, torch.float32)))
         of_part = []
         for value, layer in zip(values, layers, strict=True):
-            positions = math.ceil(max(MIN_ROWS, 4 * layer.weight[0].numel()) / samples)
+            positions = math.ceil(sufficient_rows(layer.weight[0].numel()) / samples)
             of_part.append(mean_products(layer_inputs(value, layer, positions, rng)) * (len(part) / samples))
         products = [total + new for total, new in zip(products, of_part, strict=True)] if products else of_part
     return products

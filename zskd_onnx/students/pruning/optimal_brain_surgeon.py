@@ -19,6 +19,25 @@ Inputs of larger layers are treated as uncorrelated.
 """
 
 
+MIN_ROWS = 20_000
+"""Smallest number of rows that a layer's mean products are estimated from."""
+
+
+def sufficient_rows(inputs: int) -> int:
+    """Number of rows from which the mean products of a layer with so many inputs are estimated."""
+    return max(MIN_ROWS, 4 * inputs)
+
+
+def products_work(inputs: int) -> float:
+    """Multiply-adds of ``mean_products`` for a layer."""
+    return 0.0 if inputs > MAX_INPUTS else float(sufficient_rows(inputs) * inputs**2)
+
+
+def removal_work(inputs: int) -> float:
+    """Multiply-adds of an inverse, and of the removal of half of a layer's inputs."""
+    return 0.0 if inputs > MAX_INPUTS else 2.0 * inputs**3
+
+
 def mean_products(rows: Tensor) -> Tensor:
     """Second moments of a layer's inputs, which ``prune_channels`` needs.
 

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zskd_onnx.students.pruning.optimal_brain_surgeon import ReadingLayer, prune_shared_channels
+from zskd_onnx.events import OnProgress
+from zskd_onnx.students.pruning.optimal_brain_surgeon import (
+    ReadingLayer,
+    products_work,
+    prune_shared_channels,
+    removal_work,
+)
 from zskd_onnx.students.thinning.groups import ChannelGroups, Group
 from zskd_onnx.students.thinning.observed_graph import Feeds
 from zskd_onnx.students.thinning.weighted_readers import WeightedReader, input_products, weighted_readers
@@ -58,6 +64,7 @@ def select_by_error(
     batches: Iterable[Feeds],
     samples: int,
     rng: torch.Generator,
+    on_progress: OnProgress,
 ) -> Selection:
     """Keep the channels that the layers which read them miss most, and re-fit the weights of these layers.
 
@@ -68,15 +75,20 @@ def select_by_error(
         batches: inputs of the graph, in batches.
         samples: number of samples in all batches.
         rng: draws the positions at which layers are sampled.
+        on_progress: is called with the share of the work that is done.
     """
     thinned = [group for group in groups.groups if widths[group.name] < group.width]
     of_groups = {channel for group in thinned for channel in group.channels}
     readers = [r for r in weighted_readers(groups, weights) if of_groups & set(r.channels.tolist())]
-    products = dict(
-        zip((r.weight for r in readers), input_products(groups, readers, weights, batches, samples, rng), strict=True)
-    )
-    removed = set(select_by_norm(groups, weights, widths).removed)
     matrices = {r.weight: torch.from_numpy(r.matrix(weights[r.weight]).astype(np.float64)) for r in readers}
+    sizes = {name: matrix.shape[1] for name, matrix in matrices.items()}
+    done = sum(map(products_work, sizes.values()))
+    total = max(1.0, done + sum(map(removal_work, sizes.values())))
+    of_readers = input_products(
+        groups, readers, weights, batches, samples, rng, lambda share: on_progress(share * done / total)
+    )
+    products = dict(zip((r.weight for r in readers), of_readers, strict=True))
+    removed = set(select_by_norm(groups, weights, widths).removed)
     present = {name: torch.ones(matrix.shape[1], dtype=torch.bool) for name, matrix in matrices.items()}
     refitted: dict[str, np.ndarray] = {}
     for group in thinned:
@@ -101,6 +113,8 @@ def select_by_error(
             if reader.bias is not None:
                 bias = refitted.get(reader.bias, weights[reader.bias])
                 refitted[reader.bias] = (bias + bias_change.numpy()).astype(bias.dtype)
+        done += sum(removal_work(sizes[r.weight]) for r in own)  # once more for each group that a layer reads
+        on_progress(min(1.0, done / total))
     return Selection(frozenset(removed), refitted)
 
 

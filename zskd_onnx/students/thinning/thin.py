@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zskd_onnx.errors import UnsupportedTeacherError
+from zskd_onnx.events import OnProgress, ignore_progress
 from zskd_onnx.importer.file.source import ORIGIN
 from zskd_onnx.importer.file.subgraph import keep_only
 from zskd_onnx.importer.write_back import read_original
@@ -82,7 +83,12 @@ def all_groups(teacher: Teacher) -> ChannelGroups:
 
 
 def thin(
-    teacher: Teacher, groups: ChannelGroups, widths: Widths, samples: Tensor | None = None, seed: int = 0
+    teacher: Teacher,
+    groups: ChannelGroups,
+    widths: Widths,
+    samples: Tensor | None = None,
+    seed: int = 0,
+    on_progress: OnProgress = ignore_progress,
 ) -> Thinned:
     """The teacher's graph with fewer channels.
 
@@ -92,6 +98,7 @@ def thin(
         samples: (N, *shape) in the unit space; the errors that the thinned layers make on them decide which channels
             remain, and weights are re-fitted (``select_by_error``). None keeps the channels with the largest weights.
         seed: of the positions at which layers are sampled.
+        on_progress: is called with the share of the choice of channels that is done.
 
     Raises:
         UnsupportedTeacherError: the thinned graph is not what it should be; see ``prove``.
@@ -105,7 +112,7 @@ def thin(
         parts = [part for part in samples.split(size) if batch is None or len(part) == size]
         rng = rng_for(seed, "thin", "positions")
         batches = (feeds_of(teacher, part) for part in parts)
-        selection = select_by_error(groups, weights, widths, batches, sum(map(len, parts)), rng)
+        selection = select_by_error(groups, weights, widths, batches, sum(map(len, parts)), rng, on_progress)
     removed = set(selection.removed)
     proofs = [random_feeds(teacher, count) for count in ((batch,) if batch else BATCHES)]
     difference = prove(groups, removed, remove(groups, removed), proofs)

@@ -12,16 +12,14 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from zskd_onnx.events import OnProgress
 from zskd_onnx.students.pruning.layer_inputs import layer_inputs
-from zskd_onnx.students.pruning.optimal_brain_surgeon import mean_products
+from zskd_onnx.students.pruning.optimal_brain_surgeon import mean_products, sufficient_rows
 from zskd_onnx.students.thinning.channels import Reader
 from zskd_onnx.students.thinning.groups import ChannelGroups
 from zskd_onnx.students.thinning.observed_graph import Feeds, Node
 from zskd_onnx.system.onnx_runtime import open_session
 from zskd_onnx.teacher.probes.onnx_chain import OnnxLayer
-
-MIN_ROWS = 20_000
-"""Smallest number of rows that mean products are estimated from."""
 
 
 @dataclass(frozen=True)
@@ -122,22 +120,27 @@ def input_products(
     batches: Iterable[Feeds],
     samples: int,
     rng: torch.Generator,
+    on_progress: OnProgress,
 ) -> list[Tensor]:
     """``mean_products`` of the inputs of each reader, over all batches.
 
     Args:
         batches: inputs of the graph.
         samples: their number of samples in all.
+        on_progress: is called with the share of them that is done.
     """
     products: list[Tensor] = []
+    done = 0
     for count, values in _inputs(groups.graph.proto, [reader.node.inputs[0] for reader in readers], batches):
         of_batch = []
         for reader in readers:
             weight = weights[reader.weight]
-            positions = math.ceil(max(MIN_ROWS, 4 * weight[0].size) / samples)
+            positions = math.ceil(sufficient_rows(weight[0].size) / samples)
             rows = reader.rows(values[reader.node.inputs[0]], weight, positions, rng)
             of_batch.append(mean_products(rows) * (count / samples))
         products = [total + new for total, new in zip(products, of_batch, strict=True)] if products else of_batch
+        done += count
+        on_progress(done / samples)
     return products
 
 

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+import torch.fx
+from torch import Tensor, nn
 
+from zskd_onnx.importer.operators.normalization import local_response_normalization
 from zskd_onnx.students.zoo.architecture import Shape, needs_images, student
+
+# A leaf in traces: it reads shapes.
+torch.fx.wrap("local_response_normalization")
+
+
+class ResponseNorm(nn.LocalResponseNorm):
+    """torch's local response normalisation, in a third of its time. Files get torch's operators, which have no weights."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+            return super().forward(input)
+        return local_response_normalization(input, size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
 
 
 def _alexnet(shape: Shape, classes: int, halves: int) -> nn.Sequential:
@@ -16,9 +31,9 @@ def _alexnet(shape: Shape, classes: int, halves: int) -> nn.Sequential:
             n = (n - 3) // 2 + 1
         return n
 
-    def norm() -> nn.LocalResponseNorm:
+    def norm() -> nn.Module:
         # TensorFlow's alpha (1e-4) multiplies the sum over 2 * radius + 1 channels, torch's alpha the mean.
-        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=1.0)
+        return ResponseNorm(5, alpha=5e-4, beta=0.75, k=1.0)
 
     layers = nn.Sequential(
         *(nn.Conv2d(channels, a, 5, padding=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2), nn.BatchNorm2d(a)),

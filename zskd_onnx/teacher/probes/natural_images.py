@@ -9,8 +9,7 @@ from torch import Tensor
 
 from zskd_onnx.procedural.dead_leaves import COLOURS, dead_leaves
 from zskd_onnx.procedural.level_lines import level_lines
-from zskd_onnx.procedural.pen_strokes import MIN_SIDE
-from zskd_onnx.procedural.settings import Draw
+from zskd_onnx.procedural.settings import Draw, has_all_kinds
 from zskd_onnx.system.randomness import rng_for
 from zskd_onnx.teacher.probes.procedural_answers import affordable_images, procedural_logits
 from zskd_onnx.teacher.teacher import Teacher
@@ -41,7 +40,7 @@ def infer_natural_images(teacher: Teacher) -> bool | None:
         None for inputs that are not images, and for images with a side below 16, which are too small for either kind.
     """
     shape = teacher.domain.shape
-    if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
+    if not has_all_kinds(shape):
         return None
     in_colour = shape[0] == COLOURS
     count = affordable_images(teacher, kinds=2, most=COUNT)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zskd_onnx.system.rows import Rows, parts
 from zskd_onnx.teacher.probes.probe import ActivationMapsProbe, Probe
 from zskd_onnx.teacher.teacher import Teacher
 
@@ -32,6 +33,12 @@ class Outputs:
     maps: tuple[Tensor, ...] = ()
     features: Tensor | None = None
     blocks: tuple[Tensor, ...] = ()
+
+    def float(self) -> Outputs:
+        """The same in float32."""
+        features = None if self.features is None else self.features.float()
+        maps, blocks = (tuple(part.float() for part in parts) for parts in (self.maps, self.blocks))
+        return Outputs(self.logits.float(), maps, features, blocks)
 
     @staticmethod
     def join(first: Outputs, second: Outputs) -> Outputs:
@@ -81,10 +88,10 @@ class TeacherView:
         return self.teacher.logits(self.teacher.domain.to_file(x)).float()
 
     @torch.no_grad()
-    def batched_logits(self, inputs: Tensor) -> Tensor:
+    def batched_logits(self, inputs: Rows) -> Tensor:
         """Logits (N, K) on the CPU for samples of any number, computed ``BATCH`` at a time without gradients."""
         device = next((buffer.device for buffer in self.teacher.buffers()), None)
-        return torch.cat([self.logits(part.to(device, torch.float32)).cpu() for part in inputs.split(BATCH)])
+        return torch.cat([self.logits(part.to(device, torch.float32)).cpu() for part in parts(inputs, BATCH)])
 
     def __call__(self, x: Tensor) -> Outputs:
         """The outputs for samples (N, *shape) of the unit space; differentiable in x."""
