@@ -29,7 +29,8 @@ def test_list(run: Cli) -> None:
     assert published == recipe_names(AS_PUBLISHED)
     text = run("recipes", "list").stdout
     [line] = [line for line in text.splitlines() if line.endswith("(default for other inputs)")]
-    assert line.split()[0] == content["default"] == "best"
+    assert line.split()[0] == content["defaults"]["other"] == "best"
+    assert content["defaults"] == {"natural_images": "boundary", "drawings": "zskd-images", "other": "best"}
     everyday, _, others = text.partition("With the settings of their papers")
     assert all(f"{name} " in others and f"{name} " not in everyday for name in published)
 

@@ -17,8 +17,10 @@ from PIL import Image
 
 from tests.conftest import SMALL, Exports
 from zskd_onnx import RecipeError, Sweep, UsageError, ZskdError, compress, sweep
+from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.data.transfer_set import TransferSet
 from zskd_onnx.events import Event
+from zskd_onnx.pipeline.plan import prepare
 
 SETTINGS = [setting for setting in SMALL if not setting.startswith("distillation")]
 
@@ -86,6 +88,24 @@ def test_transfer_sets_of_different_sizes_are_not_shared(digits_file: Path, tmp_
     settings = ["synthesis.batch_size=64", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1"]
     result = sweep(digits_file, tmp_path / "out", settings=[*settings, "synthesis.count=100,110"])
     assert len(list(result.folder.glob("runs/*/transfer-set"))) == 2
+
+
+def test_without_a_recipe_runs_have_that_of_compress(exports: Exports, tmp_path: Path) -> None:
+    teacher = exports.path("lenet5", "dynamo")
+    settings = ["synthesis.count=100", "synthesis.iterations=1", "held_out=100", "distillation.epochs=1"]
+    events: list[Event] = []
+    result = sweep(
+        teacher,
+        tmp_path / "out",
+        settings=settings,
+        student="lenet5-half",
+        listener=events.append,
+        allow_degenerate=True,  # its weights are random
+    )
+    result.check()
+    assert [row.run.recipe for row in result.rows] == [prepare(teacher, student="lenet5-half").recipe.name]
+    assert result.rows[0].run.recipe != DEFAULT_RECIPE
+    assert any("recipe zskd-images, for drawings" in event.text for event in events)
 
 
 @pytest.mark.parametrize("rounds", [0, 1])

@@ -53,6 +53,7 @@ def list_(printed: Output) -> None:
 
     if printed.format == Format.JSON:
         from zskd_onnx.config.load import load_recipe
+        from zskd_onnx.pipeline.choose_recipe import DRAWING_RECIPE, NATURAL_RECIPE
 
         entries = [
             {
@@ -63,7 +64,8 @@ def list_(printed: Output) -> None:
             for package in (EVERYDAY, AS_PUBLISHED)
             for recipe in map(load_recipe, recipe_names(package))
         ]
-        print_json({"recipes": entries, "default": DEFAULT_RECIPE})
+        defaults = {"natural_images": NATURAL_RECIPE, "drawings": DRAWING_RECIPE, "other": DEFAULT_RECIPE}
+        print_json({"recipes": entries, "defaults": defaults})
         return
     summaries = {name: read_recipe(name)[0]["summary"] for name in recipe_names()}
     rows = {name: text + " (default for other inputs)" * (name == DEFAULT_RECIPE) for name, text in summaries.items()}

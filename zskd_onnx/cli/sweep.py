@@ -41,7 +41,7 @@ def sweep(
             "-r",
             metavar="NAME|FILE",
             autocompletion=complete_recipe,
-            help="Built-in recipe, or a .yaml file (default: best). May be repeated.",
+            help="Built-in recipe, or a .yaml file (default: that of compress). May be repeated.",
             rich_help_panel=RECIPE,
         ),
     ] = None,
@@ -111,7 +111,7 @@ def sweep(
         result = run_sweep(
             teacher,
             output,
-            recipes=recipe or [DEFAULT_RECIPE],
+            recipes=recipe or [],
             settings=set_ or [],
             seeds=seeds,
             listener=listener,

@@ -41,7 +41,7 @@ def chosen_recipe(
 
 
 def default_recipe(
-    best: Recipe, teacher: Teacher, overrides: tuple[str, ...], seed: int | None, init: str | None
+    teacher: Teacher, overrides: tuple[str, ...] = (), seed: int | None = None, init: str | None = None
 ) -> tuple[Recipe, list[str]]:
     """The recipe of a run that names none, and why it is not ``best``.
 
@@ -51,13 +51,12 @@ def default_recipe(
     with ``best``: 96.45 % and 95.62 %.
 
     Args:
-        best: the default recipe with the other arguments applied.
         overrides, seed, init: see ``prepare``.
 
     Returns:
         The recipe, and notes for the user.
     """
-    best, notes = _with_inference(best, teacher)
+    best, notes = _with_inference(chosen_recipe(DEFAULT_RECIPE, overrides, seed, init), teacher)
     name = _image_recipe(best, teacher)
     if name is not None:
         with suppress(RecipeError):  # an override changes a field that it lacks

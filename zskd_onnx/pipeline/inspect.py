@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 import onnx
 
-from zskd_onnx.config.files import DEFAULT_RECIPE, recipe_names
+from zskd_onnx.config.files import recipe_names
 from zskd_onnx.config.load import load_recipe
 from zskd_onnx.errors import UnsupportedTeacherError, UsageError
 from zskd_onnx.pipeline.choose_recipe import default_recipe
@@ -163,7 +163,7 @@ def inspect(path: str | Path, **options: Unpack[TeacherOptions]) -> Inspection:
     teacher = load_teacher(path, **options)
     penultimate = find_penultimate(teacher)
     shape = teacher.domain.shape
-    default, why = default_recipe(load_recipe(DEFAULT_RECIPE), teacher, (), None, None)
+    default, why = default_recipe(teacher)
     return Inspection(
         teacher=teacher,
         quantisation=_quantisation(teacher),

@@ -130,7 +130,7 @@ def prepare(
     loaded = load_teacher(teacher, **teacher_options)
     reasons: list[str] = []
     if recipe is None:
-        chosen, reasons = default_recipe(chosen, loaded, *options)
+        chosen, reasons = default_recipe(loaded, *options)
     check_requirements(chosen, loaded)
     samples = _real_samples(chosen, loaded, data)
     needy = chosen.deployment.gates.need_labels

@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zskd_onnx.config.files import DEFAULT_RECIPE
-from zskd_onnx.config.load import load_recipe
 from zskd_onnx.config.recipe import Recipe
 from zskd_onnx.data.copy_set import copy_set
 from zskd_onnx.data.real_samples import read_real_samples
@@ -58,7 +56,7 @@ def make_samples(teacher: Teacher, seed: int, device: torch.device, listener: Li
         seed: of every random draw; both parts have seeds of their own.
         device: of the synthesis.
     """
-    recipe, _ = default_recipe(load_recipe(DEFAULT_RECIPE), teacher, (), None, None)
+    recipe, _ = default_recipe(teacher)
     calibration, held_out = _counts(teacher)
     shape = teacher.domain.shape
     images = DrawnImages(recipe.procedural, shape) if recipe.procedural and recipe.procedural.kinds(shape) else None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from zskd_onnx.config.files import DEFAULT_RECIPE
 from zskd_onnx.config.recipe import Recipe
@@ -15,6 +15,7 @@ from zskd_onnx.data.transfer_set import INDEX
 from zskd_onnx.errors import Cancelled, UsageError, ZskdError
 from zskd_onnx.events import Event, Listener, silent
 from zskd_onnx.pipeline import run_folder
+from zskd_onnx.pipeline.choose_recipe import default_recipe
 from zskd_onnx.pipeline.compress import compress
 from zskd_onnx.pipeline.fingerprint import digest, sweep_fingerprint, synthesis_fingerprint
 from zskd_onnx.sweeps.grid import Run, run_grid
@@ -25,6 +26,7 @@ from zskd_onnx.sweeps.table import Row, Summary, summarise, to_csv
 from zskd_onnx.system.files import write_text
 from zskd_onnx.system.lock import LockedError, exclusive, waiting_for
 from zskd_onnx.system.ranks import ranks
+from zskd_onnx.teacher.load import TeacherOptions, load_teacher
 
 NOT_RECORDED = ("listener", "allow_degenerate")
 """Arguments of ``compress`` that a run folder does not record."""
@@ -78,7 +80,7 @@ def sweep(
     teacher: str | Path,
     output: str | Path,
     *,
-    recipes: Sequence[str] = (DEFAULT_RECIPE,),
+    recipes: Sequence[str] = (),
     settings: Iterable[str] = (),
     seeds: int = 1,
     listener: Listener = silent,
@@ -96,7 +98,7 @@ def sweep(
     Args:
         teacher: the ONNX file.
         output: folder for the table and the runs.
-        recipes: built-in names and .yaml files.
+        recipes: built-in names and .yaml files. Default: the recipe that ``compress`` takes for this teacher.
         settings: "prior.sigma=0.5,1,2" and the like, see ``run_grid``.
         seeds: number of seeds, counted from 0.
         listener: is called with every progress ``Event``.
@@ -115,12 +117,14 @@ def sweep(
     if ranks().count > 1:
         raise UsageError("a sweep needs no torchrun; start the same command once for each device, see --help")
     folder = Path(output)
+    settings = tuple(settings)
+    options = {key: value for key, value in options.items() if value is not None}
+    recipes = recipes or [_default_recipe(teacher, settings, options, listener)]
     requested = run_grid(recipes, settings, seeds)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; expected a folder for the sweep")
     for run in requested:
         run.resolve()  # reports a recipe that does not validate before any run is made
-    options = {key: value for key, value in options.items() if value is not None}
     fingerprint = sweep_fingerprint(Path(teacher), options)
     runs: dict[Path, Run] = {}
     for run in requested:
@@ -154,6 +158,18 @@ def sweep(
         write_sweep_report(folder)
     listener(Event("done", "sweep", f"{len(runs):,} runs", len(runs), len(runs)))
     return result
+
+
+def _default_recipe(
+    teacher: str | Path, settings: Sequence[str], options: Mapping[str, Any], listener: Listener
+) -> str:
+    """The name of the recipe that a run takes where none is named."""
+    overrides = tuple(run_grid([DEFAULT_RECIPE], settings, 1)[0].overrides)
+    described = cast(TeacherOptions, {key: options[key] for key in TeacherOptions.__annotations__ if key in options})
+    recipe, notes = default_recipe(load_teacher(teacher, **described), overrides)
+    for note in notes:
+        listener(Event("note", "sweep", note))
+    return recipe.name
 
 
 def _read_finished(runs: Mapping[Path, Run], rows: dict[Path, Row]) -> None:
