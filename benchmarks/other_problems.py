@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("problem", choices=PROBLEMS)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--recipe", default="best")
+    parser.add_argument("--student", help="in place of the usual one, such as thin:0.5")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--transfer-set", type=Path, help="transfer set of an earlier run")
@@ -108,7 +109,7 @@ def main() -> None:
             options.keep or Path(folder) / "out",
             recipe=options.recipe,
             overrides=options.overrides,
-            student=problem.student,
+            student=options.student or problem.student,
             seed=options.seed,
             input_range=(0, 1),
             eval_data=home / "test.npz",
@@ -118,6 +119,8 @@ def main() -> None:
     assert result.accuracy is not None
     row = {
         "recipe": options.recipe,
+        "student architecture": options.student or problem.student,
+        "parameters": result.student_size.parameters,
         "overrides": options.overrides,
         "seed": options.seed,
         "teacher": result.accuracy.teacher,
