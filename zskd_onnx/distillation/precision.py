@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from zskd_onnx.distillation.settings import Precision
 from zskd_onnx.losses import soft_target_loss
 from zskd_onnx.teacher.probes.outputs import TeacherView
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 COSTLY = 5_000_000
 """Multiply-adds of the teacher for one sample from which on bfloat16 saves time; below, the conversions cost more."""

@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from zskd_onnx.distillation.augmentation import Augmentation
-from zskd_onnx.distillation.precision import Precision
 from zskd_onnx.settings import Settings
 
 SampleKind = Literal["transfer_set", "data", "procedural", "generator"]
 """Where samples of a batch come from: a transfer set, the user's real samples, procedural images, a generator."""
+
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""The arithmetic of training; "auto" is settled by ``choose_precision``."""
 
 
 class LossWeights(Settings):
