@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ EVERYDAY, AS_PUBLISHED = "zskd_onnx.recipes", "zskd_onnx.recipes.as_published"
 
 def recipe_names(package: str = EVERYDAY) -> list[str]:
     """Names of the built-in recipes in one of the packages."""
-    files = resources.files(package).iterdir()
+    files = _folder(package).iterdir()
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
 
 
@@ -45,9 +46,21 @@ def recipe_text(name: str) -> str:
     """
     for package in (EVERYDAY, AS_PUBLISHED):
         if name in recipe_names(package):
-            return (resources.files(package) / f"{name}.yaml").read_text(encoding="utf-8")
+            return (_folder(package) / f"{name}.yaml").read_text(encoding="utf-8")
     hint = nearest(name, all_recipe_names())
     raise RecipeError(f"recipe '{name}': expected {', '.join(recipe_names())}, or a .yaml file{hint and f'; {hint}'}")
+
+
+def _folder(package: str) -> Traversable:
+    """Where the recipes of a package lie.
+
+    ``python -m zskd_onnx`` in a checkout takes the modules that lie there, and only an installation has the recipes
+    inside the package; in a checkout they lie beside it.
+    """
+    try:
+        return resources.files(package)
+    except ModuleNotFoundError:
+        return Path(__file__).parents[2].joinpath(*package.split(".")[1:])
 
 
 def recipe_path(name_or_path: str | Path) -> Path | None:
