@@ -52,10 +52,9 @@ def recipe_text(name: str) -> str:
 
 
 def _folder(package: str) -> Traversable:
-    """Where the recipes of a package lie.
+    """Where the recipes of a package lie: inside the installed package, or beside it in a checkout.
 
-    ``python -m zskd_onnx`` in a checkout takes the modules that lie there, and only an installation has the recipes
-    inside the package; in a checkout they lie beside it.
+    ``python -m zskd_onnx`` in a checkout imports the checkout's modules, even if the package is installed.
     """
     try:
         return resources.files(package)
