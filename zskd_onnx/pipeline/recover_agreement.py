@@ -46,7 +46,7 @@ class Candidate:
 
     Attributes:
         model: the int8 model.
-        agreement: with the float file, on the held-out samples of which that is confident.
+        agreement: with the float file, on the held-out samples of which the float file is confident.
         changed: how its weights differ from the float file's; None where they are the same.
     """
 
